@@ -1,0 +1,69 @@
+"""seqcls: small, fast, accurate sequence classifiers, trained on the machine you have.
+
+The public names are resolved when first used, so that `import seqcls`, and with it the command line, starts without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqcls.callbacks import Callback, Evaluation, FitState
+    from seqcls.classifier import Classifier
+    from seqcls.config import Config, DataConfig, FitConfig, ModelConfig, load_recipe
+    from seqcls.datasets.base import Dataset, Split, Splits
+    from seqcls.encoders.base import Encoder
+    from seqcls.errors import SeqclsError
+    from seqcls.metrics import Score
+    from seqcls.trainer import FitResult, Trainer
+
+_HOMES = {
+    "Callback": "seqcls.callbacks",
+    "Classifier": "seqcls.classifier",
+    "Config": "seqcls.config",
+    "DataConfig": "seqcls.config",
+    "Dataset": "seqcls.datasets.base",
+    "Encoder": "seqcls.encoders.base",
+    "Evaluation": "seqcls.callbacks",
+    "FitConfig": "seqcls.config",
+    "FitResult": "seqcls.trainer",
+    "FitState": "seqcls.callbacks",
+    "ModelConfig": "seqcls.config",
+    "Score": "seqcls.metrics",
+    "SeqclsError": "seqcls.errors",
+    "Split": "seqcls.datasets.base",
+    "Splits": "seqcls.datasets.base",
+    "Trainer": "seqcls.trainer",
+    "load_recipe": "seqcls.config",
+}
+
+__all__ = [
+    "Callback",
+    "Classifier",
+    "Config",
+    "DataConfig",
+    "Dataset",
+    "Encoder",
+    "Evaluation",
+    "FitConfig",
+    "FitResult",
+    "FitState",
+    "ModelConfig",
+    "Score",
+    "SeqclsError",
+    "Split",
+    "Splits",
+    "Trainer",
+    "load_recipe",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqcls' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

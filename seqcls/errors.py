@@ -1,0 +1,75 @@
+"""Every error that seqcls raises on purpose.
+
+The message says what was wrong, where, and what to do; the command line prints it without a traceback and
+exits with ``exit_code``.
+
+SeqclsError
+├── UsageError                 what was asked for makes no sense (exit code 2)
+│   ├── ConfigError            an unknown setting, or a value of the wrong type or range
+│   ├── UnknownNameError       no encoder, data set or recipe of that name
+│   ├── OutputExistsError      the output folder is there already
+│   └── DeviceError            the device or precision is not there, or the encoder cannot use it
+├── PluginError                a plugin fails to import, or two claim one name
+├── DataError                  data is missing, damaged, incomplete or of the wrong form
+│   └── DownloadError          data could not be fetched
+├── CheckpointError            a run or model directory cannot be written, or lacks or garbles something
+├── TrainingError              training cannot go on (a loss that is not finite)
+└── MissingExtraError          an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+
+class SeqclsError(Exception):
+    """Base of all errors that seqcls raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(SeqclsError):
+    """The request itself is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, or its value has the wrong type or range."""
+
+
+class UnknownNameError(UsageError):
+    """No plugin, recipe or option has the given name."""
+
+
+class OutputExistsError(UsageError):
+    """The output folder exists and may not be overwritten."""
+
+
+class DeviceError(UsageError):
+    """A device or precision is not available, or not usable by an encoder."""
+
+
+class PluginError(SeqclsError):
+    """A plugin cannot be imported or identified; names its distribution, version and entry point."""
+
+
+class DataError(SeqclsError):
+    """Data is missing, damaged, incomplete or of the wrong form."""
+
+
+class DownloadError(DataError):
+    """Data could not be downloaded."""
+
+
+class CheckpointError(SeqclsError):
+    """A run or model directory cannot be written, or cannot be trusted when read."""
+
+
+class TrainingError(SeqclsError):
+    """Training cannot go on."""
+
+
+class MissingExtraError(SeqclsError):
+    """An optional dependency is missing; names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'seqcls[{extra}]'")
