@@ -1,0 +1,256 @@
+"""Every setting and its default, once; reading settings from TOML, flags and recipes, and writing them back."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from seqcls import registry
+from seqcls.errors import ConfigError, UnknownNameError
+
+OptionValue = bool | int | float | str | None
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, no unknown names, no silent conversions that lose anything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_none(cls, value: object) -> object:
+        # TOML and flags have no null: the word "none" stands for it.
+        return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+class DataConfig(Section):
+    """Which data, and how it becomes token ids."""
+
+    dataset: str = "reviews"
+    """Registered name of the data set."""
+    dataset_options: dict[str, OptionValue] = {}
+    """Options of the data set, as `seqcls info dataset NAME` lists them."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training split held out where the data set brings no validation split."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of that choice; it is not the training seed, so that runs with several seeds share one validation split."""
+    num_words: Annotated[int, Field(ge=3)] = 30_000
+    """Size of the vocabulary, padding and unknown word included."""
+    max_length: Positive | None = 400
+    """Longest sequence, in tokens; longer ones are cut."""
+    truncating: Literal["pre", "post", "middle"] = "middle"
+    """Where to cut: the beginning, the end, or the middle (head and tail are kept)."""
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    encoder: str = "bilstm-mean-pool"
+    """Registered name of the encoder."""
+    encoder_options: dict[str, OptionValue] = {}
+    """Options of the encoder, as `seqcls info encoder NAME` lists them."""
+    embedding_size: Positive = 128
+    """Size of a word vector."""
+    embedding_std: Annotated[float, Field(gt=0)] = 0.1
+    """Standard deviation of the initial word vectors."""
+    word_dropout: Probability = 0.0
+    """Share of words replaced by the unknown word while training."""
+    embedding_dropout: Probability = 0.5
+    """Share of embedding values dropped while training."""
+    output_dropout: Probability = 0.5
+    """Share of values of the encoded sequence dropped while training."""
+
+
+class FitConfig(Section):
+    """The training."""
+
+    epochs: Positive = 6
+    """Passes over the training split."""
+    batch_size: Positive = 64
+    """Examples a forward pass."""
+    eval_batch_size: Positive = 256
+    """Examples a forward pass in evaluation."""
+    accumulate: Positive = 1
+    """Batches whose gradients are averaged before a step."""
+    bucket: bool = True
+    """Put sequences of like length into a batch."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam (Kingma & Ba 2015), or with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Learning rate; for a schedule with a peak, the peak."""
+    beta2: Probability = 0.98
+    """Adam's decay rate of squared gradients."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient of all parameters (Pascanu et al. 2013)."""
+    schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = "one-cycle"
+    """Course of the learning rate over the run."""
+    warmup: Probability = 0.1
+    """Share of the run over which linear, cosine and one-cycle rise to the learning rate."""
+    class_weights: Literal["balanced"] | None = None
+    """Weigh the training loss by inverse class frequency."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluate and save an exponential moving average of the weights, with this decay a step."""
+    patience: Positive | None = None
+    """Stop after this many evaluations without a better validation score."""
+    monitor: Literal["loss", "accuracy"] = "loss"
+    """The validation figure that chooses the best checkpoint."""
+    eval_every_steps: Positive | None = None
+    """Evaluate every so many steps; at each epoch's end in any case."""
+    checkpoint_every_steps: Positive | None = None
+    """Save a checkpoint every so many steps."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = 10.0
+    """Save a checkpoint when the last is this many minutes old."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initial weights, batch order and dropout."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """fp32, or bfloat16 autocast."""
+    threads: Positive | None = None
+    """CPU threads; PyTorch's choice if not given."""
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig()
+
+    def updated(self, changes: Mapping[str, Any], *, source: str) -> Config:
+        """Return a copy with ``changes`` ({"fit": {"epochs": 3}}) merged in and checked.
+
+        Raises:
+            ConfigError: A name is unknown or a value wrong; the message names ``source``.
+        """
+        try:
+            return Config.model_validate(merge(self.model_dump(), changes))
+        except ValidationError as error:
+            raise ConfigError("; ".join(_explain(detail, source) for detail in error.errors())) from None
+
+    def to_toml(self) -> str:
+        """Return the settings as a TOML document that `load_toml` and ``Config.updated`` read back."""
+        return "\n".join(_toml_lines(self.model_dump(mode="json")))
+
+
+def _explain(detail: Any, source: str) -> str:
+    name = ".".join(str(part) for part in detail["loc"][:2])
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, all_settings_dotted(), n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        return f"{source}: unknown setting {name}{hint}"
+    return f"{source}: {name} is {detail['input']!r:.60}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def all_settings() -> dict[str, str]:
+    """Return the section that each setting belongs to; setting names are unique over the sections."""
+    sections: dict[str, type[Section]] = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
+    return {name: section for section, fields in sections.items() for name in fields.model_fields}
+
+
+def all_settings_dotted() -> list[str]:
+    """Return every setting as SECTION.NAME."""
+    return [f"{section}.{name}" for name, section in all_settings().items()]
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Read a settings file.
+
+    Raises:
+        ConfigError: The file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes shipped with the package."""
+    files = resources.files("seqcls.recipes").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load_recipe(name: str, *, encoder: str | None = None, dataset: str | None = None) -> Config:
+    """Return the settings of a recipe, for the given encoder and data set, else for the recipe's own.
+
+    A recipe is a settings file that may also hold tables [encoders.NAME] and [datasets.NAME]: the options to use with the
+    encoder and the data set of that name.
+
+    Raises:
+        UnknownNameError: No recipe, encoder or data set has that name.
+    """
+    if name not in recipe_names():
+        raise UnknownNameError(f"unknown recipe {name!r}; there are: {', '.join(recipe_names())}")
+    text = resources.files("seqcls.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    settings = tomllib.loads(text)
+    encoder_options, dataset_options = settings.pop("encoders", {}), settings.pop("datasets", {})
+    config = Config().updated(settings, source=f"recipe {name}")
+    encoder = registry.encoders.resolve(encoder or config.model.encoder)
+    dataset = registry.datasets.resolve(dataset or config.data.dataset)
+    chosen = {
+        "data": {"dataset": dataset, "dataset_options": dataset_options.get(dataset, {})},
+        "model": {"encoder": encoder, "encoder_options": encoder_options.get(encoder, {})},
+    }
+    return config.updated(chosen, source=f"recipe {name}")
+
+
+def parse_settings(pairs: Iterable[str], *, flag: str) -> dict[str, Any]:
+    """Turn ["fit.schedule=cosine", "clip_norm=0.5"] into {"fit": {...}}; the section may be left out.
+
+    Raises:
+        ConfigError: A pair lacks '=' or names no setting.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        section, _, key = name.rpartition(".")
+        section = section or all_settings().get(key, "")
+        if not equals:
+            raise ConfigError(f"{flag} {pair!r}: write NAME=VALUE")
+        if all_settings().get(key) != section:
+            close = difflib.get_close_matches(name, [*all_settings(), *all_settings_dotted()], n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(close)}?" if close else "; `seqcls fit --print-config` lists them"
+            raise ConfigError(f"{flag}: unknown setting {name!r}{hint}")
+        settings.setdefault(section, {})[key] = text
+    return settings
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` over it, tables merged."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _toml_lines(sections: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    for section, settings in sections.items():
+        tables = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
+        yield f"[{section}]"
+        for name, value in settings.items():
+            if name not in tables:
+                yield f"{name} = {_toml_value(value)}"
+        for name, table in tables.items():
+            yield f"[{section}.{name}]"
+            yield from (f"{key} = {_toml_value(value)}" for key, value in table.items())
+        yield ""
+
+
+def _toml_value(value: OptionValue) -> str:
+    # JSON's strings, numbers and booleans are TOML's too.
+    return json.dumps("none" if value is None else value)

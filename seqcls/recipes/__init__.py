@@ -1,0 +1,1 @@
+"""Named settings, a TOML file each, for `seqcls fit --recipe NAME`."""

@@ -1,0 +1,296 @@
+"""Names of encoders and data sets: built-in ones, those of installed distributions, and those of this session.
+
+Listing reads metadata and imports no plugin; `Registry.get` imports exactly one. Built-in plugins are strings, so that
+nothing above this module is imported before it is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module, metadata
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from seqcls.errors import PluginError, UnknownNameError
+
+T = TypeVar("T")
+Kind = Literal["encoder", "dataset"]
+
+NO_PLUGINS_VARIABLE = "SEQCLS_NO_PLUGINS"
+SESSION = "this session"
+"""Provider of a plugin that was registered with `Registry.register`."""
+
+
+class Builtin(NamedTuple):
+    """A plugin that comes with seqcls."""
+
+    target: str
+    description: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What is known about a plugin without importing it.
+
+    Attributes:
+        name: Its registered name.
+        kind: "encoder" or "dataset".
+        target: Where its class is, "module:attribute".
+        provider: The distribution it comes from, or `SESSION`.
+        version: The version of that distribution, where there is one.
+        description: One line; for an installed plugin, the summary of its distribution.
+        aliases: Other names that mean it.
+        shadowed: Whether a built-in plugin, or one of this session, has its name and is used in its place.
+        problem: Why it cannot be used; None if nothing is known to be wrong.
+    """
+
+    name: str
+    kind: Kind
+    target: str
+    provider: str
+    version: str | None = None
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+    shadowed: bool = False
+    problem: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Return the provider and its version, "foo 1.0"."""
+        return f"{self.provider} {self.version}" if self.version else self.provider
+
+
+Infos = list[PluginInfo]  # in the class below, `list` is a method
+
+
+@dataclass
+class Registry(Generic[T]):
+    """The plugins of one kind, by name.
+
+    Attributes:
+        kind: What the plugins are.
+        group: The entry-point group in which distributions announce them.
+        base: The class that a plugin must derive from, "module:attribute"; imported with the first plugin.
+        builtins: The plugins that come with seqcls; nothing else can take their names.
+    """
+
+    kind: Kind
+    group: str
+    base: str
+    builtins: Mapping[str, Builtin]
+    _session: dict[str, tuple[PluginInfo, type[T]]] = field(default_factory=dict, init=False, repr=False)
+
+    def list(self) -> Infos:
+        """List every plugin, sorted by name, those that cannot be used included; imports none of them."""
+        return sorted(self._own() + self._installed(), key=lambda info: (info.name, info.shadowed, info.provider))
+
+    def info(self, name: str) -> PluginInfo:
+        """Describe the plugin that ``name``, or an alias, means; imports nothing.
+
+        Raises:
+            UnknownNameError: There is no such plugin.
+        """
+        # What is ours is found without a look at the installed distributions.
+        for plugins in (self._own, self._installed):
+            for info in plugins():
+                if not info.shadowed and name in (info.name, *info.aliases):
+                    return info
+        raise UnknownNameError(self._unknown(name))
+
+    def resolve(self, name: str) -> str:
+        """Return the name that ``name`` is an alias of, or ``name`` itself.
+
+        Raises:
+            UnknownNameError: There is no such plugin.
+        """
+        return self.info(name).name
+
+    def get(self, name: str) -> type[T]:
+        """Import the class that ``name``, or an alias, means.
+
+        Raises:
+            UnknownNameError: There is no such plugin.
+            PluginError: It cannot be imported, is no class of the right kind, or two distributions claim the name.
+        """
+        info = self.info(name)
+        if info.name in self._session:
+            return self._session[info.name][1]
+        if info.problem:
+            raise PluginError(f"the {self.kind} {info.name!r} cannot be used: {info.problem}")
+        return self._checked(self._import(info), what=f"{info.target} of {info.origin}")
+
+    def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+        """Return a class decorator that names a plugin for this session; a name given again means the newer class.
+
+        Raises:
+            PluginError: The name or an alias is taken by a built-in plugin or another one of this session, or what is
+                decorated is no class of the right kind.
+        """
+        for info in self._own():
+            is_replaced = info.name == name and name in self._session
+            taken = {info.name, *info.aliases} & {name, *aliases}
+            if taken and not is_replaced:
+                raise PluginError(
+                    f"the name {min(taken)!r} belongs to the {self.kind} {info.name!r} of {info.provider}; choose another"
+                )
+
+        def decorate(plugin: type[T]) -> type[T]:
+            self._checked(plugin, what=repr(plugin))
+            target = f"{plugin.__module__}:{plugin.__qualname__}"
+            info = PluginInfo(name, self.kind, target, SESSION, description=_first_line(plugin.__doc__), aliases=aliases)
+            self._session[name] = (info, plugin)
+            return plugin
+
+        return decorate
+
+    def _own(self) -> Infos:
+        version = _own_version()
+        built_in = [
+            PluginInfo(name, self.kind, plugin.target, "seqcls", version, plugin.description, plugin.aliases)
+            for name, plugin in self.builtins.items()
+        ]
+        return built_in + [info for info, _ in self._session.values()]
+
+    def _installed(self) -> Infos:
+        """List the plugins of installed distributions; says which are shadowed, or claimed twice."""
+        if _plugins_are_off():
+            return []
+        claims: dict[str, Infos] = {}
+        for distribution in _distributions(self.group):
+            for info in self._plugins_of(distribution):
+                claims.setdefault(info.name, []).append(info)
+        owners = {name: info for info in self._own() for name in (info.name, *info.aliases)}
+        marked = []
+        for name, infos in claims.items():
+            for info in infos:
+                if name in owners:
+                    problem = f"shadowed by the {self.kind} {owners[name].name!r} of {owners[name].provider}"
+                    info = replace(info, shadowed=True, problem=problem)
+                elif len(infos) > 1:
+                    origins = " and ".join(sorted(claim.origin for claim in infos))
+                    info = replace(info, problem=f"{origins} both provide it; uninstall all but one")
+                marked.append(info)
+        return marked
+
+    def _plugins_of(self, distribution: metadata.Distribution) -> Infos:
+        try:
+            entry_points = [point for point in distribution.entry_points if point.group == self.group]
+            summary = _first_line(distribution.metadata["Summary"]) if "Summary" in distribution.metadata else ""
+        except Exception:  # malformed entry points, which `_unknown` reports
+            return []
+        plugins = {}
+        for point in entry_points:
+            target = point.value.split("[")[0].strip()  # "module:attribute [extra]" is an old form
+            problem = None if all(target.partition(":")) else f"its entry point {point.value!r} is not module:attribute"
+            info = PluginInfo(
+                point.name, self.kind, target, distribution.name, distribution.version, summary, problem=problem
+            )
+            plugins[point.name] = info
+        return list(plugins.values())
+
+    def _import(self, info: PluginInfo) -> object:
+        try:
+            return _load(info.target)
+        except (Exception, SystemExit) as error:
+            remedy = f"; upgrade or uninstall {info.provider}" if info.name not in self.builtins else ""
+            raise PluginError(
+                f"the {self.kind} {info.name!r} (entry point {info.target} of {info.origin}) cannot be imported: "
+                f"{type(error).__name__}: {error}{remedy}"
+            ) from error
+
+    def _checked(self, plugin: object, *, what: str) -> type[T]:
+        base = _load(self.base)
+        if not (isinstance(plugin, type) and issubclass(plugin, base)):
+            raise PluginError(f"{what} is no {self.kind}: it is not a class derived from {self.base.replace(':', '.')}")
+        return plugin
+
+    def _unknown(self, name: str) -> str:
+        names = [known for info in self.list() for known in (info.name, *info.aliases)]
+        close = difflib.get_close_matches(name.lower(), names)
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+        message = f"no {self.kind} is named {name!r}{hint} `seqcls list` shows all names"
+        if _plugins_are_off():
+            return f"{message} ({NO_PLUGINS_VARIABLE} is set, which hides installed plugins)"
+        broken = [distribution.name for distribution in _distributions(self.group) if _is_malformed(distribution)]
+        return message + (f" (the entry points of {', '.join(broken)} cannot be read)" if broken else "")
+
+
+def _load(target: str) -> Any:
+    module, _, attributes = target.partition(":")
+    found: Any = import_module(module)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute)
+    return found
+
+
+def _distributions(group: str) -> list[metadata.Distribution]:
+    """Return the distributions that name ``group``, each once: the first on the path, as an import would find it."""
+    found = {}
+    for distribution in metadata.distributions():
+        try:
+            if group in (distribution.read_text("entry_points.txt") or ""):
+                found[_canonical(distribution.name)] = distribution
+        except Exception:  # metadata so broken that it has no name: not worth failing for
+            continue
+    for name in found:
+        with suppress(metadata.PackageNotFoundError):  # its folder has another name: keep what was found
+            found[name] = metadata.distribution(name)
+    return [found[name] for name in sorted(found)]
+
+
+def _canonical(name: str) -> str:
+    """Spell a distribution name in the one way of the packaging specification (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_malformed(distribution: metadata.Distribution) -> bool:
+    try:
+        list(distribution.entry_points)
+    except Exception:
+        return True
+    return False
+
+
+def _plugins_are_off() -> bool:
+    return os.environ.get(NO_PLUGINS_VARIABLE, "0") not in ("", "0")
+
+
+def _own_version() -> str | None:
+    try:
+        return metadata.version("seqcls")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return None
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+encoders: Registry[Any] = Registry(
+    "encoder",
+    group="seqcls.encoders",
+    base="seqcls.encoders.base:Encoder",
+    builtins={
+        "torch-rnn": Builtin("seqcls.encoders.torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
+        "lstm": Builtin("seqcls.encoders.lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
+        "bilstm-mean-pool": Builtin(
+            "seqcls.encoders.bilstm:BiLSTMMeanPool",
+            "The tutorial's bidirectional LSTM, whose steps are projected and then averaged",
+            aliases=("bilstm",),
+        ),
+    },
+)
+datasets: Registry[Any] = Registry(
+    "dataset",
+    group="seqcls.datasets",
+    base="seqcls.datasets.base:Dataset",
+    builtins={
+        "imdb": Builtin("seqcls.datasets.imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
+        "reviews": Builtin("seqcls.datasets.reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
+    },
+)
