@@ -1,0 +1,156 @@
+"""Encoded sequences: flat values, offsets and labels in a memory-mapped safetensors file. The cache of them is in cache.py.
+
+The file format: https://huggingface.co/docs/safetensors (8 bytes of header length, a JSON header, the arrays).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+
+from seqcls.errors import DataError
+from seqcls.files import replace_file
+from seqcls.text import UNK_ID, TextTokenizer
+
+_DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4"}
+# What reading JSON of an unexpected form can raise.
+GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """N sequences, one after another in one array.
+
+    Attributes:
+        values: Token ids, int32 [total], or features, float32 [total, D].
+        offsets: int64 [N + 1]; sequence i is values[offsets[i] : offsets[i + 1]].
+        labels: int64 [N], or None where there are none.
+
+    Raises:
+        DataError: The arrays do not fit together.
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.values, self.offsets, self.labels)
+
+    @classmethod
+    def from_list(cls, sequences: Iterable[ArrayLike], labels: ArrayLike | None = None) -> Sequences:
+        """Join sequences: of integers, each [T], or of floats, each [T, D] with one D."""
+        arrays = [np.asarray(sequence) for sequence in sequences]
+        filled = [array for array in arrays if array.shape != (0,)]  # NumPy takes an empty list for floats
+        try:
+            values = np.concatenate(filled) if filled else np.empty(0, dtype=np.int32)
+        except ValueError as error:
+            raise DataError(f"the sequences do not fit together: {error}") from None
+        dtype = {"i": np.int32, "u": np.int32, "f": np.float32}.get(values.dtype.kind, values.dtype)
+        return cls(
+            values=values.astype(dtype),
+            offsets=_offsets(np.array([len(array) for array in arrays], dtype=np.int64)),
+            labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sequences:
+        """Map a file that `save` wrote into memory; nothing is copied, and the arrays are read-only.
+
+        Raises:
+            DataError: The file is missing, cut off or garbled.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # it stays open after the file is closed
+            return cls(**_map_arrays(data))
+        except (OSError, DataError, *GARBLED) as error:
+            raise DataError(f"{path} does not hold encoded sequences: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all; OSError if it cannot be written."""
+        arrays = {"values": self.values, "offsets": self.offsets}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        # Views with gaps must be copied: safetensors writes the memory as it lies.
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        replace_file(Path(path), safetensors.numpy.save(contiguous))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        index = range(len(self))[index]  # counts from the end if negative; IndexError if there is none
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[index] for index in range(len(self)))
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 [N]."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: ArrayLike) -> Sequences:
+        """Return copies of the sequences at ``indices``, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[chosen]
+        offsets = _offsets(lengths)
+        # Position p of the result, in sequence j, comes from position p - offsets[j] of the sequence at chosen[j].
+        positions = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
+        return Sequences(self.values[positions], offsets, None if self.labels is None else self.labels[chosen])
+
+
+def encode(tokenizer: TextTokenizer, texts: Iterable[str], labels: ArrayLike | None = None) -> Sequences:
+    """Encode N texts; ``labels`` are int [N]."""
+    values, offsets = tokenizer.encode_batch(texts)
+    return Sequences(values, offsets, None if labels is None else np.asarray(labels, dtype=np.int64))
+
+
+def unknown_rate(sequences: Sequences) -> float:
+    """Return the share of ids that are the unknown word; 0 where there are none."""
+    return float(np.mean(sequences.values == UNK_ID)) if len(sequences.values) else 0.0
+
+
+def _check(values: NDArray[Any], offsets: NDArray[np.int64], labels: NDArray[np.int64] | None) -> None:
+    if (values.dtype.name, values.ndim) not in (("int32", 1), ("float32", 2)):
+        raise DataError(f"values are {values.dtype} of shape {values.shape}; give int32 [total] or float32 [total, D]")
+    if (offsets.dtype.name, offsets.ndim) != ("int64", 1) or not len(offsets):
+        raise DataError(f"offsets are {offsets.dtype} of shape {offsets.shape}; give int64 [N + 1]")
+    if offsets[0] != 0 or offsets[-1] != len(values) or np.any(np.diff(offsets) < 0):
+        raise DataError(f"offsets must rise from 0 to the number of values, which is {len(values)}")
+    if labels is not None and (labels.dtype.name, labels.shape) != ("int64", (len(offsets) - 1,)):
+        raise DataError(f"labels are {labels.dtype} of shape {labels.shape}; give int64 [{len(offsets) - 1}]")
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _map_arrays(data: mmap.mmap) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file as views of its memory; any standard error if it is garbled."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    if sorted(header) not in (["offsets", "values"], ["labels", "offsets", "values"]):
+        raise DataError("its header names other arrays")
+    arrays, size = {}, 0
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        array: NDArray[Any] = np.ndarray(entry["shape"], _DTYPES[entry["dtype"]], buffer=data, offset=start + begin)
+        if begin < 0 or end - begin != array.nbytes or list(array.shape) != entry["shape"]:
+            raise DataError(f"its header misplaces {name}")
+        arrays[name], size = array, size + array.nbytes
+    if start + size != len(data):
+        raise DataError(f"it has {len(data)} bytes instead of {start + size}")
+    return arrays

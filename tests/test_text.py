@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqcls.errors import CheckpointError, ConfigError
+from seqcls.text import PAD_ID, SPECIALS, UNK_ID, TextTokenizer, Truncating
+
+# Any code point, lone surrogates included, with characters that the rules name made likely.
+any_text = st.text(st.one_of(st.characters(exclude_categories=()), st.sampled_from("aBé'\u2019 <br/>[UNK]_-\u0301İß1²")))
+TRUNCATING: list[Truncating] = ["pre", "post", "middle"]
+
+
+def fitted(*texts: str, num_words: int = 1000, max_length: int | None = None) -> TextTokenizer:
+    return TextTokenizer.fit(texts, num_words=num_words, max_length=max_length)
+
+
+def words_of(text: str) -> list[str]:
+    """Tokenize with a vocabulary that knows every word of the text."""
+    tokenizer = fitted(text)
+    return [tokenizer.words()[index] for index in tokenizer.encode(text)]
+
+
+def split_plainly(text: str) -> list[str]:
+    """Apply the rules to ASCII, written a second time without regular expressions."""
+    for line_break in ("<br>", "<br/>", "<br />"):
+        text = text.lower().replace(line_break, " ")
+    pieces = "".join(character if character.isalnum() or character == "'" else " " for character in text).split()
+    # A run with apostrophes is cut at its edges and where two of them meet.
+    return [word for piece in pieces for part in piece.split("''") if (word := part.strip("'"))]
+
+
+def test_golden_ids() -> None:
+    # Counts: the 3, film 2, good 2, a 1, was 1, yet 1. Ties go by code point: film before good, a before
+    # was before yet. After the two specials five places are left of seven, so that "yet" is out.
+    tokenizer = fitted("The film: THE good film.", "A good the was yet", num_words=7)
+    assert tokenizer.words() == ["[PAD]", "[UNK]", "the", "film", "good", "a", "was"]
+    assert tokenizer.vocab_size == 7
+    assert tokenizer.encode("Was the film yet good?").tolist() == [6, 2, 3, UNK_ID, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("one<br />two<BR>three<br/>four<Br   />five", ["one", "two", "three", "four", "five"]),
+        ("<b>bold</b>", ["b", "bold", "b"]),  # other markup is text
+        ("well-made, snake_case; a.b (c) [d] 3.5%", ["well", "made", "snake", "case", "a", "b", "c", "d", "3", "5"]),
+        ("it's dogs' 'tis 'good' rock'n'roll o''clock", ["it's", "dogs", "tis", "good", "rock'n'roll", "o", "clock"]),
+        ("it\u2019s \u2018good\u2019 \u201cnice\u201d", ["it's", "good", "nice"]),
+        ("cafe\u0301 CAFÉ", ["café", "café"]),  # a decomposed accent, and an upper-case one
+        ("ΣΊΣΥΦΟΣ Привет नमस्ते 映画", ["σίσυφοσ", "привет", "नमस्ते", "映画"]),
+        ("İ", ["i\u0307"]),  # lower case of the Turkish dotted I, by character
+        ("fun\u2764\ufe0f \U0001f600 100\u20ac", ["fun", "100"]),  # symbols; a variation selector alone is no word
+        ("\u0301a", ["a"]),  # a word does not start with a mark
+        ("tab\tline\nnbsp\u00a0null\0end", ["tab", "line", "nbsp", "null", "end"]),
+        ("[UNK] [PAD] <unk>", ["unk", "pad", "unk"]),
+        ("lone\ud800surrogate", ["lone", "surrogate"]),
+        ("x² ½", ["x²", "½"]),
+    ],
+)
+def test_words_of_a_text(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_words_are_those_of_a_plain_reading_of_the_rules(text: str) -> None:
+    assert words_of(text) == (split_plainly(text) or ["[UNK]"])
+
+
+@pytest.mark.parametrize("text", ["", " \n", "?!", "<br />", "\ud800", "'"])
+def test_a_text_without_words_is_one_unknown_word(text: str) -> None:
+    assert fitted("a b").encode(text).tolist() == [UNK_ID]
+
+
+def test_special_names_in_a_text_never_become_special_ids() -> None:
+    tokenizer = fitted("[PAD] [UNK] [PAD]")
+    assert tokenizer.words() == [*SPECIALS, "pad", "unk"]
+    assert tokenizer.encode("[PAD] [UNK]").tolist() == [2, 3]
+
+
+@given(st.lists(any_text))
+def test_the_vocabulary_goes_by_frequency_then_code_points(texts: list[str]) -> None:
+    full = TextTokenizer.fit(texts, num_words=10_000)
+    counts = Counter(full.words()[index] for text in texts for index in full.encode(text) if index != UNK_ID)
+    expected = [*SPECIALS, *sorted(counts, key=lambda word: (-counts[word], word))]
+    assert full.words() == expected
+    assert TextTokenizer.fit(texts, num_words=5).words() == expected[:5]
+
+
+def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
+    script = (
+        "from seqcls.text import TextTokenizer\n"
+        "texts = [f'w{i % 997} x{i * i % 1009} y{i % 7}' for i in range(5000)]\n"
+        "tokenizer = TextTokenizer.fit(texts, num_words=500)\n"
+        "print(tokenizer.words(), tokenizer.encode_batch(texts)[0].tolist())\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **setting, "PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for setting in (
+            {"TOKENIZERS_PARALLELISM": "false"},
+            {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "3"},
+        )
+    }
+    assert len(outputs) == 1
+
+
+@given(st.lists(any_text), st.lists(any_text), st.integers(2, 30))
+def test_ids_are_in_range_and_the_same_after_saving(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], texts: list[str], num_words: int
+) -> None:
+    tokenizer = TextTokenizer.fit(train, num_words=num_words)
+    path = tmp_path_factory.getbasetemp() / "tokenizer.json"
+    tokenizer.save(path)
+    loaded = TextTokenizer.load(path, max_length=None, truncating="middle")
+    ids, offsets = tokenizer.encode_batch(train + texts)
+    assert np.all((ids > PAD_ID) & (ids < tokenizer.vocab_size))
+    assert tokenizer.vocab_size <= num_words
+    assert np.all(np.diff(offsets) >= 1)
+    assert loaded.words() == tokenizer.words()
+    loaded_ids, loaded_offsets = loaded.encode_batch(train + texts)
+    assert loaded_ids.tolist() == ids.tolist()
+    assert loaded_offsets.tolist() == offsets.tolist()
+
+
+@given(st.integers(0, 40), st.integers(1, 20), st.sampled_from(TRUNCATING))
+def test_truncation_keeps_what_its_name_says(length: int, max_length: int, truncating: Truncating) -> None:
+    text = " ".join(f"w{number:02}" for number in range(length))
+    full = fitted(text).encode(text).tolist()
+    cut = TextTokenizer.fit([text], num_words=1000, max_length=max_length, truncating=truncating).encode(text).tolist()
+    expected = list(full)
+    while len(expected) > max_length:  # one at a time; "middle" takes from behind a head of ceil(max_length / 2)
+        expected.pop({"pre": 0, "post": -1, "middle": -(-max_length // 2)}[truncating])
+    assert cut == expected
+
+
+def test_many_texts_encode_as_one_by_one() -> None:
+    texts = [f"a w{number % 50} " * (number % 4) for number in range(4_500)]  # more than two chunks
+    tokenizer = fitted(*texts, num_words=30, max_length=5)
+    ids, offsets = tokenizer.encode_batch(iter(texts))
+    assert ids.dtype == np.int32
+    assert offsets.dtype == np.int64
+    assert len(offsets) == len(texts) + 1
+    for index in range(0, len(texts), 97):
+        assert ids[offsets[index] : offsets[index + 1]].tolist() == tokenizer.encode(texts[index]).tolist()
+
+
+def test_no_texts_encode_to_nothing() -> None:
+    ids, offsets = fitted("a").encode_batch([])
+    assert (ids.tolist(), offsets.tolist()) == ([], [0])
+    assert ids.dtype == np.int32
+
+
+def test_hugging_face_reads_the_file(tmp_path: Path) -> None:
+    tokenizer = fitted("It\u2019s a <br /> GOOD film")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = "it's [UNK] good<br>FILM"
+    assert other.encode(text).ids == tokenizer.encode(text).tolist()
+
+
+def test_fitting_twice_writes_the_same_file(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        fitted("c b a", "b a d").save(tmp_path / name)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_saving_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("old")
+    fitted("new").save(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]["new"] == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _vocabulary(vocabulary: dict[str, int]) -> bytes:
+    content = json.loads(fitted("a").to_json())
+    content["model"]["vocab"] = vocabulary
+    return json.dumps(content).encode()
+
+
+def _with_added_token() -> bytes:
+    tokenizer = tokenizers.Tokenizer.from_str(fitted("a").to_json())
+    tokenizer.add_special_tokens(["[UNK]"])
+    return tokenizer.to_str().encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        fitted("a b").to_json().encode()[:-40],
+        _vocabulary({"[UNK]": 0, "[PAD]": 1, "a": 2}),
+        _vocabulary({"[PAD]": 0, "[UNK]": 1, "a": 3}),
+        _vocabulary({"[UNK]": 1}),
+        _with_added_token(),
+        tokenizers.Tokenizer(tokenizers.models.BPE()).to_str().encode(),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        TextTokenizer.load(path, max_length=None, truncating="pre")
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.json"):
+        TextTokenizer.load(tmp_path / "nowhere.json", max_length=None, truncating="pre")
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="max_length is 0"):
+        fitted("a", max_length=0)
+    with pytest.raises(ConfigError, match="num_words is 1"):
+        fitted("a", num_words=1)
+    with pytest.raises(ConfigError, match=r"'sideways'.*pre, post, middle"):
+        TextTokenizer.fit(["a"], num_words=9, truncating="sideways")  # type: ignore[arg-type]
+
+
+def test_an_error_in_the_source_of_texts_comes_through() -> None:
+    def broken() -> Iterator[str]:
+        yield "a"
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        TextTokenizer.fit(broken(), num_words=9)
