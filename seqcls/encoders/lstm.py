@@ -1,0 +1,53 @@
+"""`lstm`: long short-term memory (Hochreiter & Schmidhuber 1997; forget gates: Gers et al. 2000)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from seqcls.encoders.base import Encoder
+from seqcls.encoders.masking import Pooling, pooled_size
+from seqcls.encoders.recurrent import Initialization, RecurrentStack
+
+
+class LSTM(Encoder):
+    """Long short-term memory, one or both directions, any pooling (Hochreiter & Schmidhuber 1997).
+
+    Args:
+        hidden_size: Size of the state, in each direction.
+        num_layers: Number of layers, one above the other.
+        bidirectional: Read each sequence from its end as well.
+        dropout: Dropout probability between layers.
+        pooling: How the states become one vector.
+        initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        hidden_size: Annotated[int, Field(ge=1)] = 128,
+        num_layers: Annotated[int, Field(ge=1)] = 1,
+        bidirectional: bool = False,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        pooling: Pooling = "last",
+        initialization: Initialization = "orthogonal",
+    ) -> None:
+        super().__init__()
+        self.recurrence = RecurrentStack(
+            lambda size: nn.LSTM(size, hidden_size, batch_first=True),
+            input_size,
+            hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            initialization=initialization,
+        )
+        self.pooling: Pooling = pooling
+        self.output_size = pooled_size(self.recurrence.output_size, pooling)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
+        return self.recurrence.pool(self.recurrence(x, lengths), lengths, self.pooling)

@@ -1,0 +1,382 @@
+"""The conformance suite passes what keeps the contract, and names the law that anything else breaks."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqcls.datasets.base import Dataset, Split, Splits
+from seqcls.encoders.base import Encoder
+from seqcls.testing import check_dataset, check_encoder
+
+
+def mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return bool [B, T, 1], True at real steps."""
+    steps: Tensor = torch.arange(x.shape[1]) < lengths[:, None]
+    return steps[:, :, None].to(x.device)
+
+
+class MaskedMean(Encoder):
+    """Keeps every law: the mean of the real steps, and a linear layer."""
+
+    def __init__(self, input_size: int, *, hidden_size: int = 4, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.output_size = hidden_size
+
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return x.masked_fill(~mask(x, lengths), 0).sum(1) / lengths[:, None].to(x)  # [B, input_size]
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        encoded: Tensor = self.linear(self.dropout(self.mean(x, lengths)))
+        return encoded
+
+
+class AveragesPadding(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+class AveragesOverThePaddedLength(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().mean(x, lengths) * lengths[:, None].to(x) / x.shape[1]
+
+
+class HidesPaddingWithLargeNumbers(MaskedMean):
+    """Only large garbage shows that the maximum is taken over the padding too."""
+
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return (x - 100.0 * (~mask(x, lengths)).float()).amax(1)
+
+
+class ReadsTheLastStep(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return x[:, -1]
+
+
+class NormalizesTheBatch(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        means = super().mean(x, lengths)
+        return (means - means.mean(0)) / (means.std(0, correction=0) + 1e-3)
+
+
+class NormalizesTheBatchInTraining(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        means = super().mean(x, lengths)
+        return means - means.mean(0) if self.training else means
+
+
+class DependsOnThePlace(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        means = super().mean(x, lengths)
+        return means + torch.where(torch.arange(len(x)) >= 2, 1.0, 0.0)[:, None].to(x)
+
+
+class HasAnUnusedParameter(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+        self.forgotten = nn.Parameter(torch.ones(3))
+
+
+class CutsTheGradient(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().mean(x.detach(), lengths)
+
+
+class MultipliesAParameterByZero(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths) + 0 * self.scale
+
+
+class DropsInEvaluation(MaskedMean):
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x, lengths), 0.5, training=True)
+
+
+class ChangesItsInput(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        x.mul_(mask(x, lengths))
+        return super().mean(x, lengths)
+
+
+class ChangesLengths(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        means = super().mean(x, lengths)
+        lengths.clamp_(max=3)
+        return means
+
+
+class PromisesAnotherSize(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+        self.output_size = hidden_size + 1
+
+
+class CountsWithFloats(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+        self.output_size = 4.0  # type: ignore[assignment]
+
+
+class SqueezesOneRow(MaskedMean):
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths).squeeze(0)
+
+
+class FailsForOneStep(MaskedMean):
+    def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if x.shape[1] == 1:
+            raise IndexError("no second step")
+        return super().mean(x, lengths)
+
+
+class KeepsStateOutOfTheStateDict(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+        self.projection = torch.randn(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths) @ self.projection.to(x)
+
+
+class ForgetsWhatItCounts(MaskedMean):
+    """Training moves a running mean that is no buffer."""
+
+    running = 0.0
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if self.training:
+            self.running += 1.0
+        return super().forward(x, lengths) + self.running
+
+
+class InsistsOnFloat32(MaskedMean):
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths).float()
+
+
+class CollectsKeywords(MaskedMean):
+    def __init__(self, input_size: int, **options: Any) -> None:
+        super().__init__(input_size, **options)
+
+
+class RefusesNoDevice(MaskedMean):
+    device_types: ClassVar[tuple[str, ...] | None] = ("cpu",)
+
+    def check_device(self, device: torch.device) -> None: ...
+
+
+class RunsOnCudaAlone(MaskedMean):
+    device_types: ClassVar[tuple[str, ...] | None] = ("cuda",)
+
+
+class RunsOnTheCpuAlone(MaskedMean):
+    device_types: ClassVar[tuple[str, ...] | None] = ("cpu",)
+
+
+class NeedsAnOption(MaskedMean):
+    def __init__(self, input_size: int, *, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size=hidden_size)
+
+
+@pytest.mark.parametrize("encoder_class", [MaskedMean, RunsOnTheCpuAlone])
+def test_an_encoder_that_keeps_every_law_passes(encoder_class: type[Encoder]) -> None:
+    check_encoder(encoder_class)
+    check_encoder(encoder_class, options={"hidden_size": 3, "dropout": 0.0}, devices=["cpu"])
+
+
+@pytest.mark.parametrize(
+    ("encoder_class", "law"),
+    [
+        (
+            AveragesPadding,
+            "padding changes nothing': with 0 more padded steps, that hold noise of scale 1, rows change",
+        ),
+        (AveragesOverThePaddedLength, "padding changes nothing': with 1 more padded steps"),
+        (
+            HidesPaddingWithLargeNumbers,
+            "padding changes nothing': with 0 more padded steps, that hold noise of scale 10000, rows change",
+        ),
+        (ReadsTheLastStep, "padding changes nothing"),
+        (NormalizesTheBatch, "other rows change nothing': in a batch, the row of length 7 change by up to"),
+        (NormalizesTheBatchInTraining, "training lets no gradient cross rows': row 0 of length 7 depends on"),
+        (DependsOnThePlace, "other rows change nothing"),
+        (HasAnUnusedParameter, "every parameter gets a gradient': the parameter forgotten gets no gradient"),
+        (
+            MultipliesAParameterByZero,
+            "every parameter gets a gradient': the parameter scale gets a gradient that is zero",
+        ),
+        (CutsTheGradient, "every parameter gets a gradient': x gets no gradient"),
+        (DropsInEvaluation, "evaluation is deterministic"),
+        (ChangesItsInput, "input is not changed': forward changes x, by up to"),
+        (ChangesLengths, "input is not changed': forward changes lengths from"),
+        (PromisesAnotherSize, "output has the promised shape': forward gives [4, 4], not [B, output_size] = [4, 5]"),
+        (CountsWithFloats, "output has the promised shape': output_size must be an int, got 4.0"),
+        (SqueezesOneRow, "a batch of one works': one sequence of 1 gives [4]"),
+        (FailsForOneStep, "sequences of length one work': it raises IndexError: no second step"),
+        (KeepsStateOutOfTheStateDict, "state round trips"),
+        (ForgetsWhatItCounts, "state round trips"),
+        (InsistsOnFloat32, "dtype is kept': after .double(), float64 in gives torch.float32 out"),
+        (CollectsKeywords, "options come from the signature': CollectsKeywords.__init__ takes **options"),
+        (
+            RefusesNoDevice,
+            "unusable devices are refused': device_types is ('cpu',), but check_device raises no DeviceError",
+        ),
+    ],
+)
+def test_an_encoder_that_breaks_a_law_is_told_which(encoder_class: type[Encoder], law: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(law)) as caught:
+        check_encoder(encoder_class)
+    assert str(caught.value).startswith(encoder_class.__name__)
+
+
+def test_an_order_of_rows_that_matters_is_seen_even_if_rows_alone_are_right() -> None:
+    class AddsTheFirstOfFour(MaskedMean):
+        """Rows of a batch of four depend on its first length; smaller batches, and the first row, are right."""
+
+        def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
+            is_reordered = len(x) == 4 and int(lengths[0]) != 7
+            return super().mean(x, lengths) + float(is_reordered)
+
+    with pytest.raises(AssertionError, match=r"the order of rows changes nothing': in the order \[3, 2, 1, 0\]"):
+        check_encoder(AddsTheFirstOfFour)
+
+
+def test_an_encoder_needs_a_device_to_be_checked_on() -> None:
+    with pytest.raises(AssertionError, match=r"RunsOnCudaAlone runs on none of \['cpu'\]"):
+        check_encoder(RunsOnCudaAlone)
+
+
+def test_required_options_must_be_given() -> None:
+    check_encoder(NeedsAnOption, options={"hidden_size": 2})
+    with pytest.raises(AssertionError, match="NeedsAnOption has required options; give hidden_size"):
+        check_encoder(NeedsAnOption)
+
+
+def test_checking_leaves_the_random_state_alone() -> None:
+    before = torch.random.get_rng_state()
+    check_encoder(MaskedMean)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Toy(Dataset):
+    """Keeps every law; a subclass breaks one."""
+
+    label_names: tuple[str, ...] = ("negative", "positive")
+    texts: ClassVar[list[Any]] = ["good", "bad", "fine"]
+    validation_groups: ClassVar[list[str]] = ["c"]
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def load(self) -> Splits:
+        train = Split(self.texts, np.array([1, 0, 1]), groups=["a", "b", "b"])
+        validation = Split(["awful"], np.array([0]), groups=self.validation_groups)
+        return Splits(train, validation=validation, unlabelled=Split(["so so"]), label_names=self.label_names)
+
+
+class ReadsBytes(Toy):
+    texts: ClassVar[list[Any]] = ["good", b"bad", "fine"]
+
+
+class NamesALabelTwice(Toy):
+    label_names = ("positive", "positive")
+
+
+class LeaksAGroup(Toy):
+    validation_groups: ClassVar[list[str]] = ["b"]
+
+
+class Shuffles(Toy):
+    calls = itertools.count()
+
+    def load(self) -> Splits:
+        splits = super().load()
+        return Splits(splits.train.take([next(self.calls) % 3, 1, 2]), label_names=splits.label_names)
+
+    def fingerprint(self) -> str:
+        return "constant"
+
+
+class GainsASplit(Toy):
+    calls = itertools.count()
+
+    def load(self) -> Splits:
+        splits = super().load()
+        return splits if next(self.calls) else Splits(splits.train, label_names=splits.label_names)
+
+
+class LabelsOutOfRange(Toy):
+    def load(self) -> Splits:
+        splits = super().load()
+        assert splits.train.labels is not None
+        splits.train.labels[1] = 2
+        return splits
+
+
+class LabelsWithFloats(Toy):
+    def load(self) -> Splits:
+        labels: Any = np.array([0.0, 1.0])
+        return Splits(Split(["a", "b"], labels), label_names=self.label_names)
+
+
+class ChangesItsFingerprint(Toy):
+    calls = itertools.count()
+
+    def fingerprint(self) -> str:
+        return f"{next(self.calls)}"
+
+
+class NumbersItsFingerprint(Toy):
+    def fingerprint(self) -> str:
+        return 5  # type: ignore[return-value]
+
+
+class LoadsAList(Toy):
+    def load(self) -> Splits:
+        return []  # type: ignore[return-value]
+
+
+class TakesKeywords(Toy):
+    def __init__(self, **options: Any) -> None: ...
+
+
+def test_a_data_set_that_keeps_every_law_passes() -> None:
+    check_dataset(Toy())
+
+
+@pytest.mark.parametrize(
+    ("dataset_class", "message"),
+    [
+        (ReadsBytes, "ReadsBytes, train: text 1 is a bytes, not a str"),
+        (NamesALabelTwice, "label names must differ, got ['positive', 'positive']"),
+        (LeaksAGroup, "1 groups are in both train and validation, such as ['b']"),
+        (Shuffles, "loading twice gives other texts in train"),
+        (GainsASplit, "loading twice gives other splits"),
+        (LabelsOutOfRange, "train: 1 labels are outside 0..1, label 1 is 2"),
+        (LabelsWithFloats, "train: labels must be an int64 array"),
+        (ChangesItsFingerprint, "fingerprint() changes from call to call"),
+        (NumbersItsFingerprint, "fingerprint() must be a str"),
+        (LoadsAList, "LoadsAList.load() gives list, not Splits"),
+        (TakesKeywords, "takes **options"),
+    ],
+)
+def test_a_data_set_that_breaks_a_law_is_told_which(dataset_class: type[Dataset], message: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        check_dataset(dataset_class())
+
+
+def test_what_is_no_data_set_is_refused() -> None:
+    with pytest.raises(AssertionError, match="list does not derive from"):
+        check_dataset([])  # type: ignore[arg-type]
