@@ -1,0 +1,87 @@
+"""Batches, and the order they come in: a pure function of (seed, epoch), so that a run can be taken up anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqcls.sequences import Sequences
+
+# Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
+# batch still changes from epoch to epoch.
+POOL_BATCHES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A padded batch.
+
+    Attributes:
+        inputs: int64 [B, T] token ids, 0 in the padding; T is the longest length of the batch.
+        lengths: int64 [B], always on the CPU.
+        labels: int64 [B], or None where there are none.
+        indices: int64 [B], the examples' places in their split; NumPy, on the CPU.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+    labels: Tensor | None
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy inputs and labels to ``device`` without waiting for the copy."""
+        if device.type == "cpu":
+            return self
+        pin = device.type == "cuda"
+
+        def move(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if pin else tensor).to(device, non_blocking=True)
+
+        return replace(self, inputs=move(self.inputs), labels=None if self.labels is None else move(self.labels))
+
+
+def training_order(
+    lengths: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int, bucket: bool = True
+) -> list[NDArray[np.int64]]:
+    """Return the batches of an epoch, each as the indices of its examples.
+
+    Every example comes once. With ``bucket`` a batch holds examples of like length (Khomenko et al. 2016).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    if bucket:
+        pool = POOL_BATCHES * batch_size
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def evaluation_order(lengths: NDArray[np.int64], *, batch_size: int) -> list[NDArray[np.int64]]:
+    """Return batches of examples sorted by length, longest first, so that a lack of memory shows at once."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
+    """Gather the sequences at ``indices`` into one padded batch."""
+    starts, lengths = sequences.offsets[indices], sequences.lengths[indices]
+    inputs = np.zeros((len(indices), int(lengths.max())), dtype=np.int64)
+    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        inputs[row, :length] = sequences.values[start : start + length]
+    labels = None if sequences.labels is None else torch.from_numpy(np.asarray(sequences.labels[indices]))
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(np.asarray(lengths)), labels, indices)
+
+
+def batches(sequences: Sequences, order: Iterable[NDArray[np.int64]], device: torch.device) -> Iterator[Batch]:
+    """Yield the batches of ``order`` on ``device``."""
+    for indices in order:
+        yield collate(sequences, indices).to(device)

@@ -1,0 +1,178 @@
+"""A trained model in use: load, predict, evaluate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
+from seqcls.config import Config, DataConfig
+from seqcls.datasets.base import Dataset, Label, Splits, check_pair
+from seqcls.device import resolve_device
+from seqcls.encoders.base import Encoder
+from seqcls.errors import CheckpointError, DataError
+from seqcls.inference import predict_logits, score_logits
+from seqcls.metrics import Score
+from seqcls.model import UNKNOWN_ID
+from seqcls.pipeline import SPLITS, load_splits, prepare_data
+from seqcls.sequences import Sequences, encode
+
+_Found = TypeVar("_Found")
+
+
+class Classifier:
+    """A trained model with its tokenizer and label names; made by `from_pretrained`."""
+
+    def __init__(self, saved: SavedModel, *, device: str = "auto", encoder: Encoder | None = None) -> None:
+        self._saved = saved
+        self._device = resolve_device(device)
+        self._model = saved.build(encoder).to(self._device).eval()
+        self._model.encoder.check_device(self._device)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, device: str = "auto", encoder: Encoder | None = None) -> Classifier:
+        """Load a model directory, a checkpoint, or the best model of a run directory.
+
+        Args:
+            path: The directory.
+            device: auto, cpu, cuda, cuda:N or mps.
+            encoder: A built encoder to load the weights into, where the model was trained with one that is not registered.
+
+        Raises:
+            CheckpointError: A file is missing or damaged, or the encoder's plugin is not installed.
+            DeviceError: The device is not there.
+        """
+        return cls(load_model_directory(Path(path)), device=device, encoder=encoder)
+
+    @property
+    def config(self) -> Config:
+        """The settings of the run that made the model."""
+        return self._saved.config
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels, in the order of `predict_proba`'s columns."""
+        return self._saved.label_names
+
+    def encode(self, texts: Sequence[str]) -> Sequences:
+        """Return the token ids that the model would read."""
+        if isinstance(texts, str):
+            raise DataError("give a list of texts, not one text")
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
+        return encode(self._saved.tokenizer, texts)
+
+    def unknown_rates(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return, for each text, the share of its words that the model does not know: float64 [N]."""
+        sequences = self.encode(texts)
+        unknown = np.add.reduceat(sequences.values == UNKNOWN_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
+        return unknown / sequences.lengths
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the probability of each label for each text.
+
+        Args:
+            texts: N texts; an empty one is read as a single unknown word.
+
+        Returns:
+            float32 [N, C]: the softmax over the logits; rows sum to 1.
+
+        Raises:
+            DataError: An item is not a str.
+        """
+        sequences = self.encode(texts)
+        if not len(sequences):
+            return np.zeros((0, len(self.label_names)), dtype=np.float32)
+        probabilities: NDArray[np.float32] = self._logits(sequences).softmax(dim=-1).numpy()
+        return probabilities
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Return the most probable label of each text; raises like `predict_proba`."""
+        return [self.label_names[index] for index in self.predict_proba(texts).argmax(axis=-1)]
+
+    def evaluate(
+        self, data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None, *, split: str = "test"
+    ) -> Score:
+        """Score the model.
+
+        Args:
+            data: A registered data set's name, a data set, splits, or (text, label) pairs; by default the data set the model
+                was trained on, with the options it had then.
+            split: "train", "validation" or "test"; of no account for pairs.
+
+        Raises:
+            DataError: The data lacks the split, or has a label that the model does not know.
+        """
+        sequences = self._labelled(data, split)
+        if not len(sequences):
+            raise DataError("there is no example to evaluate")
+        assert sequences.labels is not None
+        return score_logits(self._logits(sequences), torch.from_numpy(np.array(sequences.labels)))
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the model directory to ``path``, which must not exist.
+
+        Raises:
+            CheckpointError: It exists or cannot be written.
+        """
+        if Path(path).exists():
+            raise CheckpointError(f"{path} exists; give a new folder")
+        save_model_directory(
+            Path(path),
+            config=self.config,
+            label_names=self.label_names,
+            tokenizer=self._saved.tokenizer,
+            weights=self._model.state_dict(),
+            metrics=self._saved.metrics,
+            encoder=self._saved.encoder,
+        )
+
+    def _logits(self, sequences: Sequences) -> torch.Tensor:
+        fit = self.config.fit
+        return predict_logits(self._model, sequences, device=self._device, batch_size=fit.eval_batch_size)
+
+    def _labelled(self, data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None, split: str) -> Sequences:
+        """Return the encoded examples to score, their labels numbered as the model numbers them."""
+        tokenizer, config = self._saved.tokenizer, self.config.data
+        if data is None or data == config.dataset:
+            if config.dataset == SPLITS:
+                raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
+            # The run left the encoded data in the cache, and reading text again would take longer than the evaluation.
+            prepared = prepare_data(config)
+            if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
+                return _named(prepared.splits, split)
+            data = config.dataset
+        if isinstance(data, str | Dataset | Splits):
+            settings = config if not isinstance(data, str) else DataConfig(dataset=data)
+            splits = load_splits(settings, None if isinstance(data, str) else data)
+            examples, names = _named(splits.labelled(), split), splits.label_names
+            assert examples.labels is not None
+            labels = [names[label] for label in examples.labels]
+            return encode(tokenizer, examples.texts, self._numbers(labels))
+        texts, labels = [], []
+        for index, item in enumerate(data):
+            text, label = check_pair(item, f"data[{index}]")
+            texts.append(text)
+            labels.append(str(label))
+        return encode(tokenizer, texts, self._numbers(labels))
+
+    def _numbers(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        number = {name: index for index, name in enumerate(self.label_names)}
+        unknown = sorted(set(labels) - set(number))
+        if unknown:
+            raise DataError(
+                f"the data has the labels {unknown[:5]}, which the model does not know: {list(self.label_names)}"
+            )
+        return np.array([number[label] for label in labels], dtype=np.int64)
+
+
+def _named(splits: Mapping[str, _Found], name: str) -> _Found:
+    if name not in splits:
+        raise DataError(f"the data has no {name} split; it has {', '.join(splits)}")
+    return splits[name]

@@ -1,0 +1,74 @@
+"""The Typer application, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from seqcls.cli import fit, models, plugins
+from seqcls.cli.output import console, print_error
+from seqcls.errors import SeqclsError
+
+app = typer.Typer(
+    name="seqcls",
+    help="Train, evaluate and use small, fast sequence classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("fit")(fit.fit)
+app.command("train", hidden=True)(fit.fit)
+app.command("evaluate")(models.evaluate)
+app.command("predict")(models.predict)
+app.command("list")(plugins.list_plugins)
+app.command("info")(plugins.info)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"seqcls {version('seqcls')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+class _WarningHandler(logging.Handler):
+    """Shows the library's warnings, a line each, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console().print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    logger = logging.getLogger("seqcls")
+    logger.addHandler(_WarningHandler())
+    logger.propagate = False
+    try:
+        app()
+    except SeqclsError as error:
+        print_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left; that is no error of ours. Python would complain again while
+        # flushing at exit, hence the redirection.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

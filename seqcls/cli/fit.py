@@ -1,0 +1,205 @@
+"""`seqcls fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqcls.cli.output import print_json, say, score_line
+
+if TYPE_CHECKING:
+    from seqcls.config import Config
+    from seqcls.trainer import FitResult, Plan, Trainer
+
+_DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
+
+
+def fit(
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="Encoder; `seqcls list` shows them.", rich_help_panel=_MODEL)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Data set; `seqcls list` shows them.", rich_help_panel=_DATA)
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Named settings to start from: default, tutorial.", rich_help_panel=_RUN)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file of settings, over the recipe's.", rich_help_panel=_RUN)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Run directory to make; else a new one in runs/.", rich_help_panel=_RUN),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in --output.", rich_help_panel=_RUN)] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run directory to take up again; needs no other flag.", rich_help_panel=_RUN)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.", rich_help_panel=_TRAINING)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a batch.", rich_help_panel=_TRAINING)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, or its peak.", rich_help_panel=_TRAINING)] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Evaluations without a better one before the end.", rich_help_panel=_TRAINING)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, batches, dropout.", rich_help_panel=_TRAINING)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_TRAINING)] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.", rich_help_panel=_TRAINING)] = None,
+    max_length: Annotated[
+        str | None, typer.Option(help="Longest sequence, in tokens; none for no limit.", rich_help_panel=_DATA)
+    ] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option("--vocab-size", "--num-words", help="Words in the vocabulary.", rich_help_panel=_DATA)
+    ] = None,
+    truncating: Annotated[
+        str | None, typer.Option(help="Where long texts are cut: pre, post or middle.", rich_help_panel=_DATA)
+    ] = None,
+    encoder_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of the encoder; `seqcls info encoder NAME`.", rich_help_panel=_MODEL),
+    ] = None,
+    dataset_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of the data set; `seqcls info dataset NAME`.", rich_help_panel=_DATA),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any other setting, as --print-config names it.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show sizes, parameters and steps; train nothing.", rich_help_panel=_RUN)
+    ] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved settings as TOML and exit.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_RUN)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only the result.", rich_help_panel=_RUN)
+    ] = False,
+) -> None:
+    """Train a classifier; without flags: a bidirectional LSTM on the embedded reviews, in under a minute."""
+    flags: dict[str, dict[str, Any]] = {
+        "data": {"num_words": vocab_size, "max_length": max_length, "truncating": truncating},
+        "model": {},
+        "fit": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "patience": patience,
+            "seed": seed,
+            "device": device,
+            "precision": precision,
+        },
+    }
+    changes = {
+        section: {name: value for name, value in values.items() if value is not None} for section, values in flags.items()
+    }
+    trainer = _trainer(
+        names=(encoder, dataset),
+        files=(recipe, config),
+        pairs=(setting or [], encoder_option or [], dataset_option or []),
+        changes=changes,
+        output=output,
+        force=force,
+        resume=resume,
+        quiet=quiet,
+    )
+    if print_config:
+        typer.echo(trainer.config.to_toml(), nl=False)
+    elif dry_run:
+        _print_plan(trainer.plan(), as_json=as_json)
+    else:
+        _print_result(_run(trainer), as_json=as_json, quiet=quiet)
+
+
+def _trainer(
+    *,
+    names: tuple[str | None, str | None],
+    files: tuple[str | None, Path | None],
+    pairs: tuple[list[str], list[str], list[str]],
+    changes: dict[str, dict[str, Any]],
+    output: Path | None,
+    force: bool,
+    resume: Path | None,
+    quiet: bool,
+) -> Trainer:
+    """Build the trainer from flags, which go over the settings file, which goes over the recipe."""
+    from seqcls import options
+    from seqcls.config import merge, parse_settings
+    from seqcls.errors import UsageError
+    from seqcls.reporting.console import ConsoleReporter
+    from seqcls.trainer import Trainer
+
+    settings, encoder_options, dataset_options = pairs
+    changes = merge(changes, parse_settings(settings, flag="--set"))
+    changes = merge(changes, {"model": {"encoder_options": options.parse_pairs(encoder_options, flag="--encoder-option")}})
+    changes = merge(changes, {"data": {"dataset_options": options.parse_pairs(dataset_options, flag="--dataset-option")}})
+    callbacks = [] if quiet else [ConsoleReporter()]
+    if resume is not None:
+        if any(names) or any(files) or output or force:
+            raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
+        return Trainer.resume(resume, changes=changes, callbacks=callbacks)
+    config = _resolve(names, files, changes)
+    return Trainer(config=config, callbacks=callbacks, output=output, overwrite=force)
+
+
+def _resolve(
+    names: tuple[str | None, str | None], files: tuple[str | None, Path | None], changes: dict[str, dict[str, Any]]
+) -> Config:
+    from seqcls.config import load_recipe, load_toml
+
+    (encoder, dataset), (recipe, path) = names, files
+    from_file = {} if path is None else load_toml(path)
+    encoder = encoder or from_file.get("model", {}).get("encoder")
+    dataset = dataset or from_file.get("data", {}).get("dataset")
+    config = load_recipe(recipe or "default", encoder=encoder, dataset=dataset)
+    if path is not None:
+        config = config.updated(from_file, source=str(path))
+    return config.updated(changes, source="command line")
+
+
+def _run(trainer: Trainer) -> FitResult:
+    try:
+        return trainer.fit()
+    finally:
+        for callback in trainer.callbacks:
+            close = getattr(callback, "close", None)
+            if close is not None:  # an error must not leave a live bar over the message
+                close()
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    values = plan.as_dict()
+    if as_json:
+        print_json(values)
+        return
+    for name in plan.examples:
+        typer.echo(f"{name:<12} {plan.examples[name]:>9,} examples {plan.tokens[name]:>12,} tokens")
+    typer.echo(f"labels       {', '.join(plan.label_names)}")
+    typer.echo(f"vocabulary   {plan.vocab_size:,} words")
+    typer.echo(f"model        {plan.config.model.encoder}, {plan.parameters:,} parameters, on {plan.device}")
+    typer.echo(f"training     {plan.total_steps:,} steps: {plan.config.fit.epochs} epochs of {plan.steps_per_epoch:,}")
+
+
+def _print_result(result: FitResult, *, as_json: bool, quiet: bool) -> None:
+    from seqcls.reporting.console import format_seconds
+
+    if result.signal is not None:
+        say(f"Interrupted; a checkpoint is saved. To go on: seqcls fit --resume {result.run}")
+    else:
+        say(f"{result.stop_reason}, {format_seconds(result.seconds)}", quiet=quiet)
+    if as_json:
+        print_json(result.as_dict())
+    elif result.model is not None:
+        split, score = ("Test", result.test) if result.test is not None else ("Validation", result.validation)
+        if score is not None:
+            typer.echo(f"{split} set: {score_line(score)}")
+        typer.echo(f"Model: {result.model}")
+        say(f'Next: seqcls predict {result.model} "your text"', quiet=quiet)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)

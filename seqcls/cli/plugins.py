@@ -1,0 +1,92 @@
+"""`seqcls list` and `seqcls info`: which encoders and data sets there are, and what they take."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from seqcls import registry
+from seqcls.cli.output import print_json
+
+
+class Kind(StrEnum):
+    """A kind of plugin."""
+
+    encoder = "encoder"
+    dataset = "dataset"
+
+
+_REGISTRIES: dict[str, registry.Registry[Any]] = {"encoder": registry.encoders, "dataset": registry.datasets}
+
+
+def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show all encoders and data sets with their provider; imports none of them."""
+    infos = {kind: known.list() for kind, known in _REGISTRIES.items()}
+    if as_json:
+        print_json({f"{kind}s": [_as_dict(info) for info in found] for kind, found in infos.items()})
+        return
+    for kind, found in infos.items():
+        rows = [(_names(info), info.origin, _remark(info)) for info in found]
+        _print_table([(f"{kind.upper()}S", "FROM", ""), *rows])
+        typer.echo()
+
+
+def info(
+    kind: Annotated[Kind, typer.Argument(help="encoder or dataset.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Registered name.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where an encoder or a data set comes from, and its options with types and defaults."""
+    from seqcls import options
+
+    known = _REGISTRIES[kind.value]
+    found = known.info(name)
+    described = options.describe(known.get(name))
+    if as_json:
+        print_json({**_as_dict(found), "options": [vars(option) for option in described]})
+        return
+    typer.echo(f"{_names(found)}: {found.description}")
+    typer.echo(f"from {found.origin}, {found.target}")
+    typer.echo()
+    rows = [
+        (
+            option.name,
+            " ".join(filter(None, [option.type, option.constraints])),
+            "required" if option.required else str(option.default),
+            option.help,
+        )
+        for option in described
+    ]
+    _print_table([("OPTION", "TYPE", "DEFAULT", ""), *rows])
+
+
+def _as_dict(found: registry.PluginInfo) -> dict[str, Any]:
+    return {**vars(found), "aliases": list(found.aliases)}
+
+
+def _names(found: registry.PluginInfo) -> str:
+    return f"{found.name} ({', '.join(found.aliases)})" if found.aliases else found.name
+
+
+def _remark(found: registry.PluginInfo) -> str:
+    if found.shadowed:
+        return "not used: the name belongs to another"
+    return found.problem or found.description
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns; on a terminal the last column is wrapped to the window."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    for _ in rows[0]:
+        table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # Off a terminal rich would cut to 80 columns: scripts want whole lines.
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)

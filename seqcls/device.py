@@ -1,0 +1,61 @@
+"""Where and how precisely to compute: devices, autocast, seeds, threads."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from seqcls.errors import DeviceError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" takes the first of cuda, mps, cpu that is there.
+
+    Raises:
+        DeviceError: The name is unknown, or this machine lacks the device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            reason = (
+                "this PyTorch build has no CUDA support" if torch.version.cuda is None else f"{count} CUDA devices found"
+            )
+            raise DeviceError(f"device {name} is not available ({reason}); use --device auto or cpu")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device mps is not available (it needs an Apple GPU); use --device auto or cpu")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which to run forward passes: bfloat16 autocast for "bf16", nothing for "fp32".
+
+    Raises:
+        DeviceError: The device has no bfloat16 arithmetic.
+    """
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    if device.type == "mps" or (device.type == "cuda" and not torch.cuda.is_bf16_supported()):
+        raise DeviceError(f"{device} has no bfloat16 arithmetic; use --precision fp32")
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's generators, on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def set_threads(threads: int | None) -> None:
+    """Use that many CPU threads within an operation; None leaves PyTorch's choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

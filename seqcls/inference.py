@@ -1,0 +1,48 @@
+"""Passes over a split without gradients: logits of every sequence, in the split's order."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqcls.batching import batches, evaluation_order
+from seqcls.device import autocast
+from seqcls.metrics import Score
+from seqcls.sequences import Sequences
+
+
+def predict_logits(
+    model: nn.Module, sequences: Sequences, *, device: torch.device, batch_size: int, precision: str = "fp32"
+) -> Tensor:
+    """Return the model's logits, float32 [N, C] on the CPU; the model's training mode is left as it was."""
+    was_training = model.training
+    model.eval()
+    order = evaluation_order(sequences.lengths, batch_size=batch_size)
+    outputs, indices = [], []
+    try:
+        # Inference mode, not only no_grad: recurrent layers then take their faster forward path.
+        with torch.inference_mode(), autocast(device, precision):
+            for batch in batches(sequences, order, device):
+                outputs.append(model(batch.inputs, batch.lengths).float())
+                indices.append(torch.from_numpy(batch.indices))
+    finally:
+        model.train(was_training)
+    logits = torch.cat(outputs).cpu()
+    return torch.empty_like(logits).index_copy_(0, torch.cat(indices), logits)
+
+
+def score_logits(logits: Tensor, labels: Tensor) -> Score:
+    """Return mean cross-entropy and accuracy of logits [N, C] against labels int64 [N]."""
+    loss = float(F.cross_entropy(logits.double(), labels))
+    correct = int((logits.argmax(dim=-1) == labels).sum())
+    return Score(loss, correct / len(labels), correct, len(labels))
+
+
+def evaluate(
+    model: nn.Module, sequences: Sequences, *, device: torch.device, batch_size: int, precision: str = "fp32"
+) -> Score:
+    """Score a model on a labelled split."""
+    assert sequences.labels is not None
+    logits = predict_logits(model, sequences, device=device, batch_size=batch_size, precision=precision)
+    return score_logits(logits, torch.from_numpy(sequences.labels.copy()))

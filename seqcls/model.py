@@ -1,0 +1,50 @@
+"""The model: token embedding, encoder, linear head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqcls.config import ModelConfig
+from seqcls.encoders.base import Encoder
+
+PADDING_ID = 0
+UNKNOWN_ID = 1
+
+
+class SequenceClassifier(nn.Module):
+    """Embedding, encoder and a linear head that gives a logit a class.
+
+    While training, three kinds of noise keep it from learning reviews by heart: whole words become the unknown word (word
+    dropout, Iyyer et al. 2015), embedding values are dropped, and values of the encoded sequence are dropped.
+    """
+
+    def __init__(self, encoder: Encoder, *, vocab_size: int, num_classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, config.embedding_size, padding_idx=PADDING_ID)
+        with torch.no_grad():
+            nn.init.normal_(self.embedding.weight, std=config.embedding_std)
+            self.embedding.weight[PADDING_ID] = 0.0
+        self.word_dropout = config.word_dropout
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.encoder = encoder
+        self.output_dropout = nn.Dropout(config.output_dropout)
+        self.head = nn.Linear(encoder.output_size, num_classes)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Classify a padded batch.
+
+        Args:
+            inputs: int64 [B, T] token ids, 0 in the padding.
+            lengths: int64 [B] on the CPU, each in 1..T.
+
+        Returns:
+            Logits, float [B, num_classes].
+        """
+        if self.training and self.word_dropout:
+            dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
+            inputs = inputs.masked_fill(dropped & (inputs != PADDING_ID), UNKNOWN_ID)
+        x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
+        encoded = self.encoder(x, lengths)  # [B, output_size]
+        logits: Tensor = self.head(self.output_dropout(encoded))
+        return logits

@@ -1,0 +1,96 @@
+"""Optimizers, and the learning rate as a pure function of the step, so that a resumed run follows the same course."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqcls.config import FitConfig
+
+# One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
+ONE_CYCLE_START = 1 / 25
+PLATEAU_FACTOR = 0.5
+
+
+def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.Optimizer:
+    """Build Adam or AdamW over all parameters; fused, one pass over memory a step, where the device has that."""
+    optimizer_class: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return optimizer_class(
+        model.parameters(),
+        lr=config.lr,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=device.type in ("cpu", "cuda") or None,
+    )
+
+
+def schedule_factor(schedule: str, *, step: int, total_steps: int, warmup: float) -> float:
+    """Return the factor on the learning rate for the update that follows ``step`` updates.
+
+    Linear and cosine rise linearly from 0 to 1 over the first ``warmup`` share of the run, then fall to 0. One-cycle rises
+    and falls along half cosines, from 1/25 to 1 and to 0. Constant and plateau are 1.
+    """
+    if schedule in ("constant", "plateau"):
+        return 1.0
+    warmup_steps = round(warmup * total_steps)
+    if step < warmup_steps:
+        risen = (step + 1) / warmup_steps
+        return risen if schedule != "one-cycle" else _half_cosine(ONE_CYCLE_START, 1.0, risen)
+    fallen = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 1.0 - fallen if schedule == "linear" else _half_cosine(1.0, 0.0, fallen)
+
+
+class LearningRate:
+    """Sets an optimizer's learning rate before each update.
+
+    On a plateau, an evaluation no better than the best so far, the "plateau" schedule halves it; that factor is its one
+    piece of state.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, *, total_steps: int) -> None:
+        self._optimizer = optimizer
+        self._config = config
+        self._total_steps = total_steps
+        self.reduction = 1.0
+
+    @property
+    def value(self) -> float:
+        """The learning rate set last."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def set_for(self, step: int) -> None:
+        """Set the learning rate for the update that follows ``step`` updates."""
+        config = self._config
+        factor = schedule_factor(config.schedule, step=step, total_steps=self._total_steps, warmup=config.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.lr * factor * self.reduction
+
+    def on_evaluation(self, *, improved: bool) -> None:
+        """Take note of an evaluation."""
+        if self._config.schedule == "plateau" and not improved:
+            self.reduction *= PLATEAU_FACTOR
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as named tensors, "PARAMETER_NUMBER.NAME"."""
+    return {
+        f"{number}.{name}": torch.as_tensor(value).detach().cpu().clone()
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,141 @@
+"""Names become objects here: settings → data set → encoded splits, and settings → encoder → model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from seqcls import options, registry
+from seqcls.cache import EncodedCache, EncodedData
+from seqcls.config import Config, DataConfig, ModelConfig
+from seqcls.datasets.base import Dataset, Splits
+from seqcls.encoders.base import Encoder
+from seqcls.errors import ConfigError
+from seqcls.model import SequenceClassifier
+from seqcls.paths import cache_home
+from seqcls.sequences import encode
+from seqcls.text import TextTokenizer
+
+# Stands for a data set name where the splits were given as objects.
+SPLITS = "splits"
+
+
+def build_dataset(config: DataConfig) -> Dataset:
+    """Build the data set that the settings name.
+
+    Raises:
+        UnknownNameError, PluginError: The name is not known, or its plugin does not load.
+        ConfigError: An option is unknown, or of the wrong type or range.
+    """
+    dataset_class: type[Dataset] = registry.datasets.get(config.dataset)
+    return dataset_class(**_dataset_options(config))
+
+
+def build_encoder(config: ModelConfig) -> Encoder:
+    """Build the encoder that the settings name; raises like `build_dataset`."""
+    encoder_class: type[Encoder] = registry.encoders.get(config.encoder)
+    return encoder_class(config.embedding_size, **_encoder_options(config))
+
+
+def build_model(
+    config: ModelConfig, *, vocab_size: int, num_classes: int, encoder: Encoder | None = None
+) -> SequenceClassifier:
+    """Build the model around a built encoder, or around the one that the settings name.
+
+    Raises:
+        ConfigError: The encoder's input size is not the embedding size.
+    """
+    encoder = encoder or build_encoder(config)
+    if encoder.input_size != config.embedding_size:
+        raise ConfigError(
+            f"the encoder takes vectors of size {encoder.input_size}, but model.embedding_size is "
+            f"{config.embedding_size}; make them equal"
+        )
+    return SequenceClassifier(encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
+
+
+def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> EncodedData:
+    """Split, fit the tokenizer on the training split alone, and encode every labelled split.
+
+    What comes from a `Dataset` is kept in the cache folder under a key made of its fingerprint and the settings; splits
+    given as objects are encoded in memory.
+
+    Args:
+        config: The settings.
+        source: A built data set or splits; None builds the data set that the settings name.
+    """
+    if isinstance(source, Splits):
+        return _encode_splits(load_splits(config, source), config)
+    dataset = source or build_dataset(config)
+    cache, key = EncodedCache(cache_home() / "encoded"), _cache_key(dataset, config)
+    return cache.open(key) or cache.store(key, _encode_splits(load_splits(config, dataset), config))
+
+
+def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> Splits:
+    """Return the splits; validation is held out from train if the data brings none."""
+    splits = source if isinstance(source, Splits) else (source or build_dataset(config)).load()
+    if splits.validation is None:
+        return splits.with_validation(fraction=config.validation_fraction, seed=config.split_seed)
+    return splits
+
+
+def _encode_splits(splits: Splits, config: DataConfig) -> EncodedData:
+    tokenizer = TextTokenizer.fit(
+        splits.train.texts, num_words=config.num_words, max_length=config.max_length, truncating=config.truncating
+    )
+    encoded = {name: encode(tokenizer, split.texts, split.labels) for name, split in splits.labelled().items()}
+    return EncodedData(tokenizer=tokenizer, splits=encoded, label_names=splits.label_names)
+
+
+def _cache_key(dataset: Dataset, config: DataConfig) -> str:
+    settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
+    name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
+    return hashlib.sha256(json.dumps([name, dataset.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def name_objects(config: Config, encoder: str | Encoder | None, data: str | Dataset | Splits | None) -> Config:
+    """Return the settings with the names of the given encoder and data, and a built encoder's options."""
+    changes: dict[str, dict[str, object]] = {"model": {}, "data": {}}
+    if isinstance(encoder, str):
+        changes["model"] = {"encoder": registry.encoders.resolve(encoder)}
+    elif encoder is not None:
+        name = _registered_name(registry.encoders, type(encoder))
+        changes["model"] = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": encoder.options}
+    if isinstance(data, str):
+        changes["data"] = {"dataset": registry.datasets.resolve(data)}
+    elif data is not None:
+        name = SPLITS if isinstance(data, Splits) else _registered_name(registry.datasets, type(data))
+        changes["data"] = {"dataset": name}
+    config = config.updated(changes, source="Trainer")
+    # Options are checked, and strings from flags converted, before anything is loaded.
+    checked: dict[str, dict[str, object]] = {"model": {}, "data": {}}
+    if encoder is None or isinstance(encoder, str):
+        checked["model"] = {"encoder_options": _encoder_options(config.model)}
+    if data is None or isinstance(data, str):
+        checked["data"] = {"dataset_options": _dataset_options(config.data)}
+    return config.updated(checked, source="Trainer")
+
+
+def describe_encoder(config: ModelConfig) -> dict[str, str | None]:
+    """Return where the encoder comes from, as a model directory records it: distribution and version, if registered."""
+    known = {info.name: info for info in registry.encoders.list() if info.provider != registry.SESSION}
+    info = known.get(config.encoder)
+    if info is None:
+        return {"name": config.encoder, "target": config.encoder, "distribution": None, "version": None}
+    return {"name": info.name, "target": info.target, "distribution": info.provider, "version": info.version}
+
+
+def _dataset_options(config: DataConfig) -> dict[str, Any]:
+    dataset = registry.datasets.get(config.dataset)
+    return options.validate(dataset, config.dataset_options, what=f"data set {config.dataset}")
+
+
+def _encoder_options(config: ModelConfig) -> dict[str, Any]:
+    encoder = registry.encoders.get(config.encoder)
+    return options.validate(encoder, config.encoder_options, what=f"encoder {config.encoder}")
+
+
+def _registered_name(known: registry.Registry[Any], plugin: type) -> str:
+    target = f"{plugin.__module__}:{plugin.__qualname__}"
+    return next((info.name for info in known.list() if info.target == target), target)
