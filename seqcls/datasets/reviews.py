@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 # Raise this with every change of the tables or of the expansion: caches and published results depend on the texts.
 GRAMMAR_VERSION = 1
-MAX_REVIEWS = 200_000  # far below what the grammar can write, so that drawing a text twice stays rare
+MAX_REVIEWS = 200_000  # the grammar can write more; well below that, a text is seldom drawn twice
 LABEL_NAMES = ("negative", "positive")
 
 # Slots of one opinion: {d} {d2} {d_noun} {d_verb} take the one that decides the label, {o} {o2} ... the opposite one.
@@ -91,8 +91,8 @@ WEIGHTS = {"plain": 52, "contrast": 14, "negation": 14, "holder": 10, "expectati
 LAYOUTS = ("{opener} {core}", "{core} {closer}", "{opener} {core} {closer}")
 CLOSERS = (
     *("That is all there is to say.", "Make of that what you will.", "This is my first review here.", "So it goes."),
-    *("The price was about what I had seen elsewhere.", "I paid for it myself, by the way.", "{who} took the photos."),
-    *("I may add more next week.", "Ask {who} if you need details.", "{who} made me write this.", "Your taste may differ."),
+    *("I paid the usual price.", "Nobody asked me to write this.", "{who} took the photos."),
+    *("I may add more next week.", "Ask {who} if you need details.", "{who} has the receipt.", "Tastes may differ."),
 )
 WHO = (
     *("my brother", "my sister", "my mother", "my father", "my wife", "my husband", "my daughter", "my son", "my aunt"),
@@ -102,34 +102,25 @@ WHEN = (
     *("last week", "last month", "last summer", "last winter", "on Friday", "on Sunday", "on a rainy day", "yesterday"),
     *("the other day", "two days ago", "a week ago", "over the holidays", "on my birthday", "in March", "in October"),
 )
-VERY = ("really", "truly", "simply", "just", "honestly", "frankly", "to my mind", "in short")
+VERY = ("really", "truly", "simply", "just", "honestly", "frankly", "plainly", "altogether")
 
-
-@dataclass(frozen=True)
-class Opinion:
-    """The words of one class: adjectives that suit any aspect, noun phrases, and verbs in the past tense."""
-
-    adjectives: tuple[str, ...]
-    nouns: tuple[str, ...]
-    verbs: tuple[str, ...]
-
-
-NEGATIVE = Opinion(
-    adjectives=(
+# The words of either opinion: adjectives that suit any aspect, noun phrases, verbs in the past tense.
+NEGATIVE = {
+    "adjectives": (
         *("bad", "awful", "terrible", "horrible", "dreadful", "poor", "disappointing", "mediocre", "forgettable"),
-        *("lousy", "appalling", "dismal", "second-rate", "miserable", "inferior", "unpleasant", "pathetic", "atrocious"),
+        *("lousy", "appalling", "dismal", "second-rate", "miserable", "sloppy", "unpleasant", "pathetic", "atrocious"),
     ),
-    nouns=("a mess", "a disaster", "a letdown", "a failure", "a disgrace", "a nightmare", "a dud", "a waste of money"),
-    verbs=("hated", "disliked", "detested", "loathed", "could not stand"),
-)
-POSITIVE = Opinion(
-    adjectives=(
+    "nouns": ("a mess", "a disaster", "a letdown", "a failure", "a disgrace", "a nightmare", "a dud", "wasted money"),
+    "verbs": ("hated", "disliked", "detested", "loathed", "could not stand"),
+}
+POSITIVE = {
+    "adjectives": (
         *("good", "great", "excellent", "wonderful", "superb", "brilliant", "delightful", "fantastic", "remarkable"),
-        *("lovely", "outstanding", "splendid", "first-rate", "marvellous", "impressive", "pleasant", "terrific", "perfect"),
+        *("lovely", "exquisite", "splendid", "first-rate", "marvellous", "impressive", "pleasant", "terrific", "ideal"),
     ),
-    nouns=("a gem", "a delight", "a triumph", "a treat", "a joy", "a dream", "a winner", "a stroke of luck"),
-    verbs=("loved", "liked", "enjoyed", "adored", "was fond of"),
-)
+    "nouns": ("a gem", "a delight", "a triumph", "a treat", "a joy", "a dream", "a winner", "a stroke of luck"),
+    "verbs": ("loved", "liked", "enjoyed", "adored", "was fond of"),
+}
 
 
 @dataclass(frozen=True)
@@ -147,7 +138,7 @@ DOMAINS = (
     Domain(
         things=("film", "movie", "thriller", "comedy"),
         aspects=("plot", "story", "script", "dialogue", "cast", "ending", "soundtrack", "camera work", "opening scene"),
-        openers=("I saw this {thing} {when}.", "{who} took me to this {thing} {when}.", "We watched it at home {when}."),
+        openers=("I saw this {thing} {when}.", "{who} took me to this {thing} {when}.", "We watched it {when}."),
         negative=("dull", "tedious", "lifeless", "clumsy", "predictable"),
         positive=("gripping", "moving", "clever", "charming", "witty"),
     ),
@@ -160,7 +151,7 @@ DOMAINS = (
     ),
     Domain(
         things=("phone", "laptop", "tablet", "camera"),
-        aspects=("screen", "battery", "speaker", "microphone", "charger", "cable", "software", "manual", "power button"),
+        aspects=("screen", "battery", "speaker", "microphone", "charger", "cable", "software", "manual", "keypad"),
         openers=("I bought this {thing} {when}.", "{who} gave me this {thing} {when}.", "The parcel arrived {when}."),
         negative=("useless", "unreliable", "flawed", "shoddy", "cheap-looking"),
         positive=("useful", "reliable", "flawless", "well-made", "elegant"),
@@ -178,15 +169,15 @@ DOMAINS = (
 class ReviewsDataset(Dataset):
     """Short reviews from a built-in grammar, whose label depends on word order; needs no download.
 
-    About half of the reviews are plain. In the others the order of the words decides: contrast ("The soup was bland, but
-    the fish was superb."), negation and its scope, who holds the opinion ("My aunt hated the plot, whereas I loved it."),
-    and expectation ("I expected a mess and got a gem."). Every other review is the mirror image of the one before it: the
-    same draw, written for the other label. Most mirrored pairs outside the plain half hold the same words, so a linear
-    model of word counts stays near 75 % accuracy, while a model that reads in order can always be right.
+    About half of the reviews are plain. In the others the order of the words decides: contrast ("The soup was bland,
+    but the fish was superb."), negation and its scope, who holds the opinion ("My aunt hated the plot, whereas I loved
+    it."), and expectation ("I expected a mess and got a gem."). Every other review is the mirror image of the one
+    before: the same draw, written for the other label. Most mirrored pairs outside the plain half hold the same words,
+    so a linear model of word counts stays near 75 % accuracy, and a model that reads in order can always be right.
 
     The phenomena are those that the field found hard for bags of words: thwarted expectations (Pang, Lee and
-    Vaithyanathan 2002, "Thumbs up?", section 7), words such as "not" and "but" that shift the valence of others (Polanyi
-    and Zaenen 2006), the scope of negation (Wiegand et al. 2010, "A survey on the role of negation in sentiment
+    Vaithyanathan 2002, "Thumbs up?", section 7), words such as "not" and "but" that shift the valence of others
+    (Polanyi and Zaenen 2006), the scope of negation (Wiegand et al. 2010, "A survey on the role of negation in sentiment
     analysis"), and the holder of an opinion (Kim and Hovy 2004, "Determining the sentiment of opinions").
 
     The texts depend on the options alone, not on platform or Python version: of ``random.Random`` only ``random()`` is
@@ -256,27 +247,19 @@ def _distinct_reviews(rng: random.Random) -> Iterator[tuple[str, int]]:
 def _draw_pair(rng: random.Random, kind: str) -> tuple[str, str]:
     """Draw a template and its words once, and write it for both labels: (negative text, positive text)."""
     domain = _pick(rng, DOMAINS)
-    layout = _pick(rng, LAYOUTS)
-    template = layout.format(opener=_pick(rng, domain.openers), core=_pick(rng, CORES[kind]), closer=_pick(rng, CLOSERS))
+    opener, core, closer = _pick(rng, domain.openers), _pick(rng, CORES[kind]), _pick(rng, CLOSERS)
+    template = _pick(rng, LAYOUTS).format(opener=opener, core=core, closer=closer)
     x, y = _pick_two(rng, domain.aspects)
-    shared = {
-        "x": x,
-        "y": y,
-        "thing": _pick(rng, domain.things),
-        "very": _pick(rng, VERY),
-        "who": _pick(rng, WHO),
-        "when": _pick(rng, WHEN),
-    }
-    negative = _draw_opinion(rng, NEGATIVE, domain.negative)
-    positive = _draw_opinion(rng, POSITIVE, domain.positive)
-    return _write(template, shared, decides=negative, other=positive), _write(
-        template, shared, decides=positive, other=negative
-    )
+    shared = {"x": x, "y": y, "thing": _pick(rng, domain.things)}
+    shared |= {"very": _pick(rng, VERY), "who": _pick(rng, WHO), "when": _pick(rng, WHEN)}
+    bad = _draw_opinion(rng, NEGATIVE, domain.negative)
+    good = _draw_opinion(rng, POSITIVE, domain.positive)
+    return _write(template, shared, decides=bad, other=good), _write(template, shared, decides=good, other=bad)
 
 
-def _draw_opinion(rng: random.Random, opinion: Opinion, own_adjectives: tuple[str, ...]) -> dict[str, str]:
-    first, second = _pick_two(rng, opinion.adjectives + own_adjectives)
-    return {"": first, "2": second, "_noun": _pick(rng, opinion.nouns), "_verb": _pick(rng, opinion.verbs)}
+def _draw_opinion(rng: random.Random, words: dict[str, tuple[str, ...]], own: tuple[str, ...]) -> dict[str, str]:
+    first, second = _pick_two(rng, words["adjectives"] + own)
+    return {"": first, "2": second, "_noun": _pick(rng, words["nouns"]), "_verb": _pick(rng, words["verbs"])}
 
 
 def _write(template: str, shared: dict[str, str], *, decides: dict[str, str], other: dict[str, str]) -> str:

@@ -1,0 +1,75 @@
+"""Verified downloads: under the final name a file is whole and has the known hash, or it is not there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from seqcls.errors import DownloadError
+
+TIMEOUT = 30  # seconds without a byte
+
+
+def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
+    """Download a file into ``folder`` unless it is there with the known hash; shows a bar on a terminal.
+
+    The bytes go to a temporary file, which is checked, takes the final name, and is removed if anything fails.
+
+    Args:
+        url: Where the file is; its last part becomes the file's name.
+        known_hash: "md5:…" or "sha256:…".
+        folder: Where to.
+        remedy: What else the user can do, for the error message.
+
+    Raises:
+        DownloadError: There is no network, or it is not allowed, or what came is not the file.
+    """
+    name = url.rsplit("/", 1)[-1]
+    if os.environ.get("SEQCLS_OFFLINE") and not (folder / name).exists():
+        raise DownloadError(f"{name} is not on this machine, and SEQCLS_OFFLINE forbids downloads; {remedy}")
+    import pooch
+    import requests  # pooch's own downloader stands on it
+
+    # pooch announces on its logger what the bar shows, and repeats in it what the error says.
+    pooch.get_logger().setLevel(logging.WARNING)
+    try:
+        with _Bar(name) as bar:
+            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+            return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
+    except ValueError as error:
+        raise DownloadError(f"what {url} sent is not the file expected ({error}); try again, or {remedy}") from error
+    except requests.exceptions.RequestException as error:
+        raise DownloadError(f"cannot download {url}: {error}; check the network, or {remedy}") from error
+    except OSError as error:
+        raise DownloadError(f"cannot write {folder / name}: {error.strerror}; set SEQCLS_HOME to another folder") from error
+
+
+class _Bar:
+    """The progress object that pooch drives; counts bytes."""
+
+    def __init__(self, name: str) -> None:
+        columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._task = self._progress.add_task(name)
+        self.total = 0
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, count: int) -> None:
+        self._progress.update(self._task, advance=count, total=self.total)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,244 @@
+"""The data set `imdb`: the Large Movie Review Dataset v1.0 (Maas et al. 2011), from its archive, its folder or the network."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import random
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from seqcls.datasets.base import Dataset, Split, Splits
+from seqcls.datasets.download import fetch
+from seqcls.errors import DataError
+from seqcls.paths import cache_home, data_dir
+
+ARCHIVE = "aclImdb_v1.tar.gz"
+FOLDER = "aclImdb"
+URL = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}"
+MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
+# Reviews in each folder of the complete data set.
+COUNTS = {"train/neg": 12_500, "train/pos": 12_500, "train/unsup": 50_000, "test/neg": 12_500, "test/pos": 12_500}
+LABEL_NAMES = ("neg", "pos")
+# Raise this when the same archive comes to be read differently: caches depend on it.
+FORMAT = 1
+
+_REVIEW = re.compile(r"(?P<folder>(?:train|test)/(?:neg|pos|unsup))/(?P<id>\d+)_\d+\.txt")
+_URLS = re.compile(r"(?P<split>train|test)/urls_(?P<part>neg|pos|unsup)\.txt")
+_FILM = re.compile(r"tt\d+")
+
+logger = logging.getLogger("seqcls")
+
+
+class ImdbDataset(Dataset):
+    """50,000 film reviews labelled neg or pos, and 50,000 without a label (Maas et al. 2011).
+
+    The films of the training reviews come many reviews each, and a film's name tells much about its label: a validation split
+    that shares films with training reads about two points too high. By default it shares none.
+
+    Args:
+        source: The archive, its unpacked folder, or the folder that holds either; by default they are looked for in imdb/ of
+            SEQCLS_DATA_DIR and in the cache folder, and else the archive is downloaded.
+        validation: How validation is taken from the 25,000 training reviews: "grouped" by film, "random", or "tutorial",
+            the last fifth of one shuffled order.
+        validation_fraction: Share of validation, but for "tutorial".
+        split_seed: Seed of the choice, but for "tutorial".
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        validation: Literal["grouped", "random", "tutorial"] = "grouped",
+        validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        split_seed: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.source = source
+        self.validation = validation
+        self.validation_fraction = validation_fraction
+        self.split_seed = split_seed
+
+    def load(self) -> Splits:
+        """Read all 100,000 reviews: train, validation, test and unlabelled, ordered by label and number.
+
+        Raises:
+            DataError: The source is missing, damaged or incomplete.
+            DownloadError: It would have to be downloaded, and that failed.
+        """
+        path = self._find()
+        content = _read(path)
+        content.check(path)
+        splits = Splits(
+            train=content.split("train"), test=content.split("test"), unlabelled=content.unlabelled(), label_names=LABEL_NAMES
+        )
+        if self.validation == "tutorial":
+            return _hold_out_as_tutorial(splits)
+        train = splits.train if self.validation == "grouped" else replace(splits.train, groups=None)
+        splits = replace(splits, train=train)
+        return splits.with_validation(fraction=self.validation_fraction, seed=self.split_seed)
+
+    def fingerprint(self) -> str:
+        """Hash the archive's bytes, or the folder's names, sizes and times, with the options."""
+        path = self._find()
+        digest = hashlib.sha256(repr((FORMAT, self.validation, self.validation_fraction, self.split_seed)).encode())
+        if path.is_dir():
+            for name, file in _folder_files(path):
+                status = file.stat()
+                digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        else:
+            digest.update(_file_digest(path, "sha256").encode())
+        return digest.hexdigest()
+
+    def _find(self) -> Path:
+        """Return the archive or the aclImdb folder, downloading the archive if it is nowhere."""
+        remedy = f"put {ARCHIVE} into imdb/ of SEQCLS_DATA_DIR, or pass --dataset-option source=FILE"
+        if self.source is not None:
+            found = _archive_or_folder(Path(self.source).expanduser())
+            if found is None:
+                raise DataError(f"there is no IMDB data at {self.source}: give {ARCHIVE}, or the unpacked folder {FOLDER}")
+            return found
+        cache = cache_home() / "datasets" / "imdb"
+        for place in (data_dir("imdb"), cache):
+            found = None if place is None else _archive_or_folder(place)
+            if found is not None:
+                return found
+        return fetch(URL, known_hash=f"md5:{MD5}", folder=cache, remedy=remedy)
+
+
+@dataclass
+class _Content:
+    """What was read: the texts of each folder by number, and each folder's films, a line a number."""
+
+    texts: dict[str, dict[int, str]] = field(default_factory=lambda: {folder: {} for folder in COUNTS})
+    films: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Take in a file if it is one of the data set's; ``name`` is relative to the folder aclImdb."""
+        if review := _REVIEW.fullmatch(name):
+            if review["folder"] in self.texts:
+                self.texts[review["folder"]][int(review["id"])] = _decode(data, name)
+        elif urls := _URLS.fullmatch(name):
+            lines = _decode(data, name).splitlines()
+            self.films[f"{urls['split']}/{urls['part']}"] = [_film(line) for line in lines]
+
+    def check(self, path: Path) -> None:
+        """Raise DataError unless every folder has all its reviews and their films."""
+        missing = [
+            f"{folder} has {len(self.texts[folder]):,} of {count:,} reviews"
+            for folder, count in COUNTS.items()
+            if len(self.texts[folder]) != count
+        ]
+        missing += [
+            f"{_urls_file(folder)} names the films of {len(self.films.get(folder, [])):,} of {len(texts):,} reviews"
+            for folder, texts in self.texts.items()
+            if texts and max(texts) >= len(self.films.get(folder, []))
+        ]
+        if missing:
+            raise DataError(f"{path} is not the complete data set: {'; '.join(missing)}. Get {ARCHIVE} again")
+
+    def split(self, name: str) -> Split:
+        parts = [self._ordered(f"{name}/{label}") for label in LABEL_NAMES]
+        return Split(
+            texts=[text for texts, _ in parts for text in texts],
+            labels=np.repeat(np.arange(len(parts)), [len(texts) for texts, _ in parts]),
+            groups=[film for _, films in parts for film in films],
+        )
+
+    def unlabelled(self) -> Split:
+        texts, films = self._ordered("train/unsup")
+        return Split(texts=texts, groups=films)
+
+    def _ordered(self, folder: str) -> tuple[list[str], list[str]]:
+        numbers = sorted(self.texts[folder])
+        return [self.texts[folder][number] for number in numbers], [self.films[folder][number] for number in numbers]
+
+
+def _hold_out_as_tutorial(splits: Splits) -> Splits:
+    """Shuffle train and hold out its last fifth, as the tutorial does; the films are not heeded."""
+    order = list(range(len(splits.train)))
+    random.Random(113).shuffle(order)  # the seed with which Keras' loader shuffles
+    cut = int(0.8 * len(order))
+    train = replace(splits.train, groups=None)
+    return replace(splits, train=train.take(order[:cut]), validation=train.take(order[cut:]))
+
+
+def _archive_or_folder(path: Path) -> Path | None:
+    """Return the archive or the data set's folder that ``path`` is or holds."""
+    if path.is_file():
+        return path
+    candidates = (path / ARCHIVE, path / FOLDER, path)
+    return next((place for place in candidates if place.is_file() or (place / "train").is_dir()), None)
+
+
+def _read(path: Path) -> _Content:
+    content = _Content()
+    for name, data in _folder_contents(path) if path.is_dir() else _archive_contents(path):
+        content.add(name, data)
+    return content
+
+
+def _archive_contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the archive's files as (name in aclImdb, bytes) in one pass; nothing is unpacked to disk."""
+    if _file_digest(path, "md5") != MD5:
+        logger.warning("%s is not the official archive (its MD5 differs); it is used if its contents are complete", path)
+    try:
+        with tarfile.open(path, mode="r|gz") as archive:
+            for member in archive:
+                top, _, name = member.name.removeprefix("./").partition("/")
+                if member.isfile() and top == FOLDER and name.endswith(".txt"):
+                    file = archive.extractfile(member)
+                    assert file is not None  # only links and folders have no content
+                    yield name, file.read()
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path} is damaged or cut off: {error}. Get {ARCHIVE} again") from error
+
+
+def _folder_contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    for name, file in _folder_files(path):
+        try:
+            yield name, Path(file).read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {file.path}: {error.strerror}") from error
+
+
+def _folder_files(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield the data set's files in a folder, by name."""
+    for folder in ("train", "test", *COUNTS):
+        if (path / folder).is_dir():
+            with os.scandir(path / folder) as entries:
+                files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
+            yield from ((str(PurePosixPath(folder, file.name)), file) for file in files if file.name.endswith(".txt"))
+
+
+def _file_digest(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{FOLDER}/{name} is not UTF-8 text ({error}); get {ARCHIVE} again") from error
+
+
+def _film(url: str) -> str:
+    match = _FILM.search(url)
+    return match[0] if match else url
+
+
+def _urls_file(folder: str) -> str:
+    split, part = folder.split("/")
+    return f"{split}/urls_{part}.txt"
