@@ -63,7 +63,7 @@ class ModelConfig(Section):
     embedding_std: Annotated[float, Field(gt=0)] = 0.1
     """Standard deviation of the initial word vectors."""
     word_dropout: Probability = 0.0
-    """Share of words replaced by the unknown word while training."""
+    """Share of the vocabulary replaced by the unknown word in a training batch."""
     embedding_dropout: Probability = 0.5
     """Share of embedding values dropped while training."""
     output_dropout: Probability = 0.5

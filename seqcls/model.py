@@ -15,8 +15,9 @@ UNKNOWN_ID = 1
 class SequenceClassifier(nn.Module):
     """Embedding, encoder and a linear head that gives a logit a class.
 
-    While training, three kinds of noise keep it from learning reviews by heart: whole words become the unknown word (word
-    dropout, Iyyer et al. 2015), embedding values are dropped, and values of the encoded sequence are dropped.
+    While training, three kinds of noise keep it from learning texts by heart: words of the vocabulary become the unknown
+    word wherever they stand in the batch (Gal & Ghahramani 2016, sec. 4.2: dropping one occurrence of a name would leave
+    the others), embedding values are dropped, and values of the encoded sequence are dropped.
     """
 
     def __init__(self, encoder: Encoder, *, vocab_size: int, num_classes: int, config: ModelConfig) -> None:
@@ -42,8 +43,8 @@ class SequenceClassifier(nn.Module):
             Logits, float [B, num_classes].
         """
         if self.training and self.word_dropout:
-            dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
-            inputs = inputs.masked_fill(dropped & (inputs != PADDING_ID), UNKNOWN_ID)
+            dropped = torch.rand(self.embedding.num_embeddings, device=inputs.device) < self.word_dropout
+            inputs = inputs.masked_fill(dropped[inputs] & (inputs != PADDING_ID), UNKNOWN_ID)
         x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
         encoded = self.encoder(x, lengths)  # [B, output_size]
         logits: Tensor = self.head(self.output_dropout(encoded))

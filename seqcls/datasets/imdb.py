@@ -1,7 +1,8 @@
-"""The data set `imdb`: the Large Movie Review Dataset v1.0 (Maas et al. 2011), from its archive, its folder or the network."""
+"""The data set `imdb`: the Large Movie Review Dataset v1.0 (Maas et al. 2011), from its archive, folder or download."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
@@ -42,8 +43,8 @@ logger = logging.getLogger("seqcls")
 class ImdbDataset(Dataset):
     """50,000 film reviews labelled neg or pos, and 50,000 without a label (Maas et al. 2011).
 
-    The films of the training reviews come many reviews each, and a film's name tells much about its label: a validation split
-    that shares films with training reads about two points too high. By default it shares none.
+    Training has several reviews of most films, and a film's name tells much about the label: a validation split that shares
+    films with training reads about two points too high. By default it shares none.
 
     Args:
         source: The archive, its unpacked folder, or the folder that holds either; by default they are looked for in imdb/ of
@@ -77,13 +78,12 @@ class ImdbDataset(Dataset):
         path = self._find()
         content = _read(path)
         content.check(path)
-        splits = Splits(
-            train=content.split("train"), test=content.split("test"), unlabelled=content.unlabelled(), label_names=LABEL_NAMES
-        )
+        train, test = content.split("train"), content.split("test")
+        splits = Splits(train=train, test=test, unlabelled=content.unlabelled(), label_names=LABEL_NAMES)
         if self.validation == "tutorial":
             return _hold_out_as_tutorial(splits)
-        train = splits.train if self.validation == "grouped" else replace(splits.train, groups=None)
-        splits = replace(splits, train=train)
+        if self.validation == "random":
+            splits = replace(splits, train=replace(train, groups=None))
         return splits.with_validation(fraction=self.validation_fraction, seed=self.split_seed)
 
     def fingerprint(self) -> str:
@@ -191,13 +191,16 @@ def _archive_contents(path: Path) -> Iterator[tuple[str, bytes]]:
     if _file_digest(path, "md5") != MD5:
         logger.warning("%s is not the official archive (its MD5 differs); it is used if its contents are complete", path)
     try:
-        with tarfile.open(path, mode="r|gz") as archive:
+        # gzip's own reader, not tarfile's: it checks the sum at the end, and garbage gives errors of its own kinds.
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 top, _, name = member.name.removeprefix("./").partition("/")
                 if member.isfile() and top == FOLDER and name.endswith(".txt"):
                     file = archive.extractfile(member)
                     assert file is not None  # only links and folders have no content
                     yield name, file.read()
+            while stream.read(1 << 20):
+                pass  # on to the end, where the sum is
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path} is damaged or cut off: {error}. Get {ARCHIVE} again") from error
 

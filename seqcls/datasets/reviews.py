@@ -177,8 +177,8 @@ class ReviewsDataset(Dataset):
 
     The phenomena are those that the field found hard for bags of words: thwarted expectations (Pang, Lee and
     Vaithyanathan 2002, "Thumbs up?", section 7), words such as "not" and "but" that shift the valence of others
-    (Polanyi and Zaenen 2006), the scope of negation (Wiegand et al. 2010, "A survey on the role of negation in sentiment
-    analysis"), and the holder of an opinion (Kim and Hovy 2004, "Determining the sentiment of opinions").
+    (Polanyi and Zaenen 2006), the scope of negation (Wiegand et al. 2010, "A survey on the role of negation in
+    sentiment analysis"), and the holder of an opinion (Kim and Hovy 2004, "Determining the sentiment of opinions").
 
     The texts depend on the options alone, not on platform or Python version: of ``random.Random`` only ``random()`` is
     used, the method whose sequence Python guarantees. No text occurs twice, be it in one split or in two. Test is drawn

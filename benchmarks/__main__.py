@@ -1,0 +1,177 @@
+"""Command line of the measurements: one JSON object a line, the summary last. IMDB comes from SEQCLS_DATA_DIR."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SEQCLS = [sys.executable, "-m", "seqcls"]
+
+
+def throughput(arguments: argparse.Namespace) -> None:
+    """Training and evaluation speed of the tutorial's model, ours and plain PyTorch's in turn, on the same reviews."""
+    from benchmarks import plain_pytorch
+    from seqcls import Trainer, load_recipe
+    from seqcls.callbacks import Callback, FitState
+    from seqcls.inference import evaluate
+
+    class Clock(Callback):
+        """Counts the time of the steps after the fifth, and ends the run."""
+
+        def on_step_end(self, state: FitState) -> None:
+            if state.step == 5:
+                self.start = (state.examples, state.training_seconds)
+            if state.step == arguments.steps + 5:
+                self.speed = (state.examples - self.start[0]) / (state.training_seconds - self.start[1])
+                raise KeyboardInterrupt
+
+    config = load_recipe("tutorial")
+    rows: list[dict[str, float]] = []
+    for _ in range(arguments.rounds):
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = Trainer(config=config, callbacks=[clock], output=Path(folder) / "run")
+            data, model = trainer.prepare()
+            with contextlib.suppress(KeyboardInterrupt):  # the clock's
+                trainer.fit()
+        train, test, size = (
+            data.splits["train"],
+            data.splits["test"].take(range(arguments.reviews)),
+            data.tokenizer.vocab_size,
+        )
+        plain_train = plain_pytorch.training_speed(train, steps=arguments.steps, vocab_size=size)
+        device = next(model.parameters()).device
+        evaluate(model, test.take(range(200)), device=device, batch_size=200)
+        started = time.perf_counter()
+        evaluate(model, test, device=device, batch_size=200)
+        evaluation = arguments.reviews / (time.perf_counter() - started)
+        row = {
+            "train_seqcls": clock.speed,
+            "train_plain": plain_train,
+            "evaluate_seqcls": evaluation,
+            "evaluate_plain": plain_pytorch.evaluation_speed(test, vocab_size=size),
+        }
+        rows.append(row)
+        _show({name: round(value, 1) for name, value in row.items()})
+    summary: dict[str, Any] = {name: round(statistics.median(row[name] for row in rows), 1) for name in rows[0]}
+    for what in ("train", "evaluate"):
+        ratios = [row[f"{what}_seqcls"] / row[f"{what}_plain"] for row in rows]
+        summary[f"{what}_ratio"] = round(statistics.median(ratios), 2)
+    _show({"benchmark": "throughput", "unit": "reviews/s, medians", **summary})
+
+
+def imdb(arguments: argparse.Namespace) -> None:
+    """Whole runs on IMDB from the command line: accuracy, time and memory, for several seeds."""
+    results = []
+    for seed in range(arguments.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*SEQCLS, "fit", "--encoder", "bilstm", "--dataset", "imdb", "--recipe", arguments.recipe]
+            command += ["--seed", str(seed), "--output", f"{folder}/run", "--json"]
+            command += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+            started = time.perf_counter()
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            result = json.loads(output)
+            result |= {"seed": seed, "wall_s": round(time.perf_counter() - started, 1)}
+            del result["run"], result["model"]
+            results.append(result)
+            _show(result)
+    accuracies = [result["test"]["accuracy"] for result in results]
+    _show(
+        {
+            "benchmark": f"imdb, recipe {arguments.recipe}",
+            "test_accuracy": [round(accuracy, 4) for accuracy in accuracies],
+            "median_test_accuracy": round(statistics.median(accuracies), 4),
+            "median_wall_s": statistics.median(result["wall_s"] for result in results),
+            "median_train_reviews_per_s": statistics.median(result["train_examples_per_second"] for result in results),
+            "peak_memory_gb": _peak_memory_of_children(),
+        }
+    )
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Preparation of IMDB, the first time and from the cache, each in a new process."""
+    code = "import time; s = time.perf_counter(); import seqcls; d = seqcls.load_recipe('default', dataset='imdb').data; "
+    code += (
+        "from seqcls.pipeline import prepare_data; t = time.perf_counter(); prepare_data(d); print(time.perf_counter() - t)"
+    )
+    first, cached = [], []
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as home:
+            environment = {**os.environ, "SEQCLS_HOME": home}
+            for seconds in (first, cached):
+                run = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, env=environment)
+                seconds.append(float(run.stdout))
+    _show(
+        {
+            "benchmark": "prepare imdb",
+            "first_s": round(statistics.median(first), 2),
+            "cached_s": round(statistics.median(cached), 2),
+            "peak_memory_gb": _peak_memory_of_children(),
+        }
+    )
+
+
+def startup(arguments: argparse.Namespace) -> None:
+    """`seqcls --help`, and the whole of `seqcls fit` on the embedded reviews, each in a new process."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "SEQCLS_HOME": home}
+        help_seconds = [_seconds([*SEQCLS, "--help"], environment) for _ in range(10 * arguments.rounds)]
+        runs = [[*SEQCLS, "fit", "--output", f"{home}/run-{number}"] for number in range(arguments.rounds)]
+        fit_seconds = [_seconds(command, environment) for command in runs]
+        score = json.loads(Path(home, "run-0", "model", "metrics.json").read_text(encoding="utf-8"))["test"]
+    _show(
+        {
+            "benchmark": "startup",
+            "help_s": round(statistics.median(help_seconds), 3),
+            "fit_reviews_s": round(statistics.median(fit_seconds), 1),
+            "fit_reviews_test_accuracy": round(score["accuracy"], 4),
+        }
+    )
+
+
+def _seconds(command: list[str], environment: dict[str, str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return time.perf_counter() - started
+
+
+def _peak_memory_of_children() -> float:
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * scale / 1e9, 2)
+
+
+def _show(row: dict[str, Any]) -> None:
+    print(json.dumps(row), flush=True)
+
+
+def main() -> None:
+    """Parse the arguments and run one measurement."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for measure in (throughput, imdb, prepare, startup):
+        command = commands.add_parser(measure.__name__, help=measure.__doc__)
+        command.set_defaults(measure=measure)
+        command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
+        if measure is throughput:
+            command.add_argument("--steps", type=int, default=60, help="training steps a round")
+            command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
+        if measure is imdb:
+            command.add_argument("--recipe", default="default")
+            command.add_argument("--seeds", type=int, default=1)
+            command.add_argument("--epochs", type=int)
+    arguments = parser.parse_args()
+    arguments.measure(arguments)
+
+
+if __name__ == "__main__":
+    main()
