@@ -208,6 +208,9 @@ class Callback:
     def on_fit_end(self, state: FitState) -> None:
         """Run when the loop has ended, for whatever reason but an exception."""
 
+    def close(self) -> None:
+        """Give back what the callback holds; run last, also after an exception."""
+
 
 class Checkpointer(Callback):
     """Saves a checkpoint before the first step, at each evaluation, every so many steps or minutes, and at the end."""

@@ -193,8 +193,10 @@ class Trainer:
         if self._resumed is None:
             run = RunDirectory.create(run.path, self.config, overwrite=self._overwrite)
         callbacks = [*self._own_callbacks(run), *self.callbacks]
-        with _stop_on_signals(state) as received:
+        with contextlib.ExitStack() as stack:
+            received = stack.enter_context(_stop_on_signals(state))
             for callback in callbacks:
+                stack.callback(callback.close)
                 callback.on_fit_start(state)
             while state.epoch < self.config.fit.epochs and state.stop_reason is None:
                 self._run_epoch(state, data, callbacks)

@@ -114,7 +114,7 @@ def fit(
     elif dry_run:
         _print_plan(trainer.plan(), as_json=as_json)
     else:
-        _print_result(_run(trainer), as_json=as_json, quiet=quiet)
+        _print_result(trainer.fit(), as_json=as_json, quiet=quiet)
 
 
 def _trainer(
@@ -161,16 +161,6 @@ def _resolve(
     if path is not None:
         config = config.updated(from_file, source=str(path))
     return config.updated(changes, source="command line")
-
-
-def _run(trainer: Trainer) -> FitResult:
-    try:
-        return trainer.fit()
-    finally:
-        for callback in trainer.callbacks:
-            close = getattr(callback, "close", None)
-            if close is not None:  # an error must not leave a live bar over the message
-                close()
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:

@@ -66,13 +66,8 @@ class ConsoleReporter(Callback):
             f"{format_seconds(evaluation.seconds):>8}{' *' if improved else ''}"
         )
 
-    def on_fit_end(self, state: FitState) -> None:
-        """Take the bar away."""
-        del state
-        self.close()
-
     def close(self) -> None:
-        """Give the terminal back; safe to call twice, and after an error."""
+        """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
