@@ -58,11 +58,11 @@ class ModelConfig(Section):
     """Registered name of the encoder."""
     encoder_options: dict[str, OptionValue] = {}
     """Options of the encoder, as `seqcls info encoder NAME` lists them."""
-    embedding_size: Positive = 128
+    embedding_size: Positive = 64
     """Size of a word vector."""
     embedding_std: Annotated[float, Field(gt=0)] = 0.1
     """Standard deviation of the initial word vectors."""
-    word_dropout: Probability = 0.0
+    word_dropout: Probability = 0.3
     """Share of the vocabulary replaced by the unknown word in a training batch."""
     embedding_dropout: Probability = 0.5
     """Share of embedding values dropped while training."""
@@ -73,7 +73,7 @@ class ModelConfig(Section):
 class FitConfig(Section):
     """The training."""
 
-    epochs: Positive = 6
+    epochs: Positive = 4
     """Passes over the training split."""
     batch_size: Positive = 64
     """Examples a forward pass."""

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from seqcls.errors import DownloadError
 
 TIMEOUT = 30  # seconds without a byte
+CHUNK = 1 << 16  # bytes between two movements of the bar
 
 
 def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
@@ -39,14 +40,15 @@ def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
     pooch.get_logger().setLevel(logging.WARNING)
     try:
         with _Bar(name) as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=CHUNK)
             return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
     except ValueError as error:
         raise DownloadError(f"what {url} sent is not the file expected ({error}); try again, or {remedy}") from error
     except requests.exceptions.RequestException as error:
         raise DownloadError(f"cannot download {url}: {error}; check the network, or {remedy}") from error
     except OSError as error:
-        raise DownloadError(f"cannot write {folder / name}: {error.strerror}; set SEQCLS_HOME to another folder") from error
+        reason = error.strerror or error
+        raise DownloadError(f"cannot write {folder / name}: {reason}; set SEQCLS_HOME to another folder") from error
 
 
 class _Bar:

@@ -11,8 +11,9 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ LABEL_NAMES = ("neg", "pos")
 # Raise this when the same archive comes to be read differently: caches depend on it.
 FORMAT = 1
 
+_REMEDY = f"replace it with {ARCHIVE} from {URL}"
 _REVIEW = re.compile(r"(?P<folder>(?:train|test)/(?:neg|pos|unsup))/(?P<id>\d+)_\d+\.txt")
 _URLS = re.compile(r"(?P<split>train|test)/urls_(?P<part>neg|pos|unsup)\.txt")
 _FILM = re.compile(r"tt\d+")
@@ -50,7 +52,7 @@ class ImdbDataset(Dataset):
         source: The archive, its unpacked folder, or the folder that holds either; by default they are looked for in imdb/ of
             SEQCLS_DATA_DIR and in the cache folder, and else the archive is downloaded.
         validation: How validation is taken from the 25,000 training reviews: "grouped" by film, "random", or "tutorial",
-            the last fifth of one shuffled order.
+            the last fifth after one fixed shuffle.
         validation_fraction: Share of validation, but for "tutorial".
         split_seed: Seed of the choice, but for "tutorial".
     """
@@ -77,7 +79,7 @@ class ImdbDataset(Dataset):
         """
         path = self._find()
         content = _read(path)
-        content.check(path)
+        content.check()
         train, test = content.split("train"), content.split("test")
         splits = Splits(train=train, test=test, unlabelled=content.unlabelled(), label_names=LABEL_NAMES)
         if self.validation == "tutorial":
@@ -89,20 +91,24 @@ class ImdbDataset(Dataset):
     def fingerprint(self) -> str:
         """Hash the archive's bytes, or the folder's names, sizes and times, with the options."""
         path = self._find()
-        digest = hashlib.sha256(repr((FORMAT, self.validation, self.validation_fraction, self.split_seed)).encode())
-        if path.is_dir():
-            for name, file in _folder_files(path):
-                status = file.stat()
-                digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        else:
-            digest.update(_file_digest(path, "sha256").encode())
+        choice = () if self.validation == "tutorial" else (self.validation_fraction, self.split_seed)
+        digest = hashlib.sha256(repr((FORMAT, self.validation, *choice)).encode())
+        with _reading(path):
+            if path.is_dir():
+                for name, file in _folder_files(path):
+                    status = file.stat()
+                    digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+            else:
+                digest.update(_file_digest(path, "sha256").encode())
         return digest.hexdigest()
 
     def _find(self) -> Path:
         """Return the archive or the aclImdb folder, downloading the archive if it is nowhere."""
-        remedy = f"put {ARCHIVE} into imdb/ of SEQCLS_DATA_DIR, or pass --dataset-option source=FILE"
         if self.source is not None:
-            found = _archive_or_folder(Path(self.source).expanduser())
+            try:
+                found = _archive_or_folder(Path(self.source).expanduser())
+            except RuntimeError as error:  # ~somebody who is not a user here
+                raise DataError(f"there is no IMDB data at {self.source}: {error}") from error
             if found is None:
                 raise DataError(f"there is no IMDB data at {self.source}: give {ARCHIVE}, or the unpacked folder {FOLDER}")
             return found
@@ -111,13 +117,15 @@ class ImdbDataset(Dataset):
             found = None if place is None else _archive_or_folder(place)
             if found is not None:
                 return found
+        remedy = f"put {ARCHIVE} into imdb/ of SEQCLS_DATA_DIR, or pass --dataset-option source=FILE"
         return fetch(URL, known_hash=f"md5:{MD5}", folder=cache, remedy=remedy)
 
 
 @dataclass
 class _Content:
-    """What was read: the texts of each folder by number, and each folder's films, a line a number."""
+    """What was read from ``path``: the texts of each folder by number, and each folder's films, a line a number."""
 
+    path: Path
     texts: dict[str, dict[int, str]] = field(default_factory=lambda: {folder: {} for folder in COUNTS})
     films: dict[str, list[str]] = field(default_factory=dict)
 
@@ -125,12 +133,12 @@ class _Content:
         """Take in a file if it is one of the data set's; ``name`` is relative to the folder aclImdb."""
         if review := _REVIEW.fullmatch(name):
             if review["folder"] in self.texts:
-                self.texts[review["folder"]][int(review["id"])] = _decode(data, name)
+                self.texts[review["folder"]][int(review["id"])] = self._decode(data, name)
         elif urls := _URLS.fullmatch(name):
-            lines = _decode(data, name).splitlines()
+            lines = self._decode(data, name).splitlines()
             self.films[f"{urls['split']}/{urls['part']}"] = [_film(line) for line in lines]
 
-    def check(self, path: Path) -> None:
+    def check(self) -> None:
         """Raise DataError unless every folder has all its reviews and their films."""
         missing = [
             f"{folder} has {len(self.texts[folder]):,} of {count:,} reviews"
@@ -143,7 +151,7 @@ class _Content:
             if texts and max(texts) >= len(self.films.get(folder, []))
         ]
         if missing:
-            raise DataError(f"{path} is not the complete data set: {'; '.join(missing)}. Get {ARCHIVE} again")
+            raise DataError(f"{self.path} is not the complete data set: {'; '.join(missing)}; {_REMEDY}")
 
     def split(self, name: str) -> Split:
         parts = [self._ordered(f"{name}/{label}") for label in LABEL_NAMES]
@@ -161,9 +169,18 @@ class _Content:
         numbers = sorted(self.texts[folder])
         return [self.texts[folder][number] for number in numbers], [self.films[folder][number] for number in numbers]
 
+    def _decode(self, data: bytes, name: str) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{FOLDER}/{name} in {self.path} is not UTF-8 text ({error}); {_REMEDY}") from error
+
 
 def _hold_out_as_tutorial(splits: Splits) -> Splits:
-    """Shuffle train and hold out its last fifth, as the tutorial does; the films are not heeded."""
+    """Shuffle train and hold out its last fifth, as the tutorial does; the films are not heeded.
+
+    The tutorial shuffles the order of the archive, which a folder has not: here it is the order by label and number.
+    """
     order = list(range(len(splits.train)))
     random.Random(113).shuffle(order)  # the seed with which Keras' loader shuffles
     cut = int(0.8 * len(order))
@@ -173,14 +190,15 @@ def _hold_out_as_tutorial(splits: Splits) -> Splits:
 
 def _archive_or_folder(path: Path) -> Path | None:
     """Return the archive or the data set's folder that ``path`` is or holds."""
-    if path.is_file():
-        return path
-    candidates = (path / ARCHIVE, path / FOLDER, path)
-    return next((place for place in candidates if place.is_file() or (place / "train").is_dir()), None)
+    with _reading(path):
+        if path.is_file():
+            return path
+        candidates = (path / ARCHIVE, path / FOLDER, path)
+        return next((place for place in candidates if place.is_file() or (place / "train").is_dir()), None)
 
 
 def _read(path: Path) -> _Content:
-    content = _Content()
+    content = _Content(path)
     for name, data in _folder_contents(path) if path.is_dir() else _archive_contents(path):
         content.add(name, data)
     return content
@@ -202,15 +220,13 @@ def _archive_contents(path: Path) -> Iterator[tuple[str, bytes]]:
             while stream.read(1 << 20):
                 pass  # on to the end, where the sum is
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path} is damaged or cut off: {error}. Get {ARCHIVE} again") from error
+        raise DataError(f"{path} is damaged or cut off: {error}; {_REMEDY}") from error
 
 
 def _folder_contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    for name, file in _folder_files(path):
-        try:
+    with _reading(path):
+        for name, file in _folder_files(path):
             yield name, Path(file).read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {file.path}: {error.strerror}") from error
 
 
 def _folder_files(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -219,22 +235,21 @@ def _folder_files(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         if (path / folder).is_dir():
             with os.scandir(path / folder) as entries:
                 files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
-            yield from ((str(PurePosixPath(folder, file.name)), file) for file in files if file.name.endswith(".txt"))
+            yield from ((f"{folder}/{file.name}", file) for file in files if file.name.endswith(".txt"))
 
 
 def _file_digest(path: Path, algorithm: str) -> str:
+    with _reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a DataError; ``path`` is named if the refusal names no file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
+        yield
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _decode(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{FOLDER}/{name} is not UTF-8 text ({error}); get {ARCHIVE} again") from error
+        raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from error
 
 
 def _film(url: str) -> str:

@@ -197,7 +197,7 @@ class ReviewsDataset(Dataset):
     def __init__(
         self,
         *,
-        train_size: Annotated[int, Field(ge=2, le=MAX_REVIEWS)] = 8000,
+        train_size: Annotated[int, Field(ge=2, le=MAX_REVIEWS)] = 20_000,
         validation_size: Annotated[int, Field(ge=2, le=MAX_REVIEWS)] = 1000,
         test_size: Annotated[int, Field(ge=2, le=MAX_REVIEWS)] = 2000,
         seed: Annotated[int, Field(ge=0)] = 0,

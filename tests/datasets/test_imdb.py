@@ -1,14 +1,20 @@
+"""The imdb data set: the same from archive, folder and download; damaged or incomplete data are refused."""
+
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import io
 import logging
 import os
+import random
+import re
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +22,7 @@ import pytest
 from seqcls.datasets import download, imdb
 from seqcls.datasets.imdb import ImdbDataset
 from seqcls.errors import DataError, DownloadError
+from seqcls.testing import check_dataset
 
 COUNTS = {"train/neg": 30, "train/pos": 30, "train/unsup": 20, "test/neg": 10, "test/pos": 10}
 FILMS = 12
@@ -101,7 +108,9 @@ def test_the_order_of_the_archive_does_not_matter(archive: Path, tmp_path: Path)
 def test_the_tutorial_validation_is_a_fifth_of_training(archive: Path) -> None:
     splits = ImdbDataset(source=str(archive), validation="tutorial").load()
     assert splits.validation is not None
-    assert (len(splits.train), len(splits.validation)) == (48, 12)
+    texts = [f"Review {number} of train/{label}.<br /><br />Café." for label in ("neg", "pos") for number in range(30)]
+    random.Random(113).shuffle(texts)
+    assert (list(splits.train.texts), list(splits.validation.texts)) == (texts[:48], texts[48:])
 
 
 def test_another_seed_holds_out_other_reviews(archive: Path) -> None:
@@ -114,6 +123,24 @@ def test_another_seed_holds_out_other_reviews(archive: Path) -> None:
 def test_the_archive_is_found_in_the_data_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQCLS_DATA_DIR", str(archive.parents[1]))
     assert len(ImdbDataset(validation="random").load().train) == 54
+
+
+def test_the_data_folder_comes_before_the_cache(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = tmp_path / "home" / "datasets" / "imdb" / "aclImdb_v1.tar.gz"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"damaged")
+    monkeypatch.setenv("SEQCLS_DATA_DIR", str(archive.parents[1]))
+    assert len(ImdbDataset(validation="random").load().train) == 54
+    monkeypatch.delenv("SEQCLS_DATA_DIR")
+    with pytest.raises(DataError, match=re.escape(str(cached))):
+        ImdbDataset().load()
+
+
+@pytest.mark.parametrize("validation", ["grouped", "random", "tutorial"])
+def test_the_data_set_keeps_the_laws_of_data_sets(
+    archive: Path, validation: Literal["grouped", "random", "tutorial"]
+) -> None:
+    check_dataset(ImdbDataset(source=str(archive), validation=validation, validation_fraction=0.2))
 
 
 def test_an_unofficial_but_complete_archive_is_taken_with_one_warning(
@@ -139,7 +166,7 @@ def _without(*names: str) -> Callable[[dict[str, bytes]], None]:
         (_without("train/pos/3_7.txt"), "train/pos has 29 of 30 reviews"),
         (_without("test/neg/0_2.txt", "test/neg/1_2.txt"), "test/neg has 8 of 10 reviews"),
         (_without("train/urls_neg.txt"), "train/urls_neg.txt names the films of 0 of 30 reviews"),
-        (lambda files: files.update({"train/pos/3_7.txt": b"caf\xe9"}), "aclImdb/train/pos/3_7.txt is not UTF-8"),
+        (lambda files: files.update({"train/pos/3_7.txt": b"caf\xe9"}), "aclImdb/train/pos/3_7.txt in "),
     ],
 )
 def test_an_incomplete_archive_is_refused_with_what_is_missing(
@@ -148,8 +175,9 @@ def test_an_incomplete_archive_is_refused_with_what_is_missing(
     files = _files()
     damage(files)
     for source in (_pack(tmp_path / "broken.tar.gz", files), _unpack(tmp_path / "aclImdb", files)):
-        with pytest.raises(DataError, match=message.replace("(", r"\(")):
+        with pytest.raises(DataError, match=re.escape(message)) as caught:
             ImdbDataset(source=str(source)).load()
+        assert str(source) in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
@@ -180,9 +208,22 @@ def test_links_and_paths_outside_the_data_set_are_left_alone(archive: Path, tmp_
     assert loaded.fingerprint() == ImdbDataset(source=str(archive)).load().fingerprint()
 
 
-def test_a_missing_source_is_named() -> None:
-    with pytest.raises(DataError, match="nowhere/at/all"):
-        ImdbDataset(source="nowhere/at/all").fingerprint()
+@pytest.mark.parametrize("source", ["nowhere/at/all", "~nobody_of_this_name/imdb", "long" * 100])
+def test_a_missing_source_is_named(source: str) -> None:
+    with pytest.raises(DataError, match=source):
+        ImdbDataset(source=source).fingerprint()
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _unpack(tmp_path / "aclImdb", _files())
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(imdb.os, "scandir", refuse)
+    for read in (ImdbDataset(source=str(folder)).fingerprint, ImdbDataset(source=str(folder)).load):
+        with pytest.raises(DataError, match=r"aclImdb.train: Permission denied"):
+            read()
 
 
 def test_the_fingerprint_follows_data_and_options(archive: Path, tmp_path: Path) -> None:
@@ -198,6 +239,13 @@ def test_the_fingerprint_follows_data_and_options(archive: Path, tmp_path: Path)
     (folder / "test/pos/0_7.txt").write_bytes(b"longer than before, or at least of another size")
     found.add(ImdbDataset(source=str(folder)).fingerprint())
     assert len(found) == 6
+
+
+def test_the_tutorial_validation_heeds_no_fraction_and_no_seed(archive: Path) -> None:
+    plain = ImdbDataset(source=str(archive), validation="tutorial")
+    other = ImdbDataset(source=str(archive), validation="tutorial", validation_fraction=0.5, split_seed=1)
+    assert plain.fingerprint() == other.fingerprint()
+    assert plain.load().fingerprint() == other.load().fingerprint()
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -217,7 +265,7 @@ def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(_Handler, "cut", False)
     handler = functools.partial(_Handler, directory=str(archive.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))  # seconds between looks for the end
         thread.start()
         url = f"http://127.0.0.1:{httpd.server_port}/{archive.name}"
         monkeypatch.setattr(imdb, "URL", url)
