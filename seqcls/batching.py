@@ -65,10 +65,24 @@ def training_order(
     return [batches[place] for place in rng.permutation(len(batches))]
 
 
-def evaluation_order(lengths: NDArray[np.int64], *, batch_size: int) -> list[NDArray[np.int64]]:
-    """Return batches of examples sorted by length, longest first, so that a lack of memory shows at once."""
+def evaluation_order(
+    lengths: NDArray[np.int64], *, batch_size: int, max_tokens: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Return batches of examples sorted by length, longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: int64 [N].
+        batch_size: Most examples of a batch.
+        max_tokens: Most tokens of a batch, padding included; a longer sequence is a batch of its own.
+    """
     order = np.argsort(-lengths, kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches, start = [], 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        size = batch_size if max_tokens is None else min(batch_size, max(1, max_tokens // longest))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
 
 
 def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
