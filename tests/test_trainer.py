@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from toy import LastStep, toy_config, toy_pairs, toy_splits
+
+from seqcls import Callback, Classifier, Evaluation, FitState, Splits, Trainer
+from seqcls.batching import collate, training_order
+from seqcls.checkpoint import load_model_directory, load_training
+from seqcls.config import Config
+from seqcls.encoders.lstm import LSTM
+from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
+from seqcls.trainer import FitResult
+
+
+def _fit(tmp_path: Path, config: Config, *callbacks: Callback, name: str = "run", **more: Any) -> FitResult:
+    return Trainer(None, toy_splits(), config=config, callbacks=callbacks, output=tmp_path / name, **more).fit()
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model_directory(path).weights
+
+
+def _last(run: Path) -> Path:
+    return run / "checkpoints" / json.loads((run / "checkpoints.json").read_text())["last"]
+
+
+def _assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+class StopAt(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, state: FitState) -> None:
+        if state.step == self.step:
+            state.stop("stopped by the test")
+
+
+class Record(Callback):
+    def __init__(self) -> None:
+        self.evaluations: list[Evaluation] = []
+        self.lrs: list[float] = []
+        self.closed = 0
+
+    def on_step_end(self, state: FitState) -> None:
+        self.lrs.append(state.learning_rate.value)
+
+    def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
+        self.evaluations.append(evaluation)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_run_learns_and_says_how_well(tmp_path: Path) -> None:
+    result = _fit(tmp_path, toy_config(epochs=30))
+    assert result.test is not None
+    assert result.validation is not None
+    assert result.model is not None
+    assert result.test.accuracy == result.validation.accuracy == 1.0
+    assert (result.test.correct, result.test.count) == (20, 20)
+    assert result.stop_reason == "all epochs done"
+    assert result.parameters == sum(tensor.numel() for tensor in _weights(result.model).values())
+    # The stored figures are those of the model: its own evaluation gives them again.
+    score = Classifier.from_pretrained(result.model).evaluate(toy_pairs(20, seed=2))
+    assert score.loss == pytest.approx(result.test.loss, abs=1e-6)
+
+
+def test_the_first_checkpoint_is_there_before_the_first_step(tmp_path: Path) -> None:
+    class Look(Callback):
+        def on_fit_start(self, state: FitState) -> None:
+            found.append((state.step, sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())))
+
+    found: list[tuple[int, list[str]]] = []
+    _fit(tmp_path, toy_config(), Look())
+    assert found == [(0, ["step-00000000"])]
+
+
+def test_the_best_and_the_last_checkpoint_are_kept_and_no_other(tmp_path: Path) -> None:
+    record = Record()
+    result = _fit(tmp_path, toy_config(epochs=6, lr=0.3, checkpoint_every_steps=1), record)
+    pointers = json.loads((result.run / "checkpoints.json").read_text())
+    assert {path.name for path in (result.run / "checkpoints").iterdir()} == set(pointers.values())
+    best = min(record.evaluations, key=lambda evaluation: evaluation.validation.loss)
+    assert pointers["best"].startswith(f"step-{best.step:08d}")
+    assert result.validation == best.validation
+    rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [8, 16, 24, 32, 40, 48]
+    assert [row["validation"]["loss"] for row in rows] == [evaluation.validation.loss for evaluation in record.evaluations]
+
+
+def test_patience_ends_a_run_with_a_reason(tmp_path: Path) -> None:
+    result = _fit(tmp_path, toy_config(epochs=50, lr=1.0, schedule="constant", patience=2))
+    assert "2 evaluations" in result.stop_reason
+    assert len((result.run / "metrics.jsonl").read_text().splitlines()) < 50
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema_decay": 0.9}, {"schedule": "plateau"}, {"accumulate": 2}, {"optimizer": "adamw"}]
+)
+@pytest.mark.parametrize("step", [3, 8])
+def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path, settings: dict[str, Any], step: int) -> None:
+    config = toy_config(epochs=3, **settings)
+    step = step // config.fit.accumulate
+    whole = _fit(tmp_path, config, name="whole")
+    cut = _fit(tmp_path, config, StopAt(step), name="cut")
+    assert load_training(_last(cut.run)).values["step"] == step
+    random_state = torch.get_rng_state()
+    torch.manual_seed(12345)  # a new process has another one
+    resumed = Trainer.resume(cut.run, data=toy_splits(), callbacks=[]).fit()
+    assert not torch.equal(random_state, torch.get_rng_state())
+    _assert_same(_weights(_last(whole.run)), _weights(_last(resumed.run)))
+    _assert_same(load_training(_last(whole.run)).tensors, load_training(_last(resumed.run)).tensors)
+    assert resumed.test == whole.test
+
+
+def test_a_run_can_be_extended_but_not_altered(tmp_path: Path) -> None:
+    run = _fit(tmp_path, toy_config(schedule="constant")).run
+    with pytest.raises(ConfigError, match=r"fit\.lr"):
+        Trainer.resume(run, changes={"fit": {"lr": 0.5}}, data=toy_splits())
+    longer = Trainer.resume(run, changes={"fit": {"epochs": 3}}, data=toy_splits(), callbacks=[]).fit()
+    assert load_training(_last(longer.run)).values["step"] == 24
+    with pytest.raises(CheckpointError, match="steps an epoch"):
+        Trainer.resume(run, data=toy_splits(32), callbacks=[]).fit()
+    with pytest.raises(ConfigError, match="splits"):
+        Trainer.resume(run)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    runs = [_fit(tmp_path, toy_config(seed=seed), name=str(number)).run for number, seed in enumerate((0, 0, 1))]
+    _assert_same(_weights(_last(runs[0])), _weights(_last(runs[1])))
+    assert not torch.equal(_weights(_last(runs[0]))["head.weight"], _weights(_last(runs[2]))["head.weight"])
+
+
+def test_accumulated_batches_are_one_batch_of_all_their_examples(tmp_path: Path) -> None:
+    # Without noise, without buckets and from one permutation, eight windows of 2 x 4 hold the examples of eight batches of 8
+    # when the batch order is left as it was drawn: compare the first step's gradient through a plain SGD-like Adam update.
+    silent = {"model": {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}}
+    config = toy_config(bucket=False, schedule="constant").updated(silent, source="test")
+    trainer = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "a")
+    data, model = trainer.prepare()
+    state = trainer._start(model, data)
+    train = data.splits["train"]
+    order = training_order(train.lengths, batch_size=8, seed=0, epoch=0, bucket=False)
+    first = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    updated = []
+    for parts in ([order[0]], [order[0][:3], order[0][3:]]):
+        model.load_state_dict(first)
+        state = trainer._start(model, data)
+        trainer._train_step(state, [collate(train, part) for part in parts], None)
+        updated.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    for name, tensor in updated[0].items():
+        assert torch.allclose(tensor, updated[1][name], atol=1e-6), name
+
+
+def test_balanced_weights_give_each_class_the_same_say(tmp_path: Path) -> None:
+    pairs = [(text, "bad" if number % 4 else "good") for number, (text, _) in enumerate(toy_pairs(40))]
+    splits = Splits.from_pairs(pairs, validation=toy_pairs(8, seed=1))
+    trainer = Trainer(None, splits, config=toy_config(class_weights="balanced"), callbacks=[], output=tmp_path / "run")
+    data, _ = trainer.prepare()
+    weights = trainer._class_weights(data)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])  # N / (C * count), labels sorted: bad, good
+    labels = torch.from_numpy(np.array(data.splits["train"].labels))
+    assert float(weights[labels].mean()) == pytest.approx(1)
+    assert trainer.fit().test is None
+
+
+def test_averaged_weights_are_the_ones_saved(tmp_path: Path) -> None:
+    class Follow(Callback):
+        average: dict[str, torch.Tensor] | None = None
+
+        def on_step_end(self, state: FitState) -> None:
+            new = {name: tensor.detach().clone() for name, tensor in state.model.named_parameters()}
+            old = self.average
+            self.average = new if old is None else {name: 0.9 * old[name] + 0.1 * new[name] for name in new}
+
+    follow = Follow()
+    result = _fit(tmp_path, toy_config(ema_decay=0.9), follow)
+    saved = _weights(_last(result.run))
+    assert follow.average is not None
+    for name, tensor in follow.average.items():
+        assert torch.allclose(saved[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle", "plateau"])
+def test_every_schedule_runs_and_stays_under_its_peak(tmp_path: Path, schedule: str) -> None:
+    record = Record()
+    _fit(tmp_path, toy_config(schedule=schedule), record)
+    assert len(record.lrs) == 16
+    assert 0 < max(record.lrs) <= 0.01 + 1e-12
+    assert (record.lrs[-1] < 0.001) == (schedule in ("linear", "cosine", "one-cycle"))
+
+
+def test_bfloat16_runs_on_the_cpu(tmp_path: Path) -> None:
+    assert _fit(tmp_path, toy_config(precision="bf16", epochs=1)).test is not None
+
+
+def test_the_loss_shown_is_the_mean_over_examples(tmp_path: Path) -> None:
+    result = _fit(tmp_path, toy_config(eval_batch_size=3))
+    assert result.model is not None
+    classifier = Classifier.from_pretrained(result.model)
+    pairs = toy_pairs(20, seed=2)
+    probabilities = torch.from_numpy(classifier.predict_proba([text for text, _ in pairs]))
+    labels = torch.tensor([classifier.label_names.index(label) for _, label in pairs])
+    assert result.test is not None
+    assert result.test.loss == pytest.approx(float(F.nll_loss(probabilities.log(), labels)), abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 5, 12])
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, step: int) -> None:
+    record = Record()
+    trainer = Trainer(
+        LastStep(8, poison_after=step - 1),
+        toy_splits(),
+        config=toy_config(checkpoint_every_steps=1),
+        callbacks=[record],
+        output=tmp_path / "run",
+    )
+    with pytest.raises(TrainingError, match=f"at step {step};"):
+        trainer.fit()
+    last = _last(tmp_path / "run")
+    assert load_training(last).values["step"] == step - 1
+    assert all(tensor.isfinite().all() for tensor in _weights(last).values())
+    assert record.closed == 1
+
+
+def test_an_encoder_that_is_registered_nowhere_can_be_trained_saved_and_loaded(tmp_path: Path) -> None:
+    result = Trainer(LastStep(8, size=3), toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
+    assert result.model is not None
+    texts = [text for text, _ in toy_pairs(5)]
+    with pytest.raises(CheckpointError, match="LastStep"):
+        Classifier.from_pretrained(result.model)
+    loaded = Classifier.from_pretrained(result.model, encoder=LastStep(8, size=3))
+    assert loaded.predict_proba(texts).shape == (5, 2)
+    with pytest.raises(CheckpointError, match=r"encoder\.projection\.weight has shape \[3, 8\]"):
+        Classifier.from_pretrained(result.model, encoder=LastStep(8, size=4))
+
+
+def test_a_built_encoder_of_a_registered_class_loads_without_being_named(tmp_path: Path) -> None:
+    encoder = LSTM(6, hidden_size=5, pooling="max")
+    result = Trainer(encoder, toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
+    assert result.model is not None
+    assert Classifier.from_pretrained(result.model).config.model.encoder_options == {"hidden_size": 5, "pooling": "max"}
+
+
+def test_an_existing_folder_is_never_replaced_without_being_told(tmp_path: Path) -> None:
+    run = _fit(tmp_path, toy_config()).run
+    before = _weights(run / "model")
+    with pytest.raises(OutputExistsError, match="--force"):
+        _fit(tmp_path, toy_config(seed=1))
+    _assert_same(before, _weights(run / "model"))
+    _fit(tmp_path, toy_config(seed=1), overwrite=True)
+    assert not torch.equal(before["head.weight"], _weights(run / "model")["head.weight"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputExistsError, match="not a run directory"):
+        _fit(tmp_path, toy_config(), name="mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("output", ["file/run", "/proc/seqcls-run"])
+def test_an_output_that_cannot_be_written_fails_before_training(tmp_path: Path, output: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        _fit(tmp_path, toy_config(), name=output)
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from toy import toy_config, toy_splits
+from seqcls import Callback, Trainer
+class Slow(Callback):
+    def on_step_end(self, state):
+        print(state.step, flush=True)
+        time.sleep(0.05)
+result = Trainer(None, toy_splits(), config=toy_config(epochs=200), callbacks=[Slow()], output={output!r}).fit()
+sys.exit(0 if result.signal is None else 128 + result.signal)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+    code = SCRIPT.format(tests=str(Path(__file__).parent), output=str(tmp_path / "run"))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == "5":
+                process.send_signal(number)
+                started = time.monotonic()
+                break
+        rest = process.stdout.read().split()
+        assert process.wait(timeout=60) == 128 + number
+    assert time.monotonic() - started < 10
+    step = load_training(_last(tmp_path / "run")).values["step"]
+    assert step == int((["5", *rest])[-1])
+    changes = {"fit": {"epochs": 200}}
+    resumed = Trainer.resume(tmp_path / "run", data=toy_splits(), changes=changes, callbacks=[StopAt(step + 2)]).fit()
+    assert load_training(_last(resumed.run)).values["step"] == step + 2
