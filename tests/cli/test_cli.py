@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from seqcls.cli import main
+
+SMALL = ["--encoder", "lstm", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
+SMALL += ["--set", "embedding_size=8", "--encoder-option", "hidden_size=4"]
+SMALL += ["--dataset-option", "train_size=40", "--dataset-option", "validation_size=20", "--dataset-option", "test_size=20"]
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["seqcls", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        output, errors = capsys.readouterr()
+        return Done(code if isinstance(code, int) else 0, output, errors)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    environment = {**os.environ, "SEQCLS_HOME": str(folder / "home")}
+    command = [sys.executable, "-m", "seqcls", "fit", *SMALL, "--output", str(folder / "run"), "--quiet"]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return folder / "run"
+
+
+def test_help_is_quick_and_imports_neither_torch_nor_pydantic() -> None:
+    code = "import sys; sys.argv = ['seqcls', '--help']\nfrom seqcls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('torch', 'numpy', 'pydantic', 'tokenizers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "seqcls", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3
+
+
+def test_fit_says_where_the_model_is_and_what_comes_next(run: Run) -> None:
+    done = run("fit", *SMALL, "--output", "here")
+    assert done.code == 0
+    assert re.search(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)\nModel: here/model\n", done.out)
+    assert "val. loss" in done.err
+    assert "Next: seqcls predict here/model" in done.err
+    assert "\x1b" not in done.out + done.err
+
+
+def test_fit_json_is_one_object_with_the_documented_keys(run: Run) -> None:
+    done = run("fit", *SMALL, "--json")
+    result = json.loads(done.out)
+    assert list(result) == [
+        "run", "model", "stop_reason", "seconds", "train_examples_per_second", "parameters", "validation", "test",
+    ]  # fmt: skip
+    assert {"loss", "accuracy", "count"} <= set(result["test"])
+    assert Path(result["model"], "config.json").is_file()
+    assert result["run"].startswith("runs/reviews-lstm-")
+
+
+def test_quiet_leaves_only_the_result(run: Run) -> None:
+    done = run("fit", *SMALL, "--quiet")
+    assert done.err == ""
+    assert len(done.out.splitlines()) == 2
+
+
+def test_dry_run_shows_the_plan_and_writes_no_run(run: Run, tmp_path: Path) -> None:
+    done = run("fit", *SMALL, "--dry-run")
+    assert "40 examples" in done.out
+    assert re.search(r"lstm, [\d,]+ parameters, on cpu", done.out)
+    assert "3 steps: 1 epochs of 3" in done.out
+    assert not (tmp_path / "runs").exists()
+    plan = json.loads(run("fit", *SMALL, "--dry-run", "--json").out)
+    assert (plan["examples"]["train"], plan["total_steps"]) == (40, 3)
+
+
+def test_printed_settings_are_read_back_as_they_are(run: Run, tmp_path: Path) -> None:
+    printed = run("fit", *SMALL, "--set", "clip_norm=none", "--print-config").out
+    (tmp_path / "settings.toml").write_text(printed)
+    assert run("fit", "-c", "settings.toml", "--print-config").out == printed
+
+
+def test_flags_go_over_the_file_and_the_file_over_the_recipe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[fit]\nlr = 0.5\nepochs = 9\n")
+    printed = run("fit", "--recipe", "tutorial", "-c", "settings.toml", "--epochs", "2", "--print-config").out
+    assert "epochs = 2\n" in printed
+    assert "lr = 0.5\n" in printed
+    assert "num_words = 10000\n" in printed
+
+
+def test_a_run_is_resumed_by_its_folder_alone(run: Run) -> None:
+    run("fit", *SMALL, "--output", "here")
+    done = run("fit", "--resume", "here", "--epochs", "2", "--json")
+    assert done.code == 0
+    assert len(Path("here/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None:
+    options = [
+        part
+        for part in SMALL
+        if ("size=" in part and "train_size" in part) or "validation_size" in part or "test_size" in part
+    ]
+    flags = [flag for option in options for flag in ("--dataset-option", option)]
+    line = run("evaluate", str(trained), "--dataset", "reviews", *flags).out
+    assert re.fullmatch(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)\n", line)
+    score = json.loads(run("evaluate", str(trained), "--split", "validation", "--json").out)
+    assert {"loss", "accuracy", "correct", "count"} == set(score)
+    assert score["count"] == 20
+
+
+def test_predict_takes_arguments_a_file_and_stdin(run: Run, trained: Path, tmp_path: Path) -> None:
+    texts = ["The film was good.", "A dull [/x] evening"]
+    expected = run("predict", str(trained), *texts).out
+    assert [line.split("\t")[2] for line in expected.splitlines()] == texts
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    assert run("predict", str(trained), "--file", "texts.txt").out == expected
+    command = [sys.executable, "-m", "seqcls", "predict", str(trained), "-"]
+    done = subprocess.run(command, input="\n".join(texts), capture_output=True, text=True, check=True)
+    assert done.stdout == expected
+
+
+def test_predict_json_is_a_line_a_text(run: Run, trained: Path) -> None:
+    lines = run("predict", str(trained), "good", "bad", "--json").out.splitlines()
+    for line in lines:
+        row = json.loads(line)
+        assert list(row) == ["label", "probabilities"]
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [("", "text 1 is empty"), ("完全に", "no word that the model knows"), ("[/x]", "no word that the model knows")],
+)
+def test_a_text_that_the_model_cannot_read_is_told(run: Run, trained: Path, text: str, warning: str) -> None:
+    done = run("predict", str(trained), text)
+    assert done.code == 0
+    assert warning in done.err
+    assert done.out.count("\n") == 1
+
+
+def test_bytes_that_are_no_text_and_control_characters_do_no_harm(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.txt").write_bytes(b"caf\xe9 good\n\x1b[31mred\x07\n")
+    done = run("predict", str(trained), "--file", "odd.txt")
+    assert done.code == 0
+    assert "\x1b" not in done.out
+    assert "\x07" not in done.out
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained: Path) -> None:
+    command = f"yes 'a good film' | head -n 20000 | {sys.executable} -m seqcls predict {trained} - | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--encoder", "lsmt"], "did you mean 'lstm'"),
+        (["fit", "--dataset", "imbd"], "did you mean 'imdb'"),
+        (["fit", "--recipe", "tutoriel"], "default, tutorial"),
+        (["fit", "--epoch", "3"], "--epochs"),
+        (["fit", "--epochs", "many"], "--epochs"),
+        (["fit", "--epochs", "0"], "fit.epochs is 0"),
+        (["fit", "--lr", "-1"], "fit.lr is -1"),
+        (["fit", "--max-length", "0"], "data.max_length"),
+        (["fit", "--truncating", "left"], "'pre', 'post' or 'middle'"),
+        (["fit", "--precision", "fp8"], "'fp32' or 'bf16'"),
+        (["fit", "--set", "shedule=cosine"], "did you mean schedule"),
+        (["fit", "--set", "schedule"], "NAME=VALUE"),
+        (["fit", "--encoder-option", "hiden_size=3"], "hidden_size"),
+        (["fit", "--encoder-option", "hidden_size=big"], "hidden_size"),
+        (["fit", "--encoder-option", "hidden_size=0"], "hidden_size must be"),
+        (["fit", "--encoder-option", "hidden_size"], "--encoder-option"),
+        (["fit", "--dataset-option", "train_size=1"], "train_size"),
+        (["fit", "--device", "cuda:7"], "cuda:7 is not available"),
+        (["fit", "--device", "gpu"], "unknown device 'gpu'"),
+        (["fit", "-c", "missing.toml"], "missing.toml"),
+        (["fit", "-c", "broken.toml"], "broken.toml is not valid TOML"),
+        (["fit", "-c", "unknown.toml"], "did you mean fit.epochs"),
+        (["fit", "--output", "full"], "--force"),
+        (["fit", "--output", "full", "--force"], "not a run directory"),
+        (["fit", "--resume", "full", "--encoder", "lstm"], "--resume takes"),
+        (["predict", "full"], "give texts"),
+        (["predict", "full", "text", "--file", "x"], "give texts"),
+        (["info", "encoder", "lsmt"], "did you mean 'lstm'"),
+        (["info", "model", "lstm"], "model"),
+        (["nonsense"], "nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_clear_message_and_exit_code_2(
+    run: Run, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "broken.toml").write_text("[fit\n")
+    (tmp_path / "unknown.toml").write_text("[fit]\nepoch = 3\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    done = run(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert (tmp_path / "full" / "thesis.txt").is_file()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "nowhere", "text"], "there is no model directory nowhere"),
+        (["predict", "empty", "text"], "neither a model directory"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["fit", "--resume", "empty"], "not a run directory"),
+        (["fit", "--dataset", "imdb", "--dataset-option", "source=nowhere"], "nowhere"),
+        (["fit", "--dataset", "imdb"], "SEQCLS_OFFLINE"),
+        (["fit", *SMALL, "--output", "file/run"], "cannot write file/run"),
+        (["fit", *SMALL, "--lr", "1e300", "--set", "schedule=constant", "--set", "clip_norm=none"], "not finite at step"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_failure_is_one_clear_message_and_exit_code_1(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setenv("SEQCLS_OFFLINE", "1")
+    monkeypatch.delenv("SEQCLS_DATA_DIR", raising=False)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    done = run(*arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+
+
+def test_list_shows_everything_and_imports_none_of_it() -> None:
+    code = "import sys; sys.argv = ['seqcls', 'list']\nfrom seqcls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += (
+        "print([name for name in sys.modules if name == 'torch' or name.startswith(('seqcls.encoders', 'seqcls.datasets'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name in ("bilstm-mean-pool (bilstm)", "lstm", "torch-rnn", "imdb", "reviews", "seqcls 0"):
+        assert name in done.stdout
+
+
+def test_info_shows_options_with_types_and_defaults(run: Run) -> None:
+    shown = run("info", "encoder", "lstm").out
+    assert re.search(r"hidden_size +int ≥ 1 +128 +Size of the state", shown)
+    assert re.search(r'pooling +"last" \| "mean"', shown)
+    options = json.loads(run("info", "dataset", "imdb", "--json").out)["options"]
+    assert [option["name"] for option in options] == ["source", "validation", "validation_fraction", "split_seed"]
+
+
+def test_train_is_a_hidden_alias_of_fit(run: Run) -> None:
+    assert run("train", *SMALL, "--dry-run").out == run("fit", *SMALL, "--dry-run").out
+    assert "train " not in run("--help").out
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    from importlib.metadata import version
+
+    assert run("--version").out == f"seqcls {version('seqcls')}\n"
