@@ -1,20 +1,25 @@
-"""mkdocs hook: writes the command-line and settings references from the code, so that they cannot drift from it."""
+"""mkdocs hook: writes the references of commands, settings and plugins from the code, so that they cannot drift from it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import typer
 
+from seqcls import options, registry
 from seqcls.cli import app
-from seqcls.config import DataConfig, FitConfig, ModelConfig, load_recipe
+from seqcls.config import DataConfig, FitConfig, ModelConfig, load_recipe, recipe_names
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
+REGISTRIES = {"encoder": registry.encoders, "dataset": registry.datasets}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill the two reference pages."""
-    generated = {"reference/cli.md": commands, "reference/settings.md": settings}
+    """Fill the generated pages; called by mkdocs."""
+    generated = {"reference/cli.md": commands, "reference/settings.md": settings, "reference/plugins.md": plugins}
     write = generated.get(page.file.src_uri)
     return markdown if write is None else f"{markdown}\n\n{write()}"
 
@@ -28,43 +33,70 @@ def commands() -> str:
             continue
         context = command.make_context(f"seqcls {name}", [], resilient_parsing=True)
         usage = command.get_usage(context).removeprefix("Usage: ")
-        rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
-        table = "\n".join(f"| {_code(flags)} | {_cell(text)} |" for flags, text in rows)
-        parts.append(
-            f"## seqcls {name}\n\n{command.help}\n\n```text\n{usage}\n```\n\n| flag | meaning |\n|---|---|\n{table}\n"
-        )
+        records = [parameter.get_help_record(context) for parameter in command.params]
+        rows = [(_code(flags), help_text) for flags, help_text in filter(None, records)]
+        table = _table(("argument or flag", "meaning"), rows)
+        parts.append(f"## seqcls {name}\n\n{command.help}\n\n```text\n{usage}\n```\n\n{table}")
     return "\n".join(parts)
 
 
 def settings() -> str:
-    """Return a table a section: each setting with its type, its default and its meaning."""
+    """Return a table a section, each setting with its type, default and meaning; and the recipes as they resolve."""
     parts = []
     for section, model in SECTIONS.items():
         schema = model.model_json_schema()["properties"]
         rows = [
-            f"| `{name}` | {_type(schema[name])} | `{field.default}` | {_cell(field.description or '')} |"
+            (f"`{name}`", _type(schema[name]), _code(_toml(field.default)), field.description or "")
             for name, field in model.model_fields.items()
         ]
-        parts.append(
-            f"## [{section}]\n\n| setting | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
-        )
-    recipe = load_recipe("tutorial").to_toml()
-    return "\n".join(parts) + f"\n## The recipe `tutorial`, resolved\n\n```toml\n{recipe}```\n"
+        table = _table(("setting", "type", "default", "meaning"), rows)
+        parts.append(f"## [{section}]\n\n{table}")
+    recipes = (f"## Recipe `{name}`, resolved\n\n```toml\n{load_recipe(name).to_toml()}```\n" for name in recipe_names())
+    return "\n".join([*parts, *recipes])
+
+
+def plugins() -> str:
+    """Return a section a built-in encoder or data set, with its options."""
+    parts = []
+    for kind, known in REGISTRIES.items():
+        for info in known.list():
+            if info.name not in known.builtins:
+                continue  # what happens to be installed where the site is built
+            aliases = f" Alias: {', '.join(map(_code, info.aliases))}." if info.aliases else ""
+            rows = [
+                (_code(option.name), _code(f"{option.type} {option.constraints}"), _code(_toml(option.default)), option.help)
+                for option in options.describe(known.get(info.name))
+            ]
+            table = _table(("option", "type", "default", "meaning"), rows)
+            parts.append(f"## {kind} `{info.name}`\n\n{info.description}.{aliases}\n\n{table}")
+    return "\n".join(parts)
 
 
 def _type(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_type(part) for part in schema["anyOf"])
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        return ", ".join(map(_code, schema["enum"]))
     if "const" in schema:
-        return f"`{schema['const']}`"
-    return {"null": "none", "object": "table"}.get(schema.get("type", ""), schema.get("type", "any"))
+        return _code(schema["const"])
+    name = {"null": "none", "object": "table"}.get(schema.get("type", ""), schema.get("type", "any"))
+    bounds = " and ".join(f"{sign} {schema[bound]:g}" for bound, sign in BOUNDS.items() if bound in schema)
+    return f"{name} {bounds}".strip()
+
+
+def _toml(value: object) -> str:
+    return "none" if value is None else json.dumps(value)
 
 
 def _code(text: str) -> str:
-    return f"`{text.replace('|', '/')}`"
+    return f"`{text.strip()}`"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *(tuple(map(_cell, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    # Python-Markdown splits no code at "|", and shows a backslash in it.
+    return text if "`" in text else text.replace("|", "\\|")
