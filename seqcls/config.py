@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -111,7 +112,7 @@ class FitConfig(Section):
     """Save a checkpoint every so many steps."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = 10.0
     """Save a checkpoint when the last is this many minutes old."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     """Seed of initial weights, batch order and dropout."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
@@ -138,6 +139,12 @@ class Config(Section):
             return Config.model_validate(merge(self.model_dump(), changes))
         except ValidationError as error:
             raise ConfigError("; ".join(_explain(detail, source) for detail in error.errors())) from None
+
+    def without_options(self, section: Literal["data", "model"]) -> Config:
+        """Return a copy without the data set's, or the encoder's, options: `updated` would only add to them."""
+        if section == "data":
+            return self.model_copy(update={"data": self.data.model_copy(update={"dataset_options": {}})})
+        return self.model_copy(update={"model": self.model.model_copy(update={"encoder_options": {}})})
 
     def to_toml(self) -> str:
         """Return the settings as a TOML document that `load_toml` and ``Config.updated`` read back."""
@@ -247,10 +254,15 @@ def _toml_lines(sections: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
                 yield f"{name} = {_toml_value(value)}"
         for name, table in tables.items():
             yield f"[{section}.{name}]"
-            yield from (f"{key} = {_toml_value(value)}" for key, value in table.items())
+            yield from (f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items())
         yield ""
 
 
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
 def _toml_value(value: OptionValue) -> str:
-    # JSON's strings, numbers and booleans are TOML's too.
-    return json.dumps("none" if value is None else value)
+    # JSON's strings, numbers and booleans are TOML's too, except that TOML escapes DEL and has no surrogate pairs.
+    text = json.dumps("none" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text.encode(errors="backslashreplace").decode()

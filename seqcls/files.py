@@ -40,13 +40,29 @@ def new_directory(path: Path, *, replace: bool) -> Iterator[Path]:
     try:
         yield temporary
         sync_directory(temporary)
-        if replace and path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        with _set_aside(path) if replace and path.is_dir() else contextlib.nullcontext():
+            temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _set_aside(path: Path) -> Iterator[None]:
+    """Free the name of a folder for the block; remove the folder if the block ends well, and put it back if not."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    try:
+        yield
+    except BaseException:
+        aside.rename(path)
+        raise
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside)
 
 
 def sync_directory(path: Path) -> None:

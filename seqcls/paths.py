@@ -1,9 +1,14 @@
-"""Where files are looked for and kept: the cache folder and the data folder, as the environment names them."""
+"""What the environment says: the cache folder, the data folder, and switches."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+
+def switched_on(variable: str) -> bool:
+    """Return whether an environment variable is set, to anything but "" and "0"."""
+    return os.environ.get(variable, "0") not in ("", "0")
 
 
 def cache_home() -> Path:

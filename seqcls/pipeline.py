@@ -95,19 +95,20 @@ def _cache_key(dataset: Dataset, config: DataConfig) -> str:
 
 
 def name_objects(config: Config, encoder: str | Encoder | None, data: str | Dataset | Splits | None) -> Config:
-    """Return the settings with the names of the given encoder and data, and a built encoder's options."""
-    changes: dict[str, dict[str, object]] = {"model": {}, "data": {}}
+    """Return the settings with the names of the given encoder and data, and the options that built ones were given."""
     if isinstance(encoder, str):
-        changes["model"] = {"encoder": registry.encoders.resolve(encoder)}
+        config = config.updated({"model": {"encoder": registry.encoders.resolve(encoder)}}, source="Trainer")
     elif encoder is not None:
         name = _registered_name(registry.encoders, type(encoder))
-        changes["model"] = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": encoder.options}
+        named = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": encoder.options}
+        config = config.without_options("model").updated({"model": named}, source="Trainer")
     if isinstance(data, str):
-        changes["data"] = {"dataset": registry.datasets.resolve(data)}
+        config = config.updated({"data": {"dataset": registry.datasets.resolve(data)}}, source="Trainer")
+    elif isinstance(data, Splits):
+        config = config.without_options("data").updated({"data": {"dataset": SPLITS}}, source="Trainer")
     elif data is not None:
-        name = SPLITS if isinstance(data, Splits) else _registered_name(registry.datasets, type(data))
-        changes["data"] = {"dataset": name}
-    config = config.updated(changes, source="Trainer")
+        named = {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
+        config = config.without_options("data").updated({"data": named}, source="Trainer")
     # Options are checked, and strings from flags converted, before anything is loaded.
     checked: dict[str, dict[str, object]] = {"model": {}, "data": {}}
     if encoder is None or isinstance(encoder, str):

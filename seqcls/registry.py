@@ -7,7 +7,6 @@ nothing above this module is imported before it is named.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from importlib import import_module, metadata
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from seqcls.errors import PluginError, UnknownNameError
+from seqcls.paths import switched_on
 
 T = TypeVar("T")
 Kind = Literal["encoder", "dataset"]
@@ -257,7 +257,7 @@ def _is_malformed(distribution: metadata.Distribution) -> bool:
 
 
 def _plugins_are_off() -> bool:
-    return os.environ.get(NO_PLUGINS_VARIABLE, "0") not in ("", "0")
+    return switched_on(NO_PLUGINS_VARIABLE)
 
 
 def _own_version() -> str | None:

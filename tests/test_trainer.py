@@ -18,6 +18,7 @@ from seqcls import Callback, Classifier, Evaluation, FitState, Splits, Trainer
 from seqcls.batching import collate, training_order
 from seqcls.checkpoint import load_model_directory, load_training
 from seqcls.config import Config
+from seqcls.datasets.reviews import ReviewsDataset
 from seqcls.encoders.lstm import LSTM
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
 from seqcls.trainer import FitResult
@@ -312,3 +313,15 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.
     changes = {"fit": {"epochs": 200}}
     resumed = Trainer.resume(tmp_path / "run", data=toy_splits(), changes=changes, callbacks=[StopAt(step + 2)]).fit()
     assert load_training(_last(resumed.run)).values["step"] == step + 2
+
+
+def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path) -> None:
+    # The default recipe has options for bilstm-mean-pool; none of them may stick to another, built encoder.
+    data = ReviewsDataset(train_size=40, validation_size=10, test_size=10)
+    result = Trainer(LSTM(8, hidden_size=4), data, output=tmp_path / "run", callbacks=[StopAt(1)]).fit()
+    assert result.model is not None
+    classifier = Classifier.from_pretrained(result.model)
+    assert classifier.config.model.encoder_options == {"hidden_size": 4}
+    assert classifier.config.data.dataset_options == {"train_size": 40, "validation_size": 10, "test_size": 10}
+    assert classifier.evaluate() == result.test
+    assert Trainer.resume(result.run, callbacks=[StopAt(2)]).fit().test is not None

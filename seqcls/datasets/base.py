@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,7 +191,20 @@ def choose_validation(
 
 
 class Dataset(ABC):
-    """A named source of splits. The keyword arguments of ``__init__`` are its options."""
+    """A named source of splits. The keyword arguments of ``__init__`` are its options.
+
+    Attributes:
+        options: Those that it was given, kept here by the base class so that a saved run can build it again.
+    """
+
+    options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the options, whatever the subclass's ``__init__`` does with them."""
+        del args
+        dataset = super().__new__(cls)
+        dataset.options = dict(kwargs)
+        return dataset
 
     @abstractmethod
     def load(self) -> Splits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from seqcls.errors import DownloadError
+from seqcls.paths import switched_on
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16  # bytes between two movements of the bar
@@ -31,7 +31,7 @@ def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
         DownloadError: There is no network, or it is not allowed, or what came is not the file.
     """
     name = url.rsplit("/", 1)[-1]
-    if os.environ.get("SEQCLS_OFFLINE") and not (folder / name).exists():
+    if switched_on("SEQCLS_OFFLINE") and not (folder / name).exists():
         raise DownloadError(f"{name} is not on this machine, and SEQCLS_OFFLINE forbids downloads; {remedy}")
     import pooch
     import requests  # pooch's own downloader stands on it
