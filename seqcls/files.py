@@ -48,6 +48,17 @@ def new_directory(path: Path, *, replace: bool) -> Iterator[Path]:
     sync_directory(path.parent)
 
 
+def sync_directory(path: Path) -> None:
+    """Flush a folder's list of names to disk."""
+    if os.name == "nt":  # Windows cannot open a folder to flush it
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def _set_aside(path: Path) -> Iterator[None]:
     """Free the name of a folder for the block; remove the folder if the block ends well, and put it back if not."""
@@ -63,14 +74,3 @@ def _set_aside(path: Path) -> Iterator[None]:
         aside.unlink()
     else:
         shutil.rmtree(aside)
-
-
-def sync_directory(path: Path) -> None:
-    """Flush a folder's list of names to disk."""
-    if os.name == "nt":  # Windows cannot open a folder to flush it
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
