@@ -85,7 +85,6 @@ def check_dataset(dataset: Dataset) -> None:
         _check_labels(split, f"{name}, {split_name}", num_labels=len(splits.label_names))
     names = list(splits.label_names)
     _require(all(isinstance(label, str) for label in names), f"{name}: label names must be str, got {names}")
-    _require(len(set(names)) == len(names), f"{name}: label names must differ, got {names}")
     _check_groups(splits, name)
     _check_equal(splits, dataset.load(), name)
     fingerprints = [dataset.fingerprint(), dataset.fingerprint()]

@@ -325,3 +325,9 @@ def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path)
     assert classifier.config.data.dataset_options == {"train_size": 40, "validation_size": 10, "test_size": 10}
     assert classifier.evaluate() == result.test
     assert Trainer.resume(result.run, callbacks=[StopAt(2)]).fit().test is not None
+
+
+def test_the_default_run_learns_what_a_bag_of_words_cannot(tmp_path: Path) -> None:
+    result = Trainer("bilstm", "reviews", output=tmp_path / "run").fit()
+    assert result.test is not None
+    assert result.test.accuracy >= 0.95

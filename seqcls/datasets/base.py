@@ -75,6 +75,8 @@ class Splits:
             raise DataError("the training split is empty; give it at least one example of two classes")
         if len(self.label_names) < 2:
             raise DataError(f"a classifier needs at least two labels; the data has {list(self.label_names)}")
+        if len(set(self.label_names)) < len(self.label_names):
+            raise DataError(f"two labels have one name (are some integers and some strings?): {list(self.label_names)}")
         for name, split in self.labelled().items():
             if split.labels is None:
                 raise DataError(f"the {name} split has no labels; only 'unlabelled' may do without")

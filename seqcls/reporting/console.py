@@ -78,7 +78,7 @@ class ConsoleReporter(Callback):
 
 def format_seconds(seconds: float) -> str:
     """Return a duration as 12.3 s, 4:05 or 1:02:03."""
-    if seconds < 60:
+    if seconds < 59.95:  # above it would read 60.0 s
         return f"{seconds:.1f} s"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)

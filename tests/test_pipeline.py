@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from toy import LastStep, toy_pairs
+
+from seqcls import pipeline
+from seqcls.config import Config, DataConfig, ModelConfig
+from seqcls.datasets.base import Dataset, Splits
+from seqcls.datasets.reviews import ReviewsDataset
+from seqcls.encoders.lstm import LSTM
+from seqcls.errors import ConfigError
+from seqcls.pipeline import build_model, load_splits, name_objects, prepare_data
+
+
+class Counted(Dataset):
+    """A small data set that counts how often it is read."""
+
+    loads = 0
+
+    def __init__(self, *, flavour: str = "plain") -> None:
+        self.flavour = flavour
+
+    def load(self) -> Splits:
+        type(self).loads += 1
+        return Splits.from_pairs(
+            [("seen good", "pos"), ("seen bad", "neg")], validation=[("held good", "pos")], test=[("tested bad", "neg")]
+        )
+
+    def fingerprint(self) -> str:
+        return f"counted 1 {self.flavour}"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_count() -> None:
+    Counted.loads = 0
+
+
+def test_the_vocabulary_comes_from_the_training_split_alone() -> None:
+    data = prepare_data(DataConfig(), Counted().load())
+    assert set(data.tokenizer.words()[2:]) == {"seen", "good", "bad"}
+    assert set(data.splits) == {"train", "validation", "test"}
+    assert data.splits["validation"][0].tolist() == [1, data.tokenizer.encode("good")[0]]
+
+
+def test_a_second_preparation_reads_no_data_and_gives_the_same() -> None:
+    first, second = prepare_data(DataConfig(), Counted()), prepare_data(DataConfig(), Counted())
+    assert Counted.loads == 1
+    assert first.label_names == second.label_names
+    for name, split in first.splits.items():
+        assert [row.tolist() for row in split] == [row.tolist() for row in second.splits[name]]
+
+
+@pytest.mark.parametrize(
+    "config", [DataConfig(num_words=4), DataConfig(max_length=1), DataConfig(truncating="pre"), DataConfig(split_seed=1)]
+)
+def test_other_settings_prepare_anew(config: DataConfig) -> None:
+    prepare_data(DataConfig(), Counted())
+    prepare_data(config, Counted())
+    assert Counted.loads == 2
+
+
+def test_other_options_or_data_prepare_anew() -> None:
+    prepare_data(DataConfig(), Counted())
+    prepare_data(DataConfig(), Counted(flavour="other"))
+    assert Counted.loads == 2
+
+
+def test_a_damaged_entry_is_rebuilt_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SEQCLS_HOME", str(tmp_path))
+    prepare_data(DataConfig(), Counted())
+    (damaged,) = (tmp_path / "encoded").glob("*/train.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING):
+        data = prepare_data(DataConfig(), Counted())
+    assert Counted.loads == 2
+    assert "train.safetensors is damaged" in caplog.text
+    assert "rebuilt" in caplog.text
+    assert len(data.splits["train"]) == 2
+
+
+def test_validation_is_held_out_where_the_data_brings_none() -> None:
+    splits = Splits.from_pairs(toy_pairs(50))
+    divided = load_splits(DataConfig(validation_fraction=0.2), splits)
+    assert divided.validation is not None
+    assert (len(divided.train), len(divided.validation)) == (40, 10)
+    other = load_splits(DataConfig(validation_fraction=0.2, split_seed=1), splits)
+    assert other.train.texts != divided.train.texts
+
+
+def test_an_encoder_of_another_input_size_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ConfigError, match=r"vectors of size 8, but model\.embedding_size is 16"):
+        build_model(ModelConfig(embedding_size=16), vocab_size=10, num_classes=2, encoder=LSTM(8))
+
+
+def test_names_and_options_of_built_objects_are_recorded() -> None:
+    config = name_objects(Config(), LSTM(8, hidden_size=4), ReviewsDataset(seed=3))
+    assert (config.model.encoder, config.model.encoder_options) == ("lstm", {"hidden_size": 4})
+    assert config.model.embedding_size == 8
+    assert (config.data.dataset, config.data.dataset_options) == ("reviews", {"seed": 3})
+    own = name_objects(Config(), LastStep(5, size=3), Counted().load())
+    assert (own.model.encoder, own.model.encoder_options) == ("toy:LastStep", {"size": 3})
+    assert own.data.dataset == pipeline.SPLITS
+
+
+def test_an_alias_is_recorded_by_its_full_name_and_options_are_converted() -> None:
+    settings = Config().updated({"model": {"encoder_options": {"num_layers": "2"}}}, source="test")
+    config = name_objects(settings, "bilstm", None)
+    assert config.model.encoder == "bilstm-mean-pool"
+    assert config.model.encoder_options == {"num_layers": 2}
+
+
+def test_where_an_encoder_comes_from_is_described() -> None:
+    described = pipeline.describe_encoder(ModelConfig(encoder="lstm"))
+    assert (described["name"], described["target"]) == ("lstm", "seqcls.encoders.lstm:LSTM")
+    assert described["version"]
+    unknown = pipeline.describe_encoder(ModelConfig(encoder="toy:LastStep"))
+    assert unknown == {"name": "toy:LastStep", "target": "toy:LastStep", "distribution": None, "version": None}
