@@ -48,8 +48,7 @@ def info(
     if as_json:
         print_json({**_as_dict(found), "options": [vars(option) for option in described]})
         return
-    typer.echo(f"{_names(found)}: {found.description}")
-    typer.echo(f"from {found.origin}, {found.target}")
+    _print_table([(f"{_names(found)}: {found.description}",), (f"from {found.origin}, {found.target}",)])
     typer.echo()
     rows = [
         (
@@ -78,7 +77,7 @@ def _remark(found: registry.PluginInfo) -> str:
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print rows in columns; on a terminal the last column is wrapped to the window."""
+    """Print rows in columns; on a terminal they are wrapped to the window."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
