@@ -276,6 +276,9 @@ encoders: Registry[Any] = Registry(
     group="seqcls.encoders",
     base="seqcls.encoders.base:Encoder",
     builtins={
+        "numpy-simple-rnn": Builtin(
+            "seqcls.encoders.numpy_simple_rnn:NumpySimpleRNN", "The tutorial's loop in NumPy, gradients included (CPU only)"
+        ),
         "torch-rnn": Builtin("seqcls.encoders.torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
         "lstm": Builtin("seqcls.encoders.lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
         "bilstm-mean-pool": Builtin(

@@ -1,5 +1,1 @@
-"""Data sets: named sources of labelled sequences. One file a data set."""
-
-from seqcls.datasets.base import Dataset, Split, Splits
-
-__all__ = ["Dataset", "Split", "Splits"]
+"""Data sets: named sources of labelled sequences. One file a data set; the base class is `seqcls.Dataset`."""

@@ -1,5 +1,4 @@
-"""Sequence encoders: padded batches of vectors in, one vector a sequence out. One file an encoder."""
+"""Sequence encoders: padded batches of vectors in, one vector a sequence out. One file an encoder.
 
-from seqcls.encoders.base import Encoder
-
-__all__ = ["Encoder"]
+The base class is `seqcls.Encoder`; it is not imported here, so that the NumPy arithmetic loads without torch.
+"""

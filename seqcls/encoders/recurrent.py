@@ -41,9 +41,9 @@ class RecurrentStack(nn.Module):
         self.output_size = input_size
         self.dropout = nn.Dropout(dropout)
         if initialization == "orthogonal":
-            for parameters in self.modules():
-                if isinstance(parameters, nn.RNNBase):
-                    _initialize_orthogonal(parameters)
+            for layer in self.modules():
+                if isinstance(layer, nn.RNNBase):
+                    _initialize_orthogonal(layer)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding."""
@@ -69,20 +69,27 @@ class RecurrentStack(nn.Module):
 
 
 @torch.no_grad()
+def initialize_weights(input_weight: Tensor, recurrent_weight: Tensor) -> None:
+    """Draw Glorot input weights [gates * H, D] and recurrent weights [gates * H, H] that are orthogonal a gate.
+
+    Glorot & Bengio (2010), eq. 16; Saxe et al. (2014).
+    """
+    size = recurrent_weight.shape[1]
+    bound = math.sqrt(6 / (input_weight.shape[1] + size))
+    nn.init.uniform_(input_weight, -bound, bound)
+    for gate in recurrent_weight.split(size):
+        nn.init.orthogonal_(gate)
+
+
+@torch.no_grad()
 def _initialize_orthogonal(layer: nn.RNNBase) -> None:
-    """Orthogonal recurrent weights a gate (Saxe et al. 2014), Glorot input weights, zero biases; forget gates start open.
+    """Draw the weights as `initialize_weights` does, with zero biases, except that forget gates start open.
 
     A forget bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015) lets an LSTM carry its state from the first step on.
     """
-    size = layer.hidden_size
-    for name, parameter in layer.named_parameters():
-        if name.startswith("weight_hh"):
-            for gate in parameter.split(size):
-                nn.init.orthogonal_(gate)
-        elif name.startswith("weight_ih"):
-            bound = math.sqrt(6 / (parameter.shape[1] + size))  # Glorot & Bengio 2010, eq. 16, a gate
-            nn.init.uniform_(parameter, -bound, bound)
-        else:
-            nn.init.zeros_(parameter)
-            if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
-                parameter[size : 2 * size] = 1.0  # gates stand in the order i, f, g, o
+    weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
+    initialize_weights(weight_ih, weight_hh)
+    nn.init.zeros_(bias_ih)
+    nn.init.zeros_(bias_hh)
+    if isinstance(layer, nn.LSTM):
+        bias_ih[layer.hidden_size : 2 * layer.hidden_size] = 1.0  # gates stand in the order i, f, g, o

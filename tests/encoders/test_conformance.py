@@ -6,6 +6,7 @@ from seqcls import registry
 from seqcls.testing import check_encoder
 
 VARIANTS = {
+    "numpy-simple-rnn": [{}, {"hidden_size": 3, "pooling": "mean+max"}],
     "torch-rnn": [{}, {"bidirectional": True, "num_layers": 2, "pooling": "mean"}, {"nonlinearity": "relu"}],
     "lstm": [
         {},
