@@ -281,6 +281,15 @@ encoders: Registry[Any] = Registry(
         ),
         "torch-rnn": Builtin("seqcls.encoders.torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
         "lstm": Builtin("seqcls.encoders.lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
+        "gru": Builtin("seqcls.encoders.gru:GRU", "Gated recurrent units, as lstm (Cho et al. 2014)"),
+        "min-gru": Builtin("seqcls.encoders.min_gru:MinGRU", "Gated recurrence computed by a scan (Feng et al. 2024)"),
+        "mean-pool": Builtin(
+            "seqcls.encoders.mean_pool:MeanPool", "The mean of the embeddings; with n-grams, fastText (Joulin et al. 2017)"
+        ),
+        "cnn": Builtin("seqcls.encoders.cnn:CNN", "Convolutions, maximum over time (Kim 2014)"),
+        "transformer": Builtin(
+            "seqcls.encoders.transformer:Transformer", "A small pre-norm transformer (Vaswani et al. 2017)"
+        ),
         "bilstm-mean-pool": Builtin(
             "seqcls.encoders.bilstm:BiLSTMMeanPool",
             "The tutorial's bidirectional LSTM, whose steps are projected and then averaged",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from seqcls.errors import DeviceError
+from seqcls.errors import DataError, DeviceError
 
 
 class Encoder(nn.Module, ABC):
@@ -40,6 +40,19 @@ class Encoder(nn.Module, ABC):
         encoder.__dict__["input_size"] = args[0] if args else options.pop("input_size", None)
         encoder.__dict__["options"] = options
         return encoder
+
+    def __call__(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Encode a padded batch; see `forward`.
+
+        Raises:
+            DataError: A sequence has no step, or more than x; the message has its index.
+        """
+        wrong = ((lengths < 1) | (lengths > x.shape[1])).nonzero()
+        if len(wrong):
+            index = int(wrong[0])
+            raise DataError(f"sequence {index} has length {int(lengths[index])}; it must have 1 to {x.shape[1]} steps")
+        encoded: Tensor = super().__call__(x, lengths)
+        return encoded
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqcls.encoders.base import Encoder
-from seqcls.encoders.masking import Pooling, pool, pooled_size
+from seqcls.encoders.masking import Pool, Pooling
 from seqcls.encoders.recurrent import Initialization, RecurrentStack
 
 
@@ -22,6 +22,8 @@ class BiLSTMMeanPool(Encoder):
         hidden_size: Size of the state, in each direction.
         num_layers: Number of bidirectional layers.
         dropout: Dropout probability between layers.
+        variational: Let dropout between layers hit the same values at every step (Gal & Ghahramani 2016).
+        weight_dropout: Dropout probability of the recurrent weights, drawn once a batch (Merity et al. 2018).
         projection_size: Size of each step after the linear layer.
         pooling: How the projected steps become one vector.
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
@@ -34,6 +36,8 @@ class BiLSTMMeanPool(Encoder):
         hidden_size: Annotated[int, Field(ge=1)] = 128,
         num_layers: Annotated[int, Field(ge=1)] = 2,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+        variational: bool = False,
+        weight_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         projection_size: Annotated[int, Field(ge=1)] = 128,
         pooling: Pooling = "mean",
         initialization: Initialization = "orthogonal",
@@ -46,13 +50,16 @@ class BiLSTMMeanPool(Encoder):
             num_layers=num_layers,
             bidirectional=True,
             dropout=dropout,
+            variational=variational,
+            weight_dropout=weight_dropout,
             initialization=initialization,
         )
         self.projection = nn.Linear(self.recurrence.output_size, projection_size)
-        self.pooling: Pooling = pooling
-        self.output_size = pooled_size(projection_size, pooling)
+        self.pool = Pool(projection_size, pooling)
+        self.output_size = self.pool.output_size
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
         states = self.projection(self.recurrence(x, lengths)).relu()  # [B, T, projection_size]
-        return pool(states, lengths, self.pooling)
+        encoded: Tensor = self.pool(states, lengths)
+        return encoded

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqcls.encoders.base import Encoder
-from seqcls.encoders.masking import Pooling, pooled_size
+from seqcls.encoders.masking import Pool, Pooling
 from seqcls.encoders.recurrent import Initialization, RecurrentStack
 
 
@@ -20,6 +20,8 @@ class LSTM(Encoder):
         num_layers: Number of layers, one above the other.
         bidirectional: Read each sequence from its end as well.
         dropout: Dropout probability between layers.
+        variational: Let dropout between layers hit the same values at every step (Gal & Ghahramani 2016).
+        weight_dropout: Dropout probability of the recurrent weights, drawn once a batch (Merity et al. 2018).
         pooling: How the states become one vector.
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
     """
@@ -32,6 +34,8 @@ class LSTM(Encoder):
         num_layers: Annotated[int, Field(ge=1)] = 1,
         bidirectional: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        variational: bool = False,
+        weight_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         pooling: Pooling = "last",
         initialization: Initialization = "orthogonal",
     ) -> None:
@@ -43,11 +47,14 @@ class LSTM(Encoder):
             num_layers=num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            variational=variational,
+            weight_dropout=weight_dropout,
             initialization=initialization,
         )
-        self.pooling: Pooling = pooling
-        self.output_size = pooled_size(self.recurrence.output_size, pooling)
+        self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
+        self.output_size = self.pool.output_size
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        return self.recurrence.pool(self.recurrence(x, lengths), lengths, self.pooling)
+        encoded: Tensor = self.pool(self.recurrence(x, lengths), lengths)
+        return encoded

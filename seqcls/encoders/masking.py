@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-Pooling = Literal["last", "mean", "max", "mean+max"]
+Pooling = Literal["last", "mean", "max", "mean+max", "attention"]
 
 
 def length_mask(lengths: Tensor, num_steps: int, device: torch.device) -> Tensor:
@@ -54,27 +54,44 @@ class _PermuteRows(torch.autograd.Function):
         return grad, None
 
 
-def pool(x: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
-    """Reduce the real steps of x [B, T, H] to [B, H], or to [B, 2H] for "mean+max".
+class Pool(nn.Module):
+    """Reduce the real steps of x [B, T, size] to one vector each, [B, output_size].
 
-    Raises:
-        ValueError: ``pooling`` is not one of last, mean, max, mean+max.
+    Args:
+        size: Size of the vectors.
+        pooling: ``last``, ``mean``, ``max``, ``mean+max`` (both, side by side), or ``attention``: a mean whose weights are
+            learned, softmax_t(v · tanh(A x_t + c)) (Yang et al. 2016, eq. 5-7).
+        bidirectional: The second half of a vector was computed from the end of its sequence: its last state is at step 0.
     """
-    if pooling == "last":
-        return x[torch.arange(len(x), device=x.device), (lengths - 1).to(x.device, non_blocking=True)]
-    mask = length_mask(lengths, x.shape[1], x.device).unsqueeze(-1)  # [B, T, 1]
-    if pooling == "mean":
-        return _mean(x, mask, lengths)
-    if pooling == "max":
-        return _max(x, mask)
-    if pooling == "mean+max":
-        return torch.cat([_mean(x, mask, lengths), _max(x, mask)], dim=-1)
-    raise ValueError(f"pooling is {pooling!r}; use last, mean, max or mean+max")
 
+    def __init__(self, size: int, pooling: Pooling, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.bidirectional = bidirectional
+        self.output_size = 2 * size if pooling == "mean+max" else size
+        if pooling == "attention":
+            self.key = nn.Linear(size, size)
+            self.query = nn.Linear(size, 1, bias=False)
 
-def pooled_size(size: int, pooling: Pooling) -> int:
-    """Return the size that `pool` gives for vectors of ``size``."""
-    return 2 * size if pooling == "mean+max" else size
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Pool x [B, T, size], whose padding may hold anything, over each sequence's own length."""
+        if self.pooling == "last":
+            return self._last(x, lengths)
+        mask = length_mask(lengths, x.shape[1], x.device).unsqueeze(-1)  # [B, T, 1]
+        if self.pooling == "attention":
+            scores = self.query(self.key(x).tanh()).masked_fill(~mask, float("-inf"))  # [B, T, 1]
+            pooled: Tensor = (x.masked_fill(~mask, 0.0) * scores.softmax(dim=1)).sum(dim=1)
+            return pooled
+        parts = {"mean": [_mean], "max": [_max], "mean+max": [_mean, _max]}[self.pooling]
+        return torch.cat([part(x, mask, lengths) for part in parts], dim=-1)
+
+    def _last(self, x: Tensor, lengths: Tensor) -> Tensor:
+        last = (lengths - 1).to(x.device, non_blocking=True)
+        final = x[torch.arange(len(x), device=x.device), last]
+        if not self.bidirectional:
+            return final
+        ahead = x.shape[-1] // 2
+        return torch.cat([final[:, :ahead], x[:, 0, ahead:]], dim=-1)
 
 
 def _mean(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
@@ -83,5 +100,6 @@ def _mean(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
     return total / lengths.to(x.device, non_blocking=True).unsqueeze(-1).to(x.dtype)
 
 
-def _max(x: Tensor, mask: Tensor) -> Tensor:
+def _max(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
+    del lengths
     return x.masked_fill(~mask, float("-inf")).amax(dim=1)

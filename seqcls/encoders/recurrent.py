@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqcls.encoders.masking import Pooling, SequenceReversal, pool
+from seqcls.encoders.masking import SequenceReversal
 
 Initialization = Literal["orthogonal", "uniform"]
 
@@ -18,19 +19,33 @@ class RecurrentStack(nn.Module):
     """``num_layers`` recurrent layers; with two directions a layer passes on both, concatenated.
 
     The backward direction reads each sequence from its own last step (Graves & Schmidhuber 2005), so padding is never read
-    before a real step. Dropout acts between layers (Zaremba et al. 2014), as in ``torch.nn.LSTM``.
+    before a real step.
+
+    Args:
+        make_layer: Builds a layer of one direction for inputs of the given size: ``layer(x)[0]`` are its states.
+        input_size: Size of the vectors.
+        hidden_size: Size of a layer's states, in each direction.
+        num_layers: Number of layers, one above the other.
+        bidirectional: Whether each layer has a backward direction.
+        dropout: Dropout probability between layers (Zaremba et al. 2014), as in ``torch.nn.LSTM``.
+        variational: Let that dropout hit the same values at every step of a sequence (Gal & Ghahramani 2016, sec. 4).
+        weight_dropout: For LSTM layers, dropout probability of the recurrent weights, drawn once a batch (DropConnect;
+            Merity et al. 2018, sec. 2).
+        initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
     """
 
     def __init__(
         self,
-        make_layer: Callable[[int], nn.RNNBase],
+        make_layer: Callable[[int], nn.Module],
         input_size: int,
         hidden_size: int,
         *,
         num_layers: int,
         bidirectional: bool,
         dropout: float,
-        initialization: Initialization,
+        variational: bool = False,
+        weight_dropout: float = 0.0,
+        initialization: Initialization = "uniform",
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
@@ -39,7 +54,8 @@ class RecurrentStack(nn.Module):
             self.layers.append(directions)
             input_size = len(directions) * hidden_size
         self.output_size = input_size
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = _VariationalDropout(dropout) if variational else nn.Dropout(dropout)
+        self.weight_dropout = weight_dropout
         if initialization == "orthogonal":
             for layer in self.modules():
                 if isinstance(layer, nn.RNNBase):
@@ -52,20 +68,36 @@ class RecurrentStack(nn.Module):
             assert isinstance(directions, nn.ModuleList)
             if number:
                 x = self.dropout(x)
-            states = [directions[0](x)[0]]
+            states = [self._run(directions[0], x)]
             if len(directions) == 2:
-                states.append(reverse(directions[1](reverse(x))[0]))
+                states.append(reverse(self._run(directions[1], reverse(x))))
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
         return x
 
-    def pool(self, states: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
-        """Pool the states over time; the "last" state of the backward direction is the one at step 0."""
-        directions = self.layers[-1]
-        assert isinstance(directions, nn.ModuleList)
-        if pooling == "last" and len(directions) == 2:
-            ahead, back = states.chunk(2, dim=-1)
-            return torch.cat([pool(ahead, lengths, "last"), back[:, 0]], dim=-1)
-        return pool(states, lengths, pooling)
+    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Return the states [B, T, hidden_size] of one layer in one direction."""
+        if self.training and self.weight_dropout and isinstance(layer, nn.LSTM):
+            return _lstm_with_dropped_weights(layer, x, self.weight_dropout)
+        states: Tensor = layer(x)[0]
+        return states
+
+
+class _VariationalDropout(nn.Dropout):
+    """Dropout of x [B, T, H] by one mask a sequence, [B, 1, H]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p, self.training)
+        return x * mask
+
+
+def _lstm_with_dropped_weights(layer: nn.LSTM, x: Tensor, dropout: float) -> Tensor:
+    weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
+    weights = [weight_ih, F.dropout(weight_hh, dropout), bias_ih, bias_hh]
+    zeros = x.new_zeros(1, len(x), layer.hidden_size)
+    # torch.lstm is what nn.LSTM calls; the module itself takes no weights but its own. The arguments in order: has_biases,
+    # num_layers, dropout (between layers), train, bidirectional, batch_first.
+    states, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, True, False, True)
+    return states
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqcls.encoders.base import Encoder
-from seqcls.encoders.masking import Pooling, pooled_size
+from seqcls.encoders.masking import Pool, Pooling
 from seqcls.encoders.recurrent import Initialization, RecurrentStack
 
 
@@ -47,9 +47,10 @@ class TorchRNN(Encoder):
             dropout=dropout,
             initialization=initialization,
         )
-        self.pooling: Pooling = pooling
-        self.output_size = pooled_size(self.recurrence.output_size, pooling)
+        self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
+        self.output_size = self.pool.output_size
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        return self.recurrence.pool(self.recurrence(x, lengths), lengths, self.pooling)
+        encoded: Tensor = self.pool(self.recurrence(x, lengths), lengths)
+        return encoded

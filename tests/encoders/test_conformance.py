@@ -12,7 +12,13 @@ VARIANTS = {
         {},
         {"bidirectional": True, "num_layers": 2, "pooling": "last"},
         {"pooling": "mean+max", "initialization": "uniform"},
+        {"num_layers": 2, "pooling": "attention", "dropout": 0.5, "variational": True, "weight_dropout": 0.5},
     ],
+    "gru": [{}, {"bidirectional": True, "num_layers": 2, "pooling": "attention"}, {"pooling": "mean"}],
+    "min-gru": [{}, {"bidirectional": True, "pooling": "max", "num_layers": 1}],
+    "mean-pool": [{}, {"pooling": "attention"}, {"pooling": "mean+max"}],
+    "cnn": [{}, {"widths": "1", "num_filters": 3}, {"widths": "2,9"}],
+    "transformer": [{}, {"num_layers": 1, "num_heads": 1, "pooling": "last"}],
     "bilstm-mean-pool": [{}, {"num_layers": 1, "pooling": "mean+max"}, {"pooling": "max", "projection_size": 5}],
 }
 CASES = [(info.name, options) for info in registry.encoders.list() for options in VARIANTS.get(info.name, [{}])]

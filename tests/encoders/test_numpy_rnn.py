@@ -78,7 +78,7 @@ def test_states_and_all_gradients_are_those_of_torch(lengths: list[int], sizes: 
     weights = torch.randn(len(lengths), sizes[1], dtype=torch.float64)
     x, theirs_x = inputs.clone().requires_grad_(), inputs.clone().requires_grad_()
     for pooling in ("last", "mean", "max"):
-        encoder.pooling = pooling  # type: ignore[assignment]
+        encoder.pool.pooling = pooling  # type: ignore[assignment]
         ours = encoder(x, torch.tensor(lengths))
         theirs = _pooled(reference, theirs_x, lengths, pooling)
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
@@ -99,7 +99,7 @@ def _pooled(reference: nn.RNN, x: Tensor, lengths: list[int], pooling: str) -> T
 @pytest.mark.parametrize("lengths", [[1], [4, 4], [3, 1, 5]])
 def test_gradients_are_those_of_finite_differences(lengths: list[int]) -> None:
     encoder = _encoder(2, 3, seed=0)
-    encoder.pooling = "mean"
+    encoder.pool.pooling = "mean"
     x = torch.randn(len(lengths), max(lengths), 2, dtype=torch.float64, requires_grad=True)
     parameters = list(encoder.parameters())
 

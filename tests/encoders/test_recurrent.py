@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqcls.encoders.bilstm import BiLSTMMeanPool
 from seqcls.encoders.lstm import LSTM
-from seqcls.encoders.masking import SequenceReversal, pool
+from seqcls.encoders.masking import Pool, SequenceReversal
 from seqcls.encoders.recurrent import RecurrentStack
 from seqcls.encoders.torch_rnn import TorchRNN
 
@@ -66,13 +66,8 @@ def test_pooling_is_that_of_a_loop_over_sequences(lengths: list[int], seed: int)
     }
     expected["mean+max"] = [np.concatenate(pair) for pair in zip(expected["mean"], expected["max"], strict=True)]
     for pooling, rows in expected.items():
-        found = pool(torch.from_numpy(x), torch.tensor(lengths), pooling)  # type: ignore[arg-type]
+        found = Pool(3, pooling)(torch.from_numpy(x), torch.tensor(lengths))  # type: ignore[arg-type]
         np.testing.assert_allclose(found.numpy(), np.stack(rows), atol=1e-12)
-
-
-def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ValueError, match="median"):
-        pool(torch.zeros(1, 1, 1), torch.tensor([1]), "median")  # type: ignore[arg-type]
 
 
 def test_reversal_turns_each_sequence_within_its_length() -> None:
@@ -101,7 +96,7 @@ def test_the_last_state_of_the_backward_direction_is_the_one_at_the_first_step()
     encoder = LSTM(2, hidden_size=3, bidirectional=True, pooling="last")
     lengths = torch.tensor([2, 4])
     states: Tensor = encoder.recurrence(torch.ones(2, 4, 2), lengths)
-    pooled = encoder.recurrence.pool(states, lengths, "last")
+    pooled = encoder.pool(states, lengths)
     assert torch.equal(pooled[:, :3], torch.stack([states[0, 1, :3], states[1, 3, :3]]))
     assert torch.equal(pooled[:, 3:], states[:, 0, 3:])
 
