@@ -13,7 +13,6 @@ from seqcls.cli import app
 from seqcls.config import DataConfig, FitConfig, ModelConfig, load_recipe, recipe_names
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
-REGISTRIES = {"encoder": registry.encoders, "dataset": registry.datasets}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -56,9 +55,9 @@ def settings() -> str:
 
 
 def plugins() -> str:
-    """Return a section a built-in encoder or data set, with its options."""
+    """Return a section a built-in plugin, with its options."""
     parts = []
-    for kind, known in REGISTRIES.items():
+    for kind, known in registry.REGISTRIES.items():
         for info in known.list():
             if info.name not in known.builtins:
                 continue  # what happens to be installed where the site is built

@@ -28,12 +28,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from seqcls import registry
 from seqcls.config import Config
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, UnknownNameError
 from seqcls.files import new_directory, replace_file, write_file
 from seqcls.model import SequenceClassifier
-from seqcls.pipeline import build_model, describe_encoder
+from seqcls.pipeline import build_model, describe_plugins
 from seqcls.text import TextTokenizer
 
 FORMAT_VERSION = 1
@@ -59,7 +60,7 @@ class SavedModel:
     tokenizer: TextTokenizer
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
-    encoder: dict[str, str | None]
+    plugins: dict[str, dict[str, str | None]]
 
     def build(self, encoder: Encoder | None = None) -> SequenceClassifier:
         """Build the model, around ``encoder`` if given, and load its weights.
@@ -67,6 +68,9 @@ class SavedModel:
         Raises:
             CheckpointError: The encoder's plugin is missing, or the weights do not fit it.
         """
+        self._check_installed("embedding", self.config.model.embedding)
+        if encoder is None:
+            self._check_installed("encoder", self.config.model.encoder)
         try:
             model = build_model(
                 self.config.model,
@@ -74,19 +78,23 @@ class SavedModel:
                 num_classes=len(self.label_names),
                 encoder=encoder,
             )
-        except UnknownNameError as error:
-            raise CheckpointError(f"{self.path} needs the encoder {self.encoder['name']!r}: {self._remedy()}") from error
         except ConfigError as error:
             raise CheckpointError(f"{self.path}/config.json: {error}") from error
         self.load_into(model)
         return model
+
+    def _check_installed(self, kind: str, name: str) -> None:
+        try:
+            registry.REGISTRIES[kind].resolve(name)
+        except UnknownNameError as error:
+            raise CheckpointError(f"{self.path} needs the {kind} {name!r}: {self._remedy(kind)}") from error
 
     def load_into(self, model: SequenceClassifier) -> None:
         """Load the weights into a built model; CheckpointError names the first that does not fit."""
         expected = model.state_dict()
         for name in expected.keys() ^ self.weights.keys():
             place = "lacks" if name in expected else "has the unexpected tensor"
-            raise CheckpointError(f"{self.path}/model.safetensors {place} {name}; {self._remedy()}")
+            raise CheckpointError(f"{self.path}/model.safetensors {place} {name}; {self._remedy('encoder')}")
         for name, tensor in expected.items():
             if tensor.shape != self.weights[name].shape:
                 raise CheckpointError(
@@ -95,12 +103,12 @@ class SavedModel:
                 )
         model.load_state_dict(self.weights)
 
-    def _remedy(self) -> str:
-        distribution, version = self.encoder.get("distribution"), self.encoder.get("version")
+    def _remedy(self, kind: str) -> str:
+        plugin = self.plugins[kind]
+        distribution, version = plugin.get("distribution"), plugin.get("version")
         if distribution in (None, "seqcls"):
-            return (
-                f"it was made with {self.encoder.get('target')}: register that encoder first, or pass a built one as encoder"
-            )
+            or_pass = ", or pass a built one as encoder" if kind == "encoder" else ""
+            return f"it was made with {plugin.get('target')}: register that {kind} first{or_pass}"
         return f"install the package that provides it: pip install {distribution}=={version}"
 
 
@@ -113,7 +121,7 @@ def save_model_directory(
     weights: Mapping[str, Tensor],
     metrics: Mapping[str, Any],
     training: TrainingSnapshot | None = None,
-    encoder: Mapping[str, str | None] | None = None,
+    plugins: Mapping[str, Mapping[str, str | None]] | None = None,
     replace: bool = False,
 ) -> None:
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
@@ -128,7 +136,7 @@ def save_model_directory(
         "format_version": FORMAT_VERSION,
         "seqcls_version": metadata.version("seqcls"),
         "torch_version": torch.__version__,
-        "encoder": dict(encoder or describe_encoder(config.model)),
+        "plugins": plugins or describe_plugins(config.model),
         "label_names": list(label_names),
         "config": config.model_dump(mode="json"),
     }
@@ -174,7 +182,7 @@ def load_model_directory(path: Path) -> SavedModel:
             ),
             weights=_parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
             metrics=_parse_json(contents["metrics.json"], path / "metrics.json"),
-            encoder=description["encoder"],
+            plugins=description["plugins"],
         )
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}/config.json cannot be used: {error}") from error
@@ -355,7 +363,7 @@ def _parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    config, encoder = description["config"], description["encoder"]
+    config, encoder = description["config"], description["plugins"]["encoder"]
     scores = [
         f"| {split} | {score['loss']:.4f} | {100 * score['accuracy']:.2f} % | {score['count']} |"
         for split, score in metrics.items()

@@ -18,9 +18,9 @@ from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError
 from seqcls.inference import predict_logits, score_logits
 from seqcls.metrics import Score
-from seqcls.model import UNKNOWN_ID
 from seqcls.pipeline import SPLITS, load_splits, prepare_data
 from seqcls.sequences import Sequences, encode
+from seqcls.text import UNK_ID
 
 _Found = TypeVar("_Found")
 
@@ -71,7 +71,7 @@ class Classifier:
     def unknown_rates(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return, for each text, the share of its words that the model does not know: float64 [N]."""
         sequences = self.encode(texts)
-        unknown = np.add.reduceat(sequences.values == UNKNOWN_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
+        unknown = np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
         return unknown / sequences.lengths
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -130,7 +130,7 @@ class Classifier:
             tokenizer=self._saved.tokenizer,
             weights=self._model.state_dict(),
             metrics=self._saved.metrics,
-            encoder=self._saved.encoder,
+            plugins=self._saved.plugins,
         )
 
     def _logits(self, sequences: Sequences) -> torch.Tensor:

@@ -59,10 +59,12 @@ class ModelConfig(Section):
     """Registered name of the encoder."""
     encoder_options: dict[str, OptionValue] = {}
     """Options of the encoder, as `seqcls info encoder NAME` lists them."""
+    embedding: str = "word"
+    """Registered name of the embedding."""
+    embedding_options: dict[str, OptionValue] = {}
+    """Options of the embedding, as `seqcls info embedding NAME` lists them."""
     embedding_size: Positive = 64
-    """Size of a word vector."""
-    embedding_std: Annotated[float, Field(gt=0)] = 0.1
-    """Standard deviation of the initial word vectors."""
+    """Size of the vector of a word."""
     word_dropout: Probability = 0.3
     """Share of the vocabulary replaced by the unknown word in a training batch."""
     embedding_dropout: Probability = 0.5
@@ -191,26 +193,34 @@ def recipe_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def load_recipe(name: str, *, encoder: str | None = None, dataset: str | None = None) -> Config:
-    """Return the settings of a recipe, for the given encoder and data set, else for the recipe's own.
+def load_recipe(
+    name: str, *, encoder: str | None = None, dataset: str | None = None, embedding: str | None = None
+) -> Config:
+    """Return the settings of a recipe, for the given encoder, data set and embedding, else for the recipe's own.
 
-    A recipe is a settings file that may also hold tables [encoders.NAME] and [datasets.NAME]: the options to use with the
-    encoder and the data set of that name.
+    A recipe is a settings file that may also hold tables [encoders.NAME], [datasets.NAME] and [embeddings.NAME]: the options
+    to use with the plugin of that name.
 
     Raises:
-        UnknownNameError: No recipe, encoder or data set has that name.
+        UnknownNameError: No recipe, encoder, data set or embedding has that name.
     """
     if name not in recipe_names():
         raise UnknownNameError(f"unknown recipe {name!r}; there are: {', '.join(recipe_names())}")
     text = resources.files("seqcls.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     settings = tomllib.loads(text)
-    encoder_options, dataset_options = settings.pop("encoders", {}), settings.pop("datasets", {})
+    options = {kind: settings.pop(kind, {}) for kind in ("encoders", "datasets", "embeddings")}
     config = Config().updated(settings, source=f"recipe {name}")
     encoder = registry.encoders.resolve(encoder or config.model.encoder)
     dataset = registry.datasets.resolve(dataset or config.data.dataset)
+    embedding = registry.embeddings.resolve(embedding or config.model.embedding)
     chosen = {
-        "data": {"dataset": dataset, "dataset_options": dataset_options.get(dataset, {})},
-        "model": {"encoder": encoder, "encoder_options": encoder_options.get(encoder, {})},
+        "data": {"dataset": dataset, "dataset_options": options["datasets"].get(dataset, {})},
+        "model": {
+            "encoder": encoder,
+            "encoder_options": options["encoders"].get(encoder, {}),
+            "embedding": embedding,
+            "embedding_options": options["embeddings"].get(embedding, {}),
+        },
     }
     return config.updated(chosen, source=f"recipe {name}")
 

@@ -1,4 +1,4 @@
-"""The model: token embedding, encoder, linear head."""
+"""The model: embedding, encoder, linear head."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from seqcls.config import ModelConfig
+from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
-
-PADDING_ID = 0
-UNKNOWN_ID = 1
+from seqcls.text import PAD_ID, UNK_ID
 
 
 class SequenceClassifier(nn.Module):
@@ -20,12 +19,12 @@ class SequenceClassifier(nn.Module):
     the others), embedding values are dropped, and values of the encoded sequence are dropped.
     """
 
-    def __init__(self, encoder: Encoder, *, vocab_size: int, num_classes: int, config: ModelConfig) -> None:
+    def __init__(
+        self, embedding: Embedding, encoder: Encoder, *, vocab_size: int, num_classes: int, config: ModelConfig
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, config.embedding_size, padding_idx=PADDING_ID)
-        with torch.no_grad():
-            nn.init.normal_(self.embedding.weight, std=config.embedding_std)
-            self.embedding.weight[PADDING_ID] = 0.0
+        self.embedding = embedding
+        self.vocab_size = vocab_size
         self.word_dropout = config.word_dropout
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.encoder = encoder
@@ -36,15 +35,15 @@ class SequenceClassifier(nn.Module):
         """Classify a padded batch.
 
         Args:
-            inputs: int64 [B, T] token ids, 0 in the padding.
+            inputs: int64 [B, T] token ids, 0 in the padding; for an embedding of features float [B, T, D].
             lengths: int64 [B] on the CPU, each in 1..T.
 
         Returns:
             Logits, float [B, num_classes].
         """
-        if self.training and self.word_dropout:
-            dropped = torch.rand(self.embedding.num_embeddings, device=inputs.device) < self.word_dropout
-            inputs = inputs.masked_fill(dropped[inputs] & (inputs != PADDING_ID), UNKNOWN_ID)
+        if self.training and self.word_dropout and self.embedding.takes == "ids":
+            dropped = torch.rand(self.vocab_size, device=inputs.device) < self.word_dropout
+            inputs = inputs.masked_fill(dropped[inputs] & (inputs != PAD_ID), UNK_ID)
         x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
         encoded = self.encoder(x, lengths)  # [B, output_size]
         logits: Tensor = self.head(self.output_dropout(encoded))

@@ -20,8 +20,8 @@ from pydantic.errors import PydanticUserError
 
 from seqcls.errors import ConfigError, PluginError
 
-INPUT_SIZE = "input_size"
-"""The one parameter that is no option: an encoder's first, which the model gives."""
+GIVEN = ("input_size", "embedding_size")
+"""The parameters that are no options, by position: the first of an encoder, and both of an embedding."""
 
 # Attributes of the constraints in `annotated_types`, which pydantic's Field is made of.
 _BOUNDS = {
@@ -138,7 +138,7 @@ def _parameters(cls: type) -> Iterator[tuple[inspect.Parameter, Any]]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise PluginError(f"{cls.__name__}.__init__ takes {parameter}; name each option, with a type and a default")
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            if position == 0 and parameter.name == INPUT_SIZE:
+            if GIVEN[position : position + 1] == (parameter.name,):
                 continue
             raise PluginError(f"{cls.__name__}.__init__ takes {parameter.name} by position; put it after a '*'")
         if parameter.name not in hints:

@@ -10,6 +10,7 @@ from seqcls import options, registry
 from seqcls.cache import EncodedCache, EncodedData
 from seqcls.config import Config, DataConfig, ModelConfig
 from seqcls.datasets.base import Dataset, Splits
+from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
 from seqcls.errors import ConfigError
 from seqcls.model import SequenceClassifier
@@ -38,6 +39,12 @@ def build_encoder(config: ModelConfig) -> Encoder:
     return encoder_class(config.embedding_size, **_encoder_options(config))
 
 
+def build_embedding(config: ModelConfig, *, vocab_size: int) -> Embedding:
+    """Build the embedding that the settings name; raises like `build_dataset`."""
+    embedding_class: type[Embedding] = registry.embeddings.get(config.embedding)
+    return embedding_class(vocab_size, config.embedding_size, **_embedding_options(config))
+
+
 def build_model(
     config: ModelConfig, *, vocab_size: int, num_classes: int, encoder: Encoder | None = None
 ) -> SequenceClassifier:
@@ -52,7 +59,8 @@ def build_model(
             f"the encoder takes vectors of size {encoder.input_size}, but model.embedding_size is "
             f"{config.embedding_size}; make them equal"
         )
-    return SequenceClassifier(encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
+    embedding = build_embedding(config, vocab_size=vocab_size)
+    return SequenceClassifier(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
 
 
 def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> EncodedData:
@@ -110,26 +118,45 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
         named = {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
         config = config.without_options("data").updated({"data": named}, source="Trainer")
     # Options are checked, and strings from flags converted, before anything is loaded.
-    checked: dict[str, dict[str, object]] = {"model": {}, "data": {}}
+    checked: dict[str, dict[str, object]] = {
+        "model": {
+            "embedding": registry.embeddings.resolve(config.model.embedding),
+            "embedding_options": _embedding_options(config.model),
+        },
+        "data": {},
+    }
     if encoder is None or isinstance(encoder, str):
-        checked["model"] = {"encoder_options": _encoder_options(config.model)}
+        checked["model"]["encoder_options"] = _encoder_options(config.model)
     if data is None or isinstance(data, str):
-        checked["data"] = {"dataset_options": _dataset_options(config.data)}
+        checked["data"]["dataset_options"] = _dataset_options(config.data)
     return config.updated(checked, source="Trainer")
 
 
-def describe_encoder(config: ModelConfig) -> dict[str, str | None]:
-    """Return where the encoder comes from, as a model directory records it: distribution and version, if registered."""
-    known = {info.name: info for info in registry.encoders.list() if info.provider != registry.SESSION}
-    info = known.get(config.encoder)
-    if info is None:
-        return {"name": config.encoder, "target": config.encoder, "distribution": None, "version": None}
+def describe_plugins(config: ModelConfig) -> dict[str, dict[str, str | None]]:
+    """Return where encoder and embedding come from, as a model directory records it: distribution and version."""
+    return {
+        "encoder": _describe(registry.encoders, config.encoder),
+        "embedding": _describe(registry.embeddings, config.embedding),
+    }
+
+
+def _describe(plugins: registry.Registry[Any], name: str) -> dict[str, str | None]:
+    known = {info.name: info for info in plugins.list() if info.provider != registry.SESSION}
+    if name not in known:
+        return {"name": name, "target": name, "distribution": None, "version": None}
+    info = known[name]
     return {"name": info.name, "target": info.target, "distribution": info.provider, "version": info.version}
 
 
 def _dataset_options(config: DataConfig) -> dict[str, Any]:
     dataset = registry.datasets.get(config.dataset)
     return options.validate(dataset, config.dataset_options, what=f"data set {config.dataset}")
+
+
+def _embedding_options(config: ModelConfig) -> dict[str, Any]:
+    embedding = registry.embeddings.get(config.embedding)
+    # The two sizes come from the settings and the data.
+    return options.validate(embedding, config.embedding_options, what=f"embedding {config.embedding}")
 
 
 def _encoder_options(config: ModelConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of encoders and data sets: built-in ones, those of installed distributions, and those of this session.
+"""Names of encoders, embeddings and data sets: built-in ones, those of installed distributions, and those of this session.
 
 Listing reads metadata and imports no plugin; `Registry.get` imports exactly one. Built-in plugins are strings, so that
 nothing above this module is imported before it is named.
@@ -18,7 +18,7 @@ from seqcls.errors import PluginError, UnknownNameError
 from seqcls.paths import switched_on
 
 T = TypeVar("T")
-Kind = Literal["encoder", "dataset"]
+Kind = Literal["encoder", "embedding", "dataset"]
 
 NO_PLUGINS_VARIABLE = "SEQCLS_NO_PLUGINS"
 SESSION = "this session"
@@ -39,7 +39,7 @@ class PluginInfo:
 
     Attributes:
         name: Its registered name.
-        kind: "encoder" or "dataset".
+        kind: "encoder", "embedding" or "dataset".
         target: Where its class is, "module:attribute".
         provider: The distribution it comes from, or `SESSION`.
         version: The version of that distribution, where there is one.
@@ -297,6 +297,22 @@ encoders: Registry[Any] = Registry(
         ),
     },
 )
+embeddings: Registry[Any] = Registry(
+    "embedding",
+    group="seqcls.embeddings",
+    base="seqcls.embeddings.base:Embedding",
+    builtins={
+        "word": Builtin("seqcls.embeddings.word:WordEmbedding", "A learned vector a word"),
+        "ngram-hash": Builtin(
+            "seqcls.embeddings.ngram_hash:NgramHashEmbedding",
+            "Vectors of words and of hashed n-grams (Joulin et al. 2017)",
+        ),
+        "pretrained": Builtin(
+            "seqcls.embeddings.pretrained:PretrainedEmbedding", "Word vectors from a GloVe, word2vec or fastText file"
+        ),
+        "features": Builtin("seqcls.embeddings.features:FeatureEmbedding", "A linear map, for sequences of numbers"),
+    },
+)
 datasets: Registry[Any] = Registry(
     "dataset",
     group="seqcls.datasets",
@@ -306,3 +322,5 @@ datasets: Registry[Any] = Registry(
         "reviews": Builtin("seqcls.datasets.reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
     },
 )
+REGISTRIES: dict[str, Registry[Any]] = {known.kind: known for known in (encoders, embeddings, datasets)}
+"""All registries by the kind of their plugins."""

@@ -240,6 +240,8 @@ class Trainer:
                 encoder=self._built_encoder,
             ).to(self._device)
             self._model.encoder.check_device(self._device)
+            if self._resumed is None:
+                self._model.embedding.start(self._data.tokenizer.words())
         return self._data, self._model
 
     def _run_epoch(self, state: FitState, data: EncodedData, callbacks: Sequence[Callback]) -> None:

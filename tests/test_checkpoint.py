@@ -87,10 +87,12 @@ def test_a_format_of_the_future_is_refused(run: Path) -> None:
         load_model_directory(run / "model")
 
 
-def test_a_model_made_with_a_plugin_names_the_package_to_install(run: Path) -> None:
+@pytest.mark.parametrize("kind", ["encoder", "embedding"])
+def test_a_model_made_with_a_plugin_names_the_package_to_install(run: Path, kind: str) -> None:
     def change(description: dict[str, Any]) -> None:
-        description["encoder"] = {"name": "star", "target": "star:Star", "distribution": "seqcls-star", "version": "2.1"}
-        description["config"]["model"]["encoder"] = "star"
+        star = {"name": "star", "target": "star:Star", "distribution": "seqcls-star", "version": "2.1"}
+        description["plugins"][kind] = star
+        description["config"]["model"][kind] = "star"
 
     _rewrite_config(run / "model", change)
     with pytest.raises(CheckpointError, match=r"pip install seqcls-star==2\.1"):

@@ -8,9 +8,8 @@ import torch
 
 from seqcls.config import ModelConfig
 from seqcls.device import autocast, resolve_device, seed_everything, set_threads
-from seqcls.encoders.lstm import LSTM
 from seqcls.errors import DeviceError
-from seqcls.model import SequenceClassifier
+from seqcls.pipeline import build_model
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_a_build_without_cuda_is_told_from_a_machine_without_it(machine: pytest.
 
 def test_bfloat16_on_the_cpu_is_near_float32_and_keeps_float32_gradients() -> None:
     torch.manual_seed(0)
-    model = SequenceClassifier(LSTM(8, hidden_size=8), vocab_size=20, num_classes=3, config=ModelConfig(embedding_size=8))
+    model = build_model(ModelConfig(encoder="lstm", embedding_size=8), vocab_size=20, num_classes=3)
     model.eval()
     inputs, lengths = torch.randint(2, 20, (4, 5)), torch.tensor([5, 5, 5, 5])
     with autocast(torch.device("cpu"), "fp32"):

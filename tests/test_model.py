@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from seqcls.config import ModelConfig
+from seqcls.embeddings.word import WordEmbedding
 from seqcls.encoders.base import Encoder
 from seqcls.inference import evaluate, predict_logits, score_logits
-from seqcls.model import PADDING_ID, UNKNOWN_ID, SequenceClassifier
+from seqcls.model import SequenceClassifier
 from seqcls.sequences import Sequences
+from seqcls.text import PAD_ID, UNK_ID
 
 CPU = torch.device("cpu")
 
@@ -27,11 +29,12 @@ class Sum(Encoder):
         return (x * mask[..., None]).sum(dim=1)
 
 
-def _model(vocab_size: int = 50, **settings: float) -> SequenceClassifier:
+def _model(vocab_size: int = 50, *, std: float = 0.1, **settings: float) -> SequenceClassifier:
     noise = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0, **settings}
     config = ModelConfig.model_validate({"embedding_size": 4, **noise})
     torch.manual_seed(0)
-    return SequenceClassifier(Sum(4), vocab_size=vocab_size, num_classes=3, config=config)
+    embedding = WordEmbedding(vocab_size, 4, std=std)
+    return SequenceClassifier(embedding, Sum(4), vocab_size=vocab_size, num_classes=3, config=config)
 
 
 def _rows(*sequences: list[int]) -> tuple[Tensor, Tensor]:
@@ -44,7 +47,7 @@ def _rows(*sequences: list[int]) -> tuple[Tensor, Tensor]:
 
 def test_the_logits_are_the_heads_reading_of_the_encoded_embeddings() -> None:
     model = _model()
-    weights = model.embedding.weight
+    weights = model.embedding.table.weight
     logits = model(*_rows([7, 8, 7], [9]))
     expected = torch.stack([2 * weights[7] + weights[8], weights[9]]) @ model.head.weight.T + model.head.bias
     assert torch.allclose(logits, expected, atol=1e-6)
@@ -53,15 +56,15 @@ def test_the_logits_are_the_heads_reading_of_the_encoded_embeddings() -> None:
 def test_the_padding_vector_is_zero_and_stays_zero() -> None:
     model = _model()
     model(*_rows([7, 8, 7], [9])).square().sum().backward()
-    gradient = model.embedding.weight.grad
+    gradient = model.embedding.table.weight.grad
     assert gradient is not None
-    assert not model.embedding.weight[PADDING_ID].any()
-    assert not gradient[PADDING_ID].any()
+    assert not model.embedding.table.weight[PAD_ID].any()
+    assert not gradient[PAD_ID].any()
     assert gradient[[7, 8, 9]].abs().sum() > 0
 
 
 def test_initial_vectors_have_the_given_spread() -> None:
-    weights = _model(vocab_size=20_000, embedding_std=0.03).embedding.weight[1:]
+    weights = _model(vocab_size=20_000, std=0.03).embedding.table.weight[1:]
     assert weights.mean().item() == pytest.approx(0, abs=1e-3)
     assert weights.std().item() == pytest.approx(0.03, rel=0.02)
 
@@ -72,13 +75,13 @@ def test_word_dropout_hits_a_word_wherever_it_stands_never_padding_and_about_its
     inputs, lengths = _rows(words.tolist(), words.tolist()[::-1], [5])
     model(inputs, lengths)
     seen = model.encoder.seen[-1]  # type: ignore[union-attr]
-    unknown = model.embedding.weight[UNKNOWN_ID].detach()
+    unknown = model.embedding.table.weight[UNK_ID].detach()
     hit = (seen == unknown).all(dim=-1)
     assert torch.equal(hit[0], hit[1].flip(0))  # the same words in both
     assert hit[0].float().mean().item() == pytest.approx(0.3, abs=0.03)
     assert not seen[2, 1:].any()  # padding
     kept = ~hit[0]
-    assert torch.equal(seen[0, kept], model.embedding.weight[words[kept]].detach())
+    assert torch.equal(seen[0, kept], model.embedding.table.weight[words[kept]].detach())
 
 
 @pytest.mark.parametrize("noise", ["word_dropout", "embedding_dropout", "output_dropout"])

@@ -114,9 +114,12 @@ def test_an_alias_is_recorded_by_its_full_name_and_options_are_converted() -> No
     assert config.model.encoder_options == {"num_layers": 2}
 
 
-def test_where_an_encoder_comes_from_is_described() -> None:
-    described = pipeline.describe_encoder(ModelConfig(encoder="lstm"))
-    assert (described["name"], described["target"]) == ("lstm", "seqcls.encoders.lstm:LSTM")
-    assert described["version"]
-    unknown = pipeline.describe_encoder(ModelConfig(encoder="toy:LastStep"))
-    assert unknown == {"name": "toy:LastStep", "target": "toy:LastStep", "distribution": None, "version": None}
+def test_where_plugins_come_from_is_described() -> None:
+    described = pipeline.describe_plugins(ModelConfig(encoder="lstm"))
+    assert {name: value["target"] for name, value in described.items()} == {
+        "encoder": "seqcls.encoders.lstm:LSTM",
+        "embedding": "seqcls.embeddings.word:WordEmbedding",
+    }
+    assert described["encoder"]["version"]
+    unknown = pipeline.describe_plugins(ModelConfig(encoder="toy:LastStep"))
+    assert unknown["encoder"] == {"name": "toy:LastStep", "target": "toy:LastStep", "distribution": None, "version": None}

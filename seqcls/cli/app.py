@@ -47,18 +47,20 @@ def _options(
     pass
 
 
-class _WarningHandler(logging.Handler):
-    """Shows the library's warnings, a line each, on stderr."""
+class _ConsoleHandler(logging.Handler):
+    """Shows what the library has to tell, a line each, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console().print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        console().print(f"{prefix}{record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     logger = logging.getLogger("seqcls")
-    logger.addHandler(_WarningHandler())
+    logger.addHandler(_ConsoleHandler())
     logger.propagate = False
+    logger.setLevel(logging.INFO)
     try:
         app()
     except SeqclsError as error:

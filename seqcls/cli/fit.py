@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from seqcls.trainer import FitResult, Plan, Trainer
 
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
+_SECTION = {"encoder": "model", "embedding": "model", "dataset": "data"}
 
 
 def fit(
@@ -55,9 +56,19 @@ def fit(
     truncating: Annotated[
         str | None, typer.Option(help="Where long texts are cut: pre, post or middle.", rich_help_panel=_DATA)
     ] = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="Embedding; `seqcls list` shows them.", rich_help_panel=_MODEL)
+    ] = None,
+    embedding_size: Annotated[int | None, typer.Option(help="Size of the vector of a word.", rich_help_panel=_MODEL)] = None,
     encoder_option: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Option of the encoder; `seqcls info encoder NAME`.", rich_help_panel=_MODEL),
+    ] = None,
+    embedding_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Option of the embedding; `seqcls info embedding NAME`.", rich_help_panel=_MODEL
+        ),
     ] = None,
     dataset_option: Annotated[
         list[str] | None,
@@ -85,7 +96,7 @@ def fit(
     """Train a classifier; without flags: a bidirectional LSTM on the embedded reviews, in under a minute."""
     flags: dict[str, dict[str, Any]] = {
         "data": {"num_words": vocab_size, "max_length": max_length, "truncating": truncating},
-        "model": {},
+        "model": {"embedding_size": embedding_size},
         "fit": {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -100,9 +111,10 @@ def fit(
         section: {name: value for name, value in values.items() if value is not None} for section, values in flags.items()
     }
     trainer = _trainer(
-        names=(encoder, dataset),
+        names={"encoder": encoder, "dataset": dataset, "embedding": embedding},
         files=(recipe, config),
-        pairs=(setting or [], encoder_option or [], dataset_option or []),
+        settings=setting or [],
+        plugin_options={"encoder": encoder_option, "embedding": embedding_option, "dataset": dataset_option},
         changes=changes,
         output=output,
         force=force,
@@ -119,9 +131,10 @@ def fit(
 
 def _trainer(
     *,
-    names: tuple[str | None, str | None],
+    names: dict[str, str | None],
     files: tuple[str | None, Path | None],
-    pairs: tuple[list[str], list[str], list[str]],
+    settings: list[str],
+    plugin_options: dict[str, list[str] | None],
     changes: dict[str, dict[str, Any]],
     output: Path | None,
     force: bool,
@@ -135,13 +148,13 @@ def _trainer(
     from seqcls.reporting.console import ConsoleReporter
     from seqcls.trainer import Trainer
 
-    settings, encoder_options, dataset_options = pairs
     changes = merge(changes, parse_settings(settings, flag="--set"))
-    changes = merge(changes, {"model": {"encoder_options": options.parse_pairs(encoder_options, flag="--encoder-option")}})
-    changes = merge(changes, {"data": {"dataset_options": options.parse_pairs(dataset_options, flag="--dataset-option")}})
+    for kind, pairs in plugin_options.items():
+        values = options.parse_pairs(pairs or [], flag=f"--{kind}-option")
+        changes = merge(changes, {_SECTION[kind]: {f"{kind}_options": values}})
     callbacks = [] if quiet else [ConsoleReporter()]
     if resume is not None:
-        if any(names) or any(files) or output or force:
+        if any(names.values()) or any(files) or output or force:
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
         return Trainer.resume(resume, changes=changes, callbacks=callbacks)
     config = _resolve(names, files, changes)
@@ -149,15 +162,14 @@ def _trainer(
 
 
 def _resolve(
-    names: tuple[str | None, str | None], files: tuple[str | None, Path | None], changes: dict[str, dict[str, Any]]
+    names: dict[str, str | None], files: tuple[str | None, Path | None], changes: dict[str, dict[str, Any]]
 ) -> Config:
     from seqcls.config import load_recipe, load_toml
 
-    (encoder, dataset), (recipe, path) = names, files
+    recipe, path = files
     from_file = {} if path is None else load_toml(path)
-    encoder = encoder or from_file.get("model", {}).get("encoder")
-    dataset = dataset or from_file.get("data", {}).get("dataset")
-    config = load_recipe(recipe or "default", encoder=encoder, dataset=dataset)
+    chosen = {kind: name or from_file.get(_SECTION[kind], {}).get(kind) for kind, name in names.items()}
+    config = load_recipe(recipe or "default", **chosen)
     if path is not None:
         config = config.updated(from_file, source=str(path))
     return config.updated(changes, source="command line")

@@ -1,4 +1,4 @@
-"""`seqcls list` and `seqcls info`: which encoders and data sets there are, and what they take."""
+"""`seqcls list` and `seqcls info`: which encoders, embeddings and data sets there are, and what they take."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ class Kind(StrEnum):
     """A kind of plugin."""
 
     encoder = "encoder"
+    embedding = "embedding"
     dataset = "dataset"
 
 
-_REGISTRIES: dict[str, registry.Registry[Any]] = {"encoder": registry.encoders, "dataset": registry.datasets}
-
-
 def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show all encoders and data sets with their provider; imports none of them."""
-    infos = {kind: known.list() for kind, known in _REGISTRIES.items()}
+    """Show all encoders, embeddings and data sets with their provider; imports none of them."""
+    infos = {kind: known.list() for kind, known in registry.REGISTRIES.items()}
     if as_json:
         print_json({f"{kind}s": [_as_dict(info) for info in found] for kind, found in infos.items()})
         return
@@ -35,14 +33,14 @@ def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
 
 
 def info(
-    kind: Annotated[Kind, typer.Argument(help="encoder or dataset.", show_default=False)],
+    kind: Annotated[Kind, typer.Argument(help="encoder, embedding or dataset.", show_default=False)],
     name: Annotated[str, typer.Argument(help="Registered name.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show where an encoder or a data set comes from, and its options with types and defaults."""
+    """Show where an encoder, embedding or data set comes from, and its options with types and defaults."""
     from seqcls import options
 
-    known = _REGISTRIES[kind.value]
+    known = registry.REGISTRIES[kind.value]
     found = known.info(name)
     described = options.describe(known.get(name))
     if as_json:

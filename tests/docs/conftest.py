@@ -33,7 +33,7 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = _pack_imdb(tmp_path / "data" / "imdb" / imdb.ARCHIVE)
     monkeypatch.setattr(imdb, "COUNTS", IMDB)
     monkeypatch.setattr(imdb, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
-    for known in (registry.encoders, registry.datasets):
+    for known in registry.REGISTRIES.values():
         monkeypatch.setattr(known, "_session", {})
 
 
