@@ -17,6 +17,7 @@ The laws of an encoder, each a function below; what breaks one raises an Asserti
 - the state dict makes a fresh encoder give the same result
 - float32 in gives float32 out; after ``.double()``, float64
 - its input is not changed
+- a tiny task, eight sequences of two classes far apart, is learnt in a few steps
 
 The laws of a data set: its options come from the signature; loading twice gives the same; the fingerprint is a stable
 str; texts are str, labels int64 indices of unique label names; and train and validation share no group.
@@ -31,18 +32,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqcls.datasets.base import Dataset, Split, Splits
 from seqcls.encoders.base import Encoder
-from seqcls.errors import DeviceError, PluginError
+from seqcls.errors import DeviceError, PluginError, SeqclsError
 from seqcls.options import describe
+from seqcls.registry import REGISTRIES, PluginInfo
 
 TOLERANCE = 1e-5
 """Largest difference that counts as rounding, relative to the largest value (absolute for values below 1)."""
 
 _INPUT_SIZE = 5
 _LENGTHS = (7, 1, 4, 6)
+_TINY_STEPS, _TINY_LOSS = 100, 0.2
 _DEVICE_TYPES = ("cpu", "cuda", "mps")
 
 
@@ -90,6 +94,25 @@ def check_dataset(dataset: Dataset) -> None:
     fingerprints = [dataset.fingerprint(), dataset.fingerprint()]
     _require(isinstance(fingerprints[0], str) and bool(fingerprints[0]), f"{name}: fingerprint() must be a str, not empty")
     _require(fingerprints[0] == fingerprints[1], f"{name}: fingerprint() changes from call to call: {fingerprints}")
+
+
+def find_problem(info: PluginInfo) -> str | None:
+    """Import a plugin, check its contract with its default options, and return what is wrong; None if nothing is.
+
+    A data set that comes with seqcls, or that needs an option, is imported but not loaded: it may have to be downloaded.
+    """
+    try:
+        plugin = REGISTRIES[info.kind].get(info.name)
+        needs_options = any(option.required for option in describe(plugin))
+        if info.kind == "encoder" and not needs_options:
+            check_encoder(plugin)
+        if info.kind == "dataset" and not needs_options and info.provider != "seqcls":
+            check_dataset(plugin())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit too
+        return str(error) if isinstance(error, SeqclsError | AssertionError) else f"{type(error).__name__}: {error}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -246,6 +269,25 @@ def _input_is_not_changed(case: _Case) -> None:
         _require(torch.equal(lengths, lengths_before), f"forward changes lengths from {lengths_before} to {lengths}")
 
 
+def _a_tiny_task_is_learnt(case: _Case) -> None:
+    encoder, (x, lengths) = case.build().train(), case.batch((3, 5, 1, 4, 3, 5, 1, 4))
+    labels = (torch.arange(len(x)) // 4).to(x.device)
+    x = x + (4.0 * labels - 2.0).view(-1, 1, 1)
+    head = torch.nn.Linear(encoder.output_size, 2).to(x.device)
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam([parameter for parameter in parameters if parameter.requires_grad], lr=0.02)
+    for _ in range(_TINY_STEPS):
+        optimizer.zero_grad()
+        F.cross_entropy(head(encoder(x, lengths)), labels).backward()
+        optimizer.step()
+    loss = float(F.cross_entropy(head(encoder.eval()(x, lengths)), labels).detach())
+    _require(
+        loss < _TINY_LOSS,
+        f"after {_TINY_STEPS} steps of Adam on eight sequences the loss is {loss:.3g}, not below {_TINY_LOSS} "
+        "(a network that knows nothing has 0.693); do gradients vanish or explode?",
+    )
+
+
 _ENCODER_LAWS: tuple[Callable[[_Case], None], ...] = (
     _output_has_the_promised_shape,
     _sequences_of_length_one_work,
@@ -259,6 +301,7 @@ _ENCODER_LAWS: tuple[Callable[[_Case], None], ...] = (
     _training_lets_no_gradient_cross_rows,
     _state_round_trips,
     _dtype_is_kept,
+    _a_tiny_task_is_learnt,
 )
 
 

@@ -185,6 +185,31 @@ class RunsOnTheCpuAlone(MaskedMean):
     device_types: ClassVar[tuple[str, ...] | None] = ("cpu",)
 
 
+class LearnsNothing(MaskedMean):
+    """Its gradients are not zero, but vanish."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths) * 1e-6
+
+
+class ReadsPaddingBackwards(Encoder):
+    """Its backward direction begins in the padding."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_size, 3, batch_first=True, bidirectional=True)
+        self.output_size = 6
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        states = self.rnn(x)[0]
+        return states[torch.arange(len(x)), lengths - 1]
+
+
+class MovesItself(MaskedMean):
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(x, lengths).to("meta")
+
+
 class NeedsAnOption(MaskedMean):
     def __init__(self, input_size: int, *, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size=hidden_size)
@@ -218,6 +243,9 @@ def test_an_encoder_that_keeps_every_law_passes(encoder_class: type[Encoder]) ->
             "every parameter gets a gradient': the parameter scale gets a gradient that is zero",
         ),
         (CutsTheGradient, "every parameter gets a gradient': x gets no gradient"),
+        (LearnsNothing, "a tiny task is learnt': after 100 steps of Adam on eight sequences the loss is"),
+        (ReadsPaddingBackwards, "padding changes nothing"),
+        (MovesItself, "output has the promised shape': x is on cpu, but the result is on meta"),
         (DropsInEvaluation, "evaluation is deterministic"),
         (ChangesItsInput, "input is not changed': forward changes x, by up to"),
         (ChangesLengths, "input is not changed': forward changes lengths from"),

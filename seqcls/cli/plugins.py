@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from seqcls import registry
-from seqcls.cli.output import print_json
+from seqcls.cli.output import print_json, say
 
 
 class Kind(StrEnum):
@@ -20,16 +21,25 @@ class Kind(StrEnum):
     dataset = "dataset"
 
 
-def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show all encoders, embeddings and data sets with their provider; imports none of them."""
+def list_plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Import each and test that it keeps its contract; exit code 1 if one does not.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show all encoders, embeddings and data sets with their provider; imports none of them, except with --check."""
     infos = {kind: known.list() for kind, known in registry.REGISTRIES.items()}
+    if check:
+        infos = {kind: [_checked(info) for info in found] for kind, found in infos.items()}
     if as_json:
         print_json({f"{kind}s": [_as_dict(info) for info in found] for kind, found in infos.items()})
+        _fail_if_any_is_broken(infos, check=check)
         return
     for kind, found in infos.items():
         rows = [(_names(info), info.origin, _remark(info)) for info in found]
         _print_table([(f"{kind.upper()}S", "FROM", ""), *rows])
         typer.echo()
+    _fail_if_any_is_broken(infos, check=check)
 
 
 def info(
@@ -58,6 +68,19 @@ def info(
         for option in described
     ]
     _print_table([("OPTION", "TYPE", "DEFAULT", ""), *rows])
+
+
+def _checked(info: registry.PluginInfo) -> registry.PluginInfo:
+    """Return ``info`` with what a look at the plugin itself shows to be wrong."""
+    from seqcls.testing import find_problem
+
+    say(f"checking the {info.kind} {info.name} of {info.origin}")
+    return info if info.problem else replace(info, problem=find_problem(info))
+
+
+def _fail_if_any_is_broken(infos: dict[str, list[registry.PluginInfo]], *, check: bool) -> None:
+    if check and any(info.problem for found in infos.values() for info in found):
+        raise typer.Exit(1)
 
 
 def _as_dict(found: registry.PluginInfo) -> dict[str, Any]:
