@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from seqcls.cli import fit, models, plugins
+from seqcls.cli import fit, models, new, plugins
 from seqcls.cli.output import console, print_error
 from seqcls.errors import SeqclsError
 
@@ -28,6 +28,7 @@ app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)
 app.command("list")(plugins.list_plugins)
 app.command("info")(plugins.info)
+app.command("new")(new.new)
 
 
 def _show_version(wanted: bool) -> None:
