@@ -75,7 +75,7 @@ def imdb(arguments: argparse.Namespace) -> None:
     results = []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            command = [*SEQCLS, "fit", "--encoder", "bilstm", "--dataset", "imdb", "--recipe", arguments.recipe]
+            command = [*SEQCLS, "fit", "--dataset", "imdb", "--recipe", arguments.recipe]
             command += ["--seed", str(seed), "--output", f"{folder}/run", "--json"]
             command += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
             started = time.perf_counter()
@@ -139,6 +139,14 @@ def startup(arguments: argparse.Namespace) -> None:
     )
 
 
+def encoders(arguments: argparse.Namespace) -> None:
+    """Every built-in encoder: its speed at 64 x 200 x 128, and whole runs on reviews and on IMDB."""
+    from benchmarks.encoders import as_markdown, compare
+
+    rows = compare(rounds=arguments.rounds, seeds=arguments.seeds, datasets=arguments.datasets, only=arguments.only)
+    print(as_markdown(rows))
+
+
 def _seconds(command: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -158,13 +166,17 @@ def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, prepare, startup):
+    for measure in (throughput, imdb, prepare, startup, encoders):
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
         command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
         if measure is throughput:
             command.add_argument("--steps", type=int, default=60, help="training steps a round")
             command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
+        if measure is encoders:
+            command.add_argument("--seeds", type=int, default=3, help="runs on reviews; the median is shown")
+            command.add_argument("--only", nargs="*", default=[], metavar="ENCODER")
+            command.add_argument("--datasets", nargs="*", default=["reviews", "imdb"], choices=["reviews", "imdb"])
         if measure is imdb:
             command.add_argument("--recipe", default="default")
             command.add_argument("--seeds", type=int, default=1)

@@ -73,7 +73,7 @@ def test_every_recipe_gives_each_encoder_and_data_set_its_own_options_only(
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="unknown recipe 'tutoriel'; there are: default, tutorial"):
+    with pytest.raises(UnknownNameError, match="unknown recipe 'tutoriel'; there are: default, fasttext, tutorial"):
         load_recipe("tutoriel")
 
 
