@@ -18,7 +18,7 @@ from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError
 from seqcls.inference import predict_logits, score_logits
 from seqcls.metrics import Score
-from seqcls.pipeline import SPLITS, load_splits, prepare_data
+from seqcls.pipeline import SPLITS, is_usable, load_splits, prepare_data
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID
 
@@ -144,8 +144,8 @@ class Classifier:
             if config.dataset == SPLITS:
                 raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
             # The run left the encoded data in the cache, and reading text again would take longer than the evaluation.
-            prepared = prepare_data(config)
-            if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
+            prepared = prepare_data(config) if is_usable(config.tokenizer) else None
+            if prepared and (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
                 return _named(prepared.splits, split)
             data = config.dataset
         if isinstance(data, str | Dataset | Splits):

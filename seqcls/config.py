@@ -44,6 +44,8 @@ class DataConfig(Section):
     """Share of the training split held out where the data set brings no validation split."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of that choice; it is not the training seed, so that runs with several seeds share one validation split."""
+    tokenizer: str = "word"
+    """How texts become words: word, basic-english, or the path of a tokenizer.json that seqcls saved."""
     num_words: Annotated[int, Field(ge=3)] = 30_000
     """Size of the vocabulary, padding and unknown word included."""
     max_length: Positive | None = 400
@@ -88,7 +90,7 @@ class FitConfig(Section):
     """Put sequences of like length into a batch."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam (Kingma & Ba 2015), or with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    lr: Annotated[float, Field(gt=0, le=1e37)] = 2e-3
     """Learning rate; for a schedule with a peak, the peak."""
     beta2: Probability = 0.98
     """Adam's decay rate of squared gradients."""

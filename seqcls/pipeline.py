@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from seqcls import options, registry
@@ -16,7 +18,7 @@ from seqcls.errors import ConfigError
 from seqcls.model import SequenceClassifier
 from seqcls.paths import cache_home
 from seqcls.sequences import encode
-from seqcls.text import TextTokenizer
+from seqcls.text import RULES, TextTokenizer
 
 # Stands for a data set name where the splits were given as objects.
 SPLITS = "splits"
@@ -80,6 +82,11 @@ def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> 
     return cache.open(key) or cache.store(key, _encode_splits(load_splits(config, dataset), config))
 
 
+def is_usable(tokenizer: str) -> bool:
+    """Return whether the setting names rules, or a file that is there."""
+    return tokenizer in RULES or Path(tokenizer).is_file()
+
+
 def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> Splits:
     """Return the splits; validation is held out from train if the data brings none."""
     splits = source if isinstance(source, Splits) else (source or build_dataset(config)).load()
@@ -89,15 +96,27 @@ def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> S
 
 
 def _encode_splits(splits: Splits, config: DataConfig) -> EncodedData:
-    tokenizer = TextTokenizer.fit(
-        splits.train.texts, num_words=config.num_words, max_length=config.max_length, truncating=config.truncating
-    )
+    tokenizer = _make_tokenizer(splits.train.texts, config)
     encoded = {name: encode(tokenizer, split.texts, split.labels) for name, split in splits.labelled().items()}
     return EncodedData(tokenizer=tokenizer, splits=encoded, label_names=splits.label_names)
 
 
+def _make_tokenizer(texts: Iterable[str], config: DataConfig) -> TextTokenizer:
+    if config.tokenizer in RULES:
+        return TextTokenizer.fit(
+            texts,
+            num_words=config.num_words,
+            rules=config.tokenizer,
+            max_length=config.max_length,
+            truncating=config.truncating,
+        )
+    return TextTokenizer.load(config.tokenizer, max_length=config.max_length, truncating=config.truncating)
+
+
 def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
+    if config.tokenizer not in RULES:
+        settings["tokenizer"] = _make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
     return hashlib.sha256(json.dumps([name, dataset.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
 
@@ -117,6 +136,10 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
     elif data is not None:
         named = {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
         config = config.without_options("data").updated({"data": named}, source="Trainer")
+    if not is_usable(config.data.tokenizer):
+        raise ConfigError(
+            f"tokenizer is {config.data.tokenizer!r}, which is no file; give {', '.join(RULES)}, or a tokenizer.json"
+        )
     # Options are checked, and strings from flags converted, before anything is loaded.
     checked: dict[str, dict[str, object]] = {
         "model": {

@@ -6,7 +6,7 @@ What many encoded texts are kept in, and the cache of them, is in sequences.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -29,13 +29,14 @@ SPECIALS = ("[PAD]", "[UNK]")  # at their ids; brackets separate words, so that 
 _LINE_BREAK = r"(?i)<br\s*/?>"
 _PART = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
 _WORD = rf"{_PART}(?:'{_PART})*"
+_BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control characters among white space
 _CHUNK = 2_000  # texts; the library's own results take some 100 bytes a word and are dropped after each chunk
 
 
 class TextTokenizer:
     """Turns text into the ids of its words.
 
-    The rules, in their order:
+    The rules of ``word``, in their order:
 
     1. A lone surrogate, which is no character, becomes "?".
     2. An HTML line break (`<br>`, `<br/>`, `<br />`, in any case) becomes a space; other markup is text.
@@ -54,6 +55,11 @@ class TextTokenizer:
     On English this is what Keras' text tokenizer gives, but for line breaks (there the word "br"), for quotes around
     words (kept there) and for typographic punctuation (part of words there).
 
+    ``basic-english`` has, in place of rules 2 to 5, those of torchtext's tokenizer of that name: lower case; an
+    apostrophe, full stop, comma, parenthesis, exclamation or question mark is a word of its own; a double quote is
+    dropped; "<br />", ";" and ":" separate words, as white space does; everything else is part of a word. (Lower case
+    goes character by character, so that a final "Σ" becomes "σ" and not "ς".)
+
     ``max_length`` and ``truncating`` are settings, kept with the others and not in tokenizer.json. That file holds
     rules 2 to 5 and the vocabulary, so that what was fitted by one version is read alike by the next.
     """
@@ -69,25 +75,46 @@ class TextTokenizer:
 
     @classmethod
     def fit(
-        cls, texts: Iterable[str], *, num_words: int, max_length: int | None = None, truncating: Truncating = "middle"
+        cls,
+        texts: Iterable[str],
+        *,
+        num_words: int,
+        rules: str = "word",
+        max_length: int | None = None,
+        truncating: Truncating = "middle",
     ) -> TextTokenizer:
         """Make the vocabulary of the most frequent words; of equally frequent ones, the first in code point order.
 
         Args:
             texts: The training texts.
             num_words: Largest size of the vocabulary, padding and unknown word included.
+            rules: How a text is cut into words: a name of `RULES`.
             max_length: Longest sequence, in ids; None keeps all.
             truncating: Where longer ones are cut.
         """
         if num_words < len(SPECIALS):
             raise ConfigError(f"num_words is {num_words}; give at least {len(SPECIALS)}, for padding and unknown word")
-        tokenizer = _new_tokenizer()
+        tokenizer = _new_tokenizer(rules)
         limit = num_words - len(SPECIALS)
         trainer = WordLevelTrainer(vocab_size=limit, min_frequency=1, special_tokens=[], show_progress=False)
         tokenizer.train_from_iterator(map(_without_surrogates, texts), trainer)
-        # The specials come in by hand: special tokens of the trainer would be found in raw text.
-        words = [*SPECIALS, *_words(tokenizer)]
-        tokenizer.model = WordLevel({word: index for index, word in enumerate(words)}, unk_token=SPECIALS[UNK_ID])
+        return cls.from_words(_words(tokenizer), rules=rules, max_length=max_length, truncating=truncating)
+
+    @classmethod
+    def from_words(
+        cls, words: Iterable[str], *, rules: str = "word", max_length: int | None = None, truncating: Truncating = "middle"
+    ) -> TextTokenizer:
+        """Take a vocabulary as it is: padding and unknown word get the ids 0 and 1, ``words`` those from 2 on.
+
+        Raises:
+            ConfigError: A word occurs twice, or is a name of padding or of the unknown word.
+        """
+        # The specials come in by hand: special tokens of the library would be found in raw text.
+        vocabulary = {word: index for index, word in enumerate([*SPECIALS, *words])}
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise ConfigError(f"the vocabulary has a word twice, or {' or '.join(SPECIALS)} in it, which come by themselves")
+        tokenizer = _new_tokenizer(rules)
+        tokenizer.model = WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @classmethod
@@ -163,8 +190,15 @@ class TextTokenizer:
         replace_file(Path(path), self.to_json().encode())
 
 
-def _new_tokenizer() -> Tokenizer:
+def _new_tokenizer(rules: str) -> Tokenizer:
+    if rules not in RULES:
+        raise ConfigError(f"there are no tokenizer rules {rules!r}; there are: {', '.join(RULES)}")
     tokenizer = Tokenizer(WordLevel(unk_token=SPECIALS[UNK_ID]))
+    RULES[rules](tokenizer)
+    return tokenizer
+
+
+def _set_word_rules(tokenizer: Tokenizer) -> None:
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.Replace(Regex(_LINE_BREAK), " "),
@@ -174,7 +208,22 @@ def _new_tokenizer() -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
-    return tokenizer
+
+
+def _set_basic_english_rules(tokenizer: Tokenizer) -> None:
+    # Quotes go first: what they leave behind can be a line break.
+    steps = [normalizers.Lowercase(), normalizers.Replace('"', ""), normalizers.Replace("<br />", " ")]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_BASIC_ENGLISH_SPACE), behavior="removed"),
+            pre_tokenizers.Split(Regex("['.,()!?]"), behavior="isolated"),
+        ]
+    )
+
+
+RULES: dict[str, Callable[[Tokenizer], None]] = {"word": _set_word_rules, "basic-english": _set_basic_english_rules}
+"""How texts become words, by name: what sets the rules on a tokenizer."""
 
 
 def _words(tokenizer: Tokenizer) -> list[str]:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from toy import LastStep, toy_pairs
 
-from seqcls import pipeline
+from seqcls import Classifier, Trainer, pipeline
 from seqcls.config import Config, DataConfig, ModelConfig
 from seqcls.datasets.base import Dataset, Splits
 from seqcls.datasets.reviews import ReviewsDataset
 from seqcls.encoders.lstm import LSTM
 from seqcls.errors import ConfigError
 from seqcls.pipeline import build_model, load_splits, name_objects, prepare_data
+from seqcls.text import TextTokenizer
 
 
 class Counted(Dataset):
@@ -123,3 +124,39 @@ def test_where_plugins_come_from_is_described() -> None:
     assert described["encoder"]["version"]
     unknown = pipeline.describe_plugins(ModelConfig(encoder="toy:LastStep"))
     assert unknown["encoder"] == {"name": "toy:LastStep", "target": "toy:LastStep", "distribution": None, "version": None}
+
+
+def test_rules_of_the_tokenizer_are_a_setting() -> None:
+    data = prepare_data(
+        DataConfig(tokenizer="basic-english"), Splits.from_pairs([("isn't", "a"), ("is", "b")], validation=[])
+    )
+    assert set(data.tokenizer.words()[2:]) == {"isn", "'", "t", "is"}
+
+
+def test_a_tokenizer_file_is_used_as_it_is_and_belongs_to_the_cache_key(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    config = DataConfig(tokenizer=str(path), num_words=3)
+    for words in (["seen"], ["good", "seen"]):
+        TextTokenizer.from_words(words).save(path)
+        assert prepare_data(config, Counted()).tokenizer.words()[2:] == words
+    assert Counted.loads == 2
+
+
+def test_a_model_needs_its_tokenizer_file_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    TextTokenizer.from_words(["superb", "awful"]).save(path)
+    config = Config().updated({"data": {"tokenizer": str(path)}, "fit": {"epochs": 1}}, source="test")
+    run = Trainer("mean-pool", ReviewsDataset(train_size=100), config=config, callbacks=[], output=tmp_path / "run").fit()
+    assert run.model is not None
+    path.unlink()
+    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    assert run.test is not None
+    assert classifier.evaluate().loss == pytest.approx(run.test.loss, rel=1e-5)
+
+
+def test_a_tokenizer_that_is_neither_rules_nor_a_file_is_refused() -> None:
+    config = Config().updated({"data": {"tokenizer": "wrod"}}, source="test")
+    with pytest.raises(
+        ConfigError, match=r"tokenizer is 'wrod', which is no file; give word, basic-english, or a tokenizer\.json"
+    ):
+        name_objects(config, None, None)

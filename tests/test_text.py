@@ -243,3 +243,38 @@ def test_an_error_in_the_source_of_texts_comes_through() -> None:
 
     with pytest.raises(RuntimeError, match="the disk is gone"):
         TextTokenizer.fit(broken(), num_words=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It isn't bad.", ["it", "isn", "'", "t", "bad", "."]),
+        ('"Wow!" (really?)', ["wow", "!", "(", "really", "?", ")"]),
+        ("one<br />two<br/>three<BR />four", ["one", "two<br/>three", "four"]),  # other line breaks are text
+        ("a;b:c, d", ["a", "b", "c", ",", "d"]),
+        ("well-made 3.5% \u2019quoted\u2019", ["well-made", "3", ".", "5%", "\u2019quoted\u2019"]),
+        ('<b"r />x', ["x"]),  # the quote is dropped first
+        ("a\x1cb\u2003c\nd", ["a", "b", "c", "d"]),
+        ("", ["[UNK]"]),
+    ],
+)
+def test_words_of_a_text_in_basic_english(text: str, words: list[str]) -> None:
+    tokenizer = TextTokenizer.fit([text], num_words=100, rules="basic-english")
+    assert [tokenizer.words()[index] for index in tokenizer.encode(text)] == words
+
+
+def test_a_vocabulary_is_taken_as_it_is() -> None:
+    tokenizer = TextTokenizer.from_words(["the", "a", "film"], max_length=3, truncating="post")
+    assert tokenizer.words() == [*SPECIALS, "the", "a", "film"]
+    assert tokenizer.encode("a new film the").tolist() == [3, UNK_ID, 4]
+
+
+@pytest.mark.parametrize("words", [["a", "a"], ["[UNK]"], ["a", "[PAD]"]])
+def test_a_vocabulary_with_a_word_twice_is_refused(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="twice"):
+        TextTokenizer.from_words(words)
+
+
+def test_unknown_rules_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no tokenizer rules 'letters'; there are: word, basic-english"):
+        TextTokenizer.fit(["a"], num_words=9, rules="letters")

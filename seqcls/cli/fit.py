@@ -50,6 +50,9 @@ def fit(
     max_length: Annotated[
         str | None, typer.Option(help="Longest sequence, in tokens; none for no limit.", rich_help_panel=_DATA)
     ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="word, basic-english, or a tokenizer.json.", rich_help_panel=_DATA)
+    ] = None,
     vocab_size: Annotated[
         int | None, typer.Option("--vocab-size", "--num-words", help="Words in the vocabulary.", rich_help_panel=_DATA)
     ] = None,
@@ -95,7 +98,7 @@ def fit(
 ) -> None:
     """Train a classifier; without flags: a bidirectional LSTM on the embedded reviews, in under a minute."""
     flags: dict[str, dict[str, Any]] = {
-        "data": {"num_words": vocab_size, "max_length": max_length, "truncating": truncating},
+        "data": {"tokenizer": tokenizer, "num_words": vocab_size, "max_length": max_length, "truncating": truncating},
         "model": {"embedding_size": embedding_size},
         "fit": {
             "epochs": epochs,
