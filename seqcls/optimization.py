@@ -23,8 +23,12 @@ def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -
         lr=config.lr,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
-        fused=device.type in ("cpu", "cuda") or None,
+        fused=_has_fused_adam(device) or None,
     )
+
+
+def _has_fused_adam(device: torch.device) -> bool:
+    return device.type == "cuda" or (device.type == "cpu" and torch.__version__ >= "2.4")  # compared as versions
 
 
 def schedule_factor(schedule: str, *, step: int, total_steps: int, warmup: float) -> float:
