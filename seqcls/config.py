@@ -45,7 +45,7 @@ class DataConfig(Section):
     split_seed: int = Field(default=0, ge=0)
     """Seed of that choice; it is not the training seed, so that runs with several seeds share one validation split."""
     tokenizer: str = "word"
-    """How texts become words: word, basic-english, or the path of a tokenizer.json that seqcls saved."""
+    """How texts become words: word, basic-english, character, bpe, or the path of a tokenizer.json."""
     num_words: Annotated[int, Field(ge=3)] = 30_000
     """Size of the vocabulary, padding and unknown word included."""
     max_length: Positive | None = 400

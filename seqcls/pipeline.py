@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _encode_splits(splits: Splits, config: DataConfig) -> EncodedData:
     return EncodedData(tokenizer=tokenizer, splits=encoded, label_names=splits.label_names)
 
 
-def _make_tokenizer(texts: Iterable[str], config: DataConfig) -> TextTokenizer:
+def _make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
     if config.tokenizer in RULES:
         return TextTokenizer.fit(
             texts,

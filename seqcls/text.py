@@ -5,17 +5,23 @@ What many encoded texts are kept in, and the cache of them, is in sequences.py.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
-from itertools import islice
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordLevel
-from tokenizers.trainers import WordLevelTrainer
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.models import Model
+from tokenizers.normalizers import Normalizer
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.files import replace_file
@@ -24,13 +30,15 @@ Truncating = Literal["pre", "post", "middle"]
 
 PAD_ID = 0
 UNK_ID = 1
-SPECIALS = ("[PAD]", "[UNK]")  # at their ids; brackets separate words, so that no text contains these as words
+SPECIALS = ("[PAD]", "[UNK]")  # at their ids; the rules never make these of a text
 
 _LINE_BREAK = r"(?i)<br\s*/?>"
 _PART = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
 _WORD = rf"{_PART}(?:'{_PART})*"
 _BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control characters among white space
 _CHUNK = 2_000  # texts; the library's own results take some 100 bytes a word and are dropped after each chunk
+VOCABULARY_BYTES = 200_000_000
+"""Of more text than this, in characters, the vocabulary is made of an even sample."""
 
 
 class TextTokenizer:
@@ -60,23 +68,32 @@ class TextTokenizer:
     dropped; "<br />", ";" and ":" separate words, as white space does; everything else is part of a word. (Lower case
     goes character by character, so that a final "Σ" becomes "σ" and not "ς".)
 
-    ``max_length`` and ``truncating`` are settings, kept with the others and not in tokenizer.json. That file holds
-    rules 2 to 5 and the vocabulary, so that what was fitted by one version is read alike by the next.
+    ``character`` takes each character (code point) of the NFC form, white space and case as they are. ``bpe`` is byte-level
+    byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): ``num_words`` subwords learnt from the training texts,
+    beginning with the 256 bytes, so that no text has an unknown part; case and white space are kept.
+
+    ``max_length`` and ``truncating`` are settings, kept with the others and not in tokenizer.json. That file holds the
+    rules and the vocabulary, so that what was fitted by one version is read alike by the next. The tokenizer.json of any
+    other program is read too: its ids move up by two, for padding and the unknown word, and its own unknown token becomes
+    ours; it adds no tokens at the ends.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int | None, truncating: Truncating) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int | None = None, truncating: Truncating = "middle") -> None:
         if max_length is not None and max_length < 1:
             raise ConfigError(f"max_length is {max_length}; give a number from 1, or none to keep all")
         if truncating not in get_args(Truncating):
             raise ConfigError(f"truncating is {truncating!r}; it takes one of: {', '.join(get_args(Truncating))}")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         self.max_length = max_length
         self.truncating = truncating
         self._tokenizer = tokenizer
+        self._split_ascii = _find_ascii_split(tokenizer)
 
     @classmethod
     def fit(
         cls,
-        texts: Iterable[str],
+        texts: Sequence[str],
         *,
         num_words: int,
         rules: str = "word",
@@ -86,19 +103,23 @@ class TextTokenizer:
         """Make the vocabulary of the most frequent words; of equally frequent ones, the first in code point order.
 
         Args:
-            texts: The training texts.
+            texts: The training texts; of more than `VOCABULARY_BYTES`, an even sample counts.
             num_words: Largest size of the vocabulary, padding and unknown word included.
             rules: How a text is cut into words: a name of `RULES`.
             max_length: Longest sequence, in ids; None keeps all.
             truncating: Where longer ones are cut.
         """
-        if num_words < len(SPECIALS):
-            raise ConfigError(f"num_words is {num_words}; give at least {len(SPECIALS)}, for padding and unknown word")
-        tokenizer = _new_tokenizer(rules)
-        limit = num_words - len(SPECIALS)
-        trainer = WordLevelTrainer(vocab_size=limit, min_frequency=1, special_tokens=[], show_progress=False)
-        tokenizer.train_from_iterator(map(_without_surrogates, texts), trainer)
-        return cls.from_words(_words(tokenizer), rules=rules, max_length=max_length, truncating=truncating)
+        if rules not in RULES:
+            raise ConfigError(f"there are no tokenizer rules {rules!r}; there are: {', '.join(RULES)}")
+        smallest = len(SPECIALS) + RULES[rules].alphabet
+        if num_words < smallest:
+            raise ConfigError(f"num_words is {num_words}; give at least {smallest}, for padding, unknown word and alphabet")
+        sample = _even_sample(texts)
+        if rules == "bpe":
+            return cls(_fit_bpe(sample, num_words), max_length=max_length, truncating=truncating)
+        counts = cls(RULES[rules].new(), max_length=None)._count(sample)
+        words = sorted(counts, key=lambda word: (-counts[word], word))[: num_words - len(SPECIALS)]
+        return cls.from_words(words, rules=rules, max_length=max_length, truncating=truncating)
 
     @classmethod
     def from_words(
@@ -113,44 +134,35 @@ class TextTokenizer:
         vocabulary = {word: index for index, word in enumerate([*SPECIALS, *words])}
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise ConfigError(f"the vocabulary has a word twice, or {' or '.join(SPECIALS)} in it, which come by themselves")
-        tokenizer = _new_tokenizer(rules)
-        tokenizer.model = WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
+        tokenizer = RULES[rules].new()
+        tokenizer.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, max_length: int | None, truncating: Truncating) -> TextTokenizer:
-        """Read a tokenizer.json that `save` wrote.
+    def load(
+        cls, path: str | os.PathLike[str], *, max_length: int | None = None, truncating: Truncating = "middle"
+    ) -> TextTokenizer:
+        """Read a tokenizer.json, of `save` or of another program.
 
         Raises:
-            CheckpointError: It is missing or damaged, or not a tokenizer of this kind.
+            CheckpointError: It is missing or damaged.
         """
         try:
             tokenizer = Tokenizer.from_buffer(Path(path).read_bytes())
         except Exception as error:  # tokenizers raises nothing more special
             raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
-        vocabulary = tokenizer.get_vocab()
-        if (
-            not isinstance(tokenizer.model, WordLevel)
-            or tokenizer.model.unk_token != SPECIALS[UNK_ID]
-            or tokenizer.get_added_tokens_decoder()
-            or sorted(vocabulary.values()) != list(range(len(vocabulary)))
-            or tuple(_words(tokenizer)[: len(SPECIALS)]) != SPECIALS
-        ):
-            raise CheckpointError(
-                f"{path} is a tokenizer, but not one of seqcls (whole words, ids from 0 on, [PAD] and [UNK] first)"
-            )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        if not tokenizer.get_vocab_size():
+            raise CheckpointError(f"the tokenizer {path} has no vocabulary")
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @property
     def vocab_size(self) -> int:
         """The number of ids, padding and unknown word included."""
-        return self._tokenizer.get_vocab_size()
+        return len(self.words())
 
     def words(self) -> list[str]:
         """Return the vocabulary: the word of each id."""
-        return _words(self._tokenizer)
+        return list(self._words)
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Return the ids of a text: int32 [T], T from 1 to ``max_length``."""
@@ -163,17 +175,74 @@ class TextTokenizer:
             The ids of all texts, int32 [total], and offsets, int64 [N + 1]; those of text i are
             ids[offsets[i] : offsets[i + 1]].
         """
-        values = [np.empty(0, dtype=np.int32)]
-        offsets = [0]
+        values, lengths = [np.empty(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
+        for chunk_values, chunk_lengths in self.encode_chunks(texts):
+            values.append(chunk_values)
+            lengths.append(chunk_lengths)
+        return np.concatenate(values), np.cumsum(np.concatenate(lengths))
+
+    def encode_chunks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64."""
         remaining = map(_without_surrogates, texts)
         while chunk := list(islice(remaining, _CHUNK)):
-            ids: list[int] = []
-            start = offsets[-1]
-            for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-                ids += self._truncate(encoding.ids or [UNK_ID])
-                offsets.append(start + len(ids))
-            values.append(np.array(ids, dtype=np.int32))
-        return np.concatenate(values), np.array(offsets, dtype=np.int64)
+            found = [self._truncate(ids or [UNK_ID]) for ids in self._encode(chunk)]
+            lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+            yield np.fromiter(chain.from_iterable(found), dtype=np.int32, count=int(lengths.sum())), lengths
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        """Encode texts whole; ASCII by Python's own expressions where the rules are ours, which is faster."""
+        split, new_id = self._split_ascii, self._new_id
+        if split is None:
+            slow = texts
+        else:
+            ids = self._ids
+            encoded = [[ids.get(word, UNK_ID) for word in split(text)] if text.isascii() else [] for text in texts]
+            slow = [text for text in texts if not text.isascii()]
+        found = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(slow, add_special_tokens=False)]
+        if new_id is not None:
+            found = [[new_id[number] for number in numbers] for numbers in found]
+        if split is None:
+            return found
+        rest = iter(found)
+        return [numbers if text.isascii() else next(rest) for text, numbers in zip(texts, encoded, strict=True)]
+
+    def _count(self, texts: Iterable[str]) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for text in map(_without_surrogates, texts):
+            if self._split_ascii is not None and text.isascii():
+                counts.update(self._split_ascii(text))
+            else:
+                counts.update(_words_of(self._tokenizer, text))
+        return counts
+
+    @cached_property
+    def _words(self) -> list[str]:
+        """The word of each id; that of another program's id where there is none is empty."""
+        vocabulary = self._tokenizer.get_vocab()
+        if self._new_id is None:
+            return sorted(vocabulary, key=vocabulary.__getitem__)
+        words = [*SPECIALS, *[""] * (1 + max(vocabulary.values()))]
+        for word, index in vocabulary.items():
+            words[index + len(SPECIALS)] = word
+        return words
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self._words)}
+
+    @cached_property
+    def _new_id(self) -> list[int] | None:
+        """Our id of each id of another program's tokenizer; None where the ids are ours already."""
+        vocabulary = self._tokenizer.get_vocab()
+        if [vocabulary.get(special) for special in SPECIALS] == [PAD_ID, UNK_ID] and not (
+            self._tokenizer.get_added_tokens_decoder() or sorted(vocabulary.values()) != list(range(len(vocabulary)))
+        ):
+            return None
+        new_ids = [index + len(SPECIALS) for index in range(1 + max(vocabulary.values()))]
+        unknown = vocabulary.get(_unknown_token(self._tokenizer))
+        if unknown is not None:
+            new_ids[unknown] = UNK_ID
+        return new_ids
 
     def _truncate(self, ids: list[int]) -> list[int]:
         if self.max_length is None or len(ids) <= self.max_length:
@@ -190,45 +259,138 @@ class TextTokenizer:
         replace_file(Path(path), self.to_json().encode())
 
 
-def _new_tokenizer(rules: str) -> Tokenizer:
-    if rules not in RULES:
-        raise ConfigError(f"there are no tokenizer rules {rules!r}; there are: {', '.join(RULES)}")
-    tokenizer = Tokenizer(WordLevel(unk_token=SPECIALS[UNK_ID]))
-    RULES[rules](tokenizer)
+@dataclass(frozen=True)
+class Rules:
+    """How texts become words.
+
+    Attributes:
+        new: Makes a tokenizer with these rules and no vocabulary.
+        split_ascii: The words of an ASCII text, as the tokenizer finds them; None where only it can tell.
+        alphabet: The number of words that every vocabulary has.
+    """
+
+    new: Callable[[], Tokenizer]
+    split_ascii: Callable[[str], list[str]] | None = None
+    alphabet: int = 0
+
+
+def _new(model: Model, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
     return tokenizer
 
 
-def _set_word_rules(tokenizer: Tokenizer) -> None:
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(Regex(_LINE_BREAK), " "),
-            normalizers.NFC(),
-            normalizers.Replace("\u2019", "'"),
-            normalizers.Lowercase(),
-        ]
+def _new_word_level(steps: list[Normalizer], pre_tokenizer: PreTokenizer) -> Tokenizer:
+    return _new(models.WordLevel(unk_token=SPECIALS[UNK_ID]), normalizers.Sequence(steps), pre_tokenizer)
+
+
+def _new_word() -> Tokenizer:
+    line_break, apostrophe = normalizers.Replace(Regex(_LINE_BREAK), " "), normalizers.Replace("\u2019", "'")
+    return _new_word_level(
+        [line_break, normalizers.NFC(), apostrophe, normalizers.Lowercase()],
+        pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
 
 
-def _set_basic_english_rules(tokenizer: Tokenizer) -> None:
+_ASCII_LINE_BREAK = re.compile(_LINE_BREAK)
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
+
+
+def _split_ascii_word(text: str) -> list[str]:
+    if "<" in text:
+        text = _ASCII_LINE_BREAK.sub(" ", text)
+    return _ASCII_WORD.findall(text.lower())
+
+
+def _new_basic_english() -> Tokenizer:
     # Quotes go first: what they leave behind can be a line break.
-    steps = [normalizers.Lowercase(), normalizers.Replace('"', ""), normalizers.Replace("<br />", " ")]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_BASIC_ENGLISH_SPACE), behavior="removed"),
-            pre_tokenizers.Split(Regex("['.,()!?]"), behavior="isolated"),
-        ]
+    return _new_word_level(
+        [normalizers.Lowercase(), normalizers.Replace('"', ""), normalizers.Replace("<br />", " ")],
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_BASIC_ENGLISH_SPACE), behavior="removed"),
+                pre_tokenizers.Split(Regex("['.,()!?]"), behavior="isolated"),
+            ]
+        ),
     )
 
 
-RULES: dict[str, Callable[[Tokenizer], None]] = {"word": _set_word_rules, "basic-english": _set_basic_english_rules}
-"""How texts become words, by name: what sets the rules on a tokenizer."""
+_ASCII_BASIC_ENGLISH = re.compile(r"['.,()!?]|[^\s;:'.,()!?]+")
 
 
-def _words(tokenizer: Tokenizer) -> list[str]:
-    vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary, key=vocabulary.__getitem__)
+def _split_ascii_basic_english(text: str) -> list[str]:
+    return _ASCII_BASIC_ENGLISH.findall(text.lower().replace('"', "").replace("<br />", " "))
+
+
+def _new_character() -> Tokenizer:
+    return _new_word_level([normalizers.NFC()], pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated"))
+
+
+def _new_bpe() -> Tokenizer:
+    return _new(models.BPE(), None, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+
+
+def _fit_bpe(texts: Iterable[str], num_words: int) -> Tokenizer:
+    """Learn merges; the specials get the first two ids, as words that no text can hold."""
+    tokenizer = _new_bpe()
+    trainer = trainers.BpeTrainer(
+        vocab_size=num_words - len(SPECIALS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=[],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(map(_without_surrogates, texts), trainer)
+    learnt = json.loads(tokenizer.to_str())["model"]
+    words = [*SPECIALS, *sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)]
+    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in learnt["merges"]]
+    tokenizer.model = models.BPE({word: index for index, word in enumerate(words)}, merges)
+    return tokenizer
+
+
+RULES: dict[str, Rules] = {
+    "word": Rules(_new_word, _split_ascii_word),
+    "basic-english": Rules(_new_basic_english, _split_ascii_basic_english),
+    "character": Rules(_new_character, list),
+    "bpe": Rules(_new_bpe, alphabet=256),
+}
+"""How texts become words, by name."""
+
+
+def _find_ascii_split(tokenizer: Tokenizer) -> Callable[[str], list[str]] | None:
+    """Return the fast way to split ASCII text, if the tokenizer's rules are ones of ours."""
+    if not isinstance(tokenizer.model, models.WordLevel) or tokenizer.get_added_tokens_decoder():
+        return None
+    for rules in RULES.values():
+        if rules.split_ascii is not None and _parts(rules.new()) == _parts(tokenizer):
+            return rules.split_ascii
+    return None
+
+
+def _parts(tokenizer: Tokenizer) -> list[object]:
+    described = json.loads(tokenizer.to_str())
+    return [described["normalizer"], described["pre_tokenizer"]]
+
+
+def _unknown_token(tokenizer: Tokenizer) -> str:
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:  # a unigram model names a place in its list
+        return str(model["vocab"][model["unk_id"]][0])
+    return str(model.get("unk_token"))
+
+
+def _words_of(tokenizer: Tokenizer, text: str) -> list[str]:
+    normalized = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalized)]
+
+
+def _even_sample(texts: Sequence[str]) -> Iterable[str]:
+    """Return all texts, or every n-th if they are too many; judged by the first thousand and the number."""
+    head = list(islice(texts, 1000))
+    size = len(texts) * sum(map(len, head)) / max(1, len(head))
+    step = -(-int(size) // VOCABULARY_BYTES) or 1
+    return islice(texts, 0, None, step)
 
 
 def _without_surrogates(text: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqcls import text as text_module
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.text import PAD_ID, SPECIALS, UNK_ID, TextTokenizer, Truncating
+from seqcls.text import PAD_ID, RULES, SPECIALS, UNK_ID, TextTokenizer, Truncating
 
 # Any code point, lone surrogates included, with characters that the rules name made likely.
 any_text = st.text(st.one_of(st.characters(exclude_categories=()), st.sampled_from("aBé'\u2019 <br/>[UNK]_-\u0301İß1²")))
@@ -120,11 +122,13 @@ def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
     assert len(outputs) == 1
 
 
+@pytest.mark.parametrize("rules", RULES)
 @given(st.lists(any_text), st.lists(any_text), st.integers(2, 30))
 def test_ids_are_in_range_and_the_same_after_saving(
-    tmp_path_factory: pytest.TempPathFactory, train: list[str], texts: list[str], num_words: int
+    tmp_path_factory: pytest.TempPathFactory, rules: str, train: list[str], texts: list[str], num_words: int
 ) -> None:
-    tokenizer = TextTokenizer.fit(train, num_words=num_words)
+    num_words += RULES[rules].alphabet
+    tokenizer = TextTokenizer.fit(train, num_words=num_words, rules=rules)
     path = tmp_path_factory.getbasetemp() / "tokenizer.json"
     tokenizer.save(path)
     loaded = TextTokenizer.load(path, max_length=None, truncating="middle")
@@ -208,10 +212,6 @@ def _with_added_token() -> bytes:
         b"[]",
         b"\xff\xfe",
         fitted("a b").to_json().encode()[:-40],
-        _vocabulary({"[UNK]": 0, "[PAD]": 1, "a": 2}),
-        _vocabulary({"[PAD]": 0, "[UNK]": 1, "a": 3}),
-        _vocabulary({"[UNK]": 1}),
-        _with_added_token(),
         tokenizers.Tokenizer(tokenizers.models.BPE()).to_str().encode(),
     ],
 )
@@ -220,6 +220,49 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         TextTokenizer.load(path, max_length=None, truncating="pre")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (_vocabulary({"[UNK]": 0, "[PAD]": 1, "a": 2}), ["[UNK]", "[PAD]", "a"]),
+        (_vocabulary({"[PAD]": 0, "[UNK]": 1, "a": 3}), ["[PAD]", "[UNK]", "", "a"]),
+        (_with_added_token(), ["[PAD]", "[UNK]", "a"]),
+    ],
+    ids=["other order", "a gap", "added token"],
+)
+def test_ids_of_another_program_move_up_by_two(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    tokenizer = TextTokenizer.load(path)
+    assert tokenizer.words() == [*SPECIALS, *words]
+    assert tokenizer.vocab_size == 2 + len(words)
+    assert tokenizer.encode("a b").tolist() == [2 + words.index("a"), UNK_ID]
+    assert tokenizer.encode("").tolist() == [UNK_ID]
+
+
+@pytest.mark.parametrize("model", ["wordpiece", "unigram", "bpe"])
+def test_a_tokenizer_of_another_program_gives_its_own_tokens(tmp_path: Path, model: str) -> None:
+    texts = ["the lowest of the low, slowly", "lower and slower"]
+    if model == "wordpiece":
+        other = tokenizers.BertWordPieceTokenizer()
+        other.train_from_iterator(texts, vocab_size=80)
+    elif model == "unigram":
+        other = tokenizers.SentencePieceUnigramTokenizer()
+        other.train_from_iterator(texts, vocab_size=40, unk_token="<unk>", special_tokens=["<s>", "<unk>"])
+    else:
+        other = tokenizers.ByteLevelBPETokenizer()
+        other.train_from_iterator(texts, vocab_size=300)
+    other.enable_truncation(2)
+    other.save(str(tmp_path / "tokenizer.json"))
+    other.no_truncation()
+    tokenizer = TextTokenizer.load(tmp_path / "tokenizer.json")
+    for text in ["slow of low", "wholly ☃ unseen"]:
+        tokens = other.encode(text, add_special_tokens=False).tokens
+        expected = [
+            "[UNK]" if token in ("[UNK]", "<unk>") or other.token_to_id(token) is None else token for token in tokens
+        ]
+        assert [tokenizer.words()[index] for index in tokenizer.encode(text)] == expected
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
@@ -276,5 +319,74 @@ def test_a_vocabulary_with_a_word_twice_is_refused(words: list[str]) -> None:
 
 
 def test_unknown_rules_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no tokenizer rules 'letters'; there are: word, basic-english"):
+    with pytest.raises(ConfigError, match="no tokenizer rules 'letters'; there are: word, basic-english, character, bpe"):
         TextTokenizer.fit(["a"], num_words=9, rules="letters")
+
+
+@pytest.mark.parametrize("rules", ["word", "basic-english", "character"])
+@given(st.lists(st.text(st.one_of(st.characters(max_codepoint=127), st.sampled_from("<br />'\".;:")))))
+def test_ascii_text_is_split_as_the_saved_rules_say(rules: str, texts: list[str]) -> None:
+    tokenizer = TextTokenizer.fit(texts, num_words=1000, rules=rules)
+    plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    for text in texts:
+        assert tokenizer.encode(text).tolist() == (plain.encode(text).ids or [UNK_ID])
+
+
+@given(any_text)
+def test_characters_are_those_of_the_composed_text(text: str) -> None:
+    tokenizer = TextTokenizer.fit([text], num_words=10_000, rules="character")
+    composed = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
+    assert "".join(tokenizer.words()[index] for index in tokenizer.encode(text)) == (composed or "[UNK]")
+
+
+@given(st.lists(any_text, min_size=1), any_text)
+def test_byte_pairs_keep_every_byte(train: list[str], text: str) -> None:
+    tokenizer = TextTokenizer.fit(train, num_words=300, rules="bpe")
+    ids = tokenizer.encode(text)
+    decoder = tokenizers.decoders.ByteLevel()
+    if text:
+        assert UNK_ID not in ids
+        assert decoder.decode([tokenizer.words()[index] for index in ids]) == text.encode("utf-8", "replace").decode()
+    else:
+        assert ids.tolist() == [UNK_ID]
+
+
+def test_byte_pairs_need_room_for_the_bytes() -> None:
+    with pytest.raises(ConfigError, match="num_words is 100; give at least 258"):
+        TextTokenizer.fit(["a"], num_words=100, rules="bpe")
+
+
+def test_frequent_pairs_become_one() -> None:
+    tokenizer = TextTokenizer.fit(["low lower lowest " * 50], num_words=270, rules="bpe")
+    assert "low" in tokenizer.words()
+    assert tokenizer.vocab_size <= 270
+    assert len(tokenizer.encode("low")) == 1
+
+
+def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
+    texts = ["It's GOOD.", "caf\u00e9 \u0130\u0301 \U0001f600 ☃", "\u0391\u03a3 \u4e2d\u6587", "a\x1cb\x85c"]
+    script = (
+        "import json, sys\nfrom seqcls.text import TextTokenizer\n"
+        "tokenizer = TextTokenizer.load(sys.argv[1])\n"
+        "print(json.dumps([tokenizer.encode(text).tolist() for text in json.loads(sys.stdin.read())]))\n"
+    )
+    for rules in RULES:
+        tokenizer = TextTokenizer.fit(texts, num_words=300, rules=rules)
+        tokenizer.save(tmp_path / "tokenizer.json")
+        done = subprocess.run(
+            [sys.executable, "-c", script, tmp_path / "tokenizer.json"],
+            input=json.dumps(texts),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == [tokenizer.encode(text).tolist() for text in texts]
+
+
+def test_of_very_much_text_an_even_sample_makes_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "VOCABULARY_BYTES", 1000)
+    texts = [f"word{number:04} always" for number in range(2000)]
+    words = TextTokenizer.fit(texts, num_words=5000).words()
+    assert words[2] == "always"
+    assert 40 < len(words) < 80
+    assert {"word0000", "word1930"} & set(words)

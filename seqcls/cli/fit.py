@@ -51,7 +51,7 @@ def fit(
         str | None, typer.Option(help="Longest sequence, in tokens; none for no limit.", rich_help_panel=_DATA)
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="word, basic-english, or a tokenizer.json.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="word, basic-english, character, bpe, or a tokenizer.json.", rich_help_panel=_DATA)
     ] = None,
     vocab_size: Annotated[
         int | None, typer.Option("--vocab-size", "--num-words", help="Words in the vocabulary.", rich_help_panel=_DATA)
