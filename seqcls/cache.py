@@ -1,4 +1,4 @@
-"""The cache of encoded data: a folder an entry, checked byte by byte when opened, written whole or not at all."""
+"""The cache of encoded data: a folder an entry, checked by hash when opened, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from typing import Any
 
 from seqcls.errors import DataError, SeqclsError
 from seqcls.files import replace_file, sync_directory
-from seqcls.sequences import GARBLED, Sequences
+from seqcls.sequences import GARBLED, Sequences, Unencoded
 from seqcls.text import TextTokenizer
 
 # Raise it whenever the layout of an entry or the rules of the tokenizer change: older entries are then rebuilt.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MANIFEST = "manifest.json"
 _TOKENIZER = "tokenizer.json"
+_BLOCK, _MOST_BLOCKS = 1 << 20, 256
 
 logger = logging.getLogger("seqcls")
 
@@ -34,6 +35,20 @@ class EncodedData:
     tokenizer: TextTokenizer
     splits: dict[str, Sequences]
     label_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class UnencodedData:
+    """What becomes `EncodedData`: the same, its splits still texts."""
+
+    tokenizer: TextTokenizer
+    splits: dict[str, Unencoded]
+    label_names: tuple[str, ...]
+
+    def encode(self) -> EncodedData:
+        """Encode everything in memory."""
+        splits = {name: split.encode() for name, split in self.splits.items()}
+        return EncodedData(self.tokenizer, splits, self.label_names)
 
 
 class EncodedCache:
@@ -49,6 +64,8 @@ class EncodedCache:
     def open(self, key: str) -> EncodedData | None:
         """Return the entry, its splits memory-mapped, after a check of every byte; None if there is no sound one.
 
+        Of a file above 256 MB, 256 evenly spaced blocks are checked, so that a large entry opens at once.
+
         Args:
             key: A hash of all that the data depends on; letters, digits, "-" and "_".
         """
@@ -59,10 +76,11 @@ class EncodedCache:
             logger.warning("cached data in %s cannot be used: %s; it is rebuilt", folder, error)
             return None
 
-    def store(self, key: str, data: EncodedData) -> EncodedData:
-        """Add an entry, or replace an unsound one, and return it as `open` does; ``data`` itself if that fails.
+    def store(self, key: str, data: EncodedData | UnencodedData) -> EncodedData:
+        """Add an entry, or replace an unsound one, and return it as `open` does; the data in memory if that fails.
 
-        The entry is written under a hidden name and renamed, so that it is there whole or not at all.
+        The entry is written under a hidden name and renamed, so that it is there whole or not at all. Texts are encoded on
+        their way to the disk: there may be more of them than memory.
         """
         folder = self._folder(key)
         try:
@@ -73,13 +91,17 @@ class EncodedCache:
             sync_directory(self.root)
         except OSError as error:
             logger.warning("cannot cache encoded data in %s: %s; going on without", self.root, error)
-            return data
-        return self.open(key) or data
+            return _in_memory(data)
+        return self.open(key) or _in_memory(data)
 
     def _folder(self, key: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
             raise ValueError(f"{key!r} is no cache key; give letters, digits, '-' and '_'")
         return self.root / key
+
+
+def _in_memory(data: EncodedData | UnencodedData) -> EncodedData:
+    return data.encode() if isinstance(data, UnencodedData) else data
 
 
 def _read_entry(folder: Path, key: str) -> EncodedData:
@@ -107,11 +129,11 @@ def _read_manifest(path: Path, key: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _write_entry(folder: Path, key: str, data: EncodedData) -> None:
+def _write_entry(folder: Path, key: str, data: EncodedData | UnencodedData) -> None:
     folder.mkdir()
     data.tokenizer.save(folder / _TOKENIZER)
-    for name, sequences in data.splits.items():
-        sequences.save(folder / _split_file(name))
+    for name, split in data.splits.items():
+        split.save(folder / _split_file(name))
     manifest = {
         "format_version": FORMAT_VERSION,
         "key": key,
@@ -160,11 +182,15 @@ def _split_file(split: str) -> str:
 
 
 def _file_record(path: Path) -> dict[str, int | str]:
+    """Return size and SHA-256, the latter of a large file's evenly spaced blocks: it may be larger than memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return {"size": file.tell(), "sha256": digest.hexdigest()}
+        size = file.seek(0, os.SEEK_END)
+        step = max(_BLOCK, size // _MOST_BLOCKS)
+        for start in range(0, size, step):
+            file.seek(start)
+            digest.update(file.read(_BLOCK))
+    return {"size": size, "sha256": digest.hexdigest()}
 
 
 def _manifest_digest(manifest: dict[str, Any]) -> str:

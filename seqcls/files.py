@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -17,17 +18,27 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``path`` so that it holds either its old content or all of the new, whatever happens."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write; when the block ends, it is flushed to disk and takes the place of ``path``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # left by a process of the same number that was killed
-        write_file(temporary, data)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write ``path`` so that it holds either its old content or all of the new, whatever happens."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

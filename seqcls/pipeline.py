@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqcls import options, registry
-from seqcls.cache import EncodedCache, EncodedData
+from seqcls.cache import EncodedCache, EncodedData, UnencodedData
 from seqcls.config import Config, DataConfig, ModelConfig
 from seqcls.datasets.base import Dataset, Splits
 from seqcls.embeddings.base import Embedding
@@ -17,7 +17,7 @@ from seqcls.encoders.base import Encoder
 from seqcls.errors import ConfigError
 from seqcls.model import SequenceClassifier
 from seqcls.paths import cache_home
-from seqcls.sequences import encode
+from seqcls.sequences import Unencoded
 from seqcls.text import RULES, TextTokenizer
 
 # Stands for a data set name where the splits were given as objects.
@@ -76,10 +76,10 @@ def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> 
         source: A built data set or splits; None builds the data set that the settings name.
     """
     if isinstance(source, Splits):
-        return _encode_splits(load_splits(config, source), config)
+        return _with_tokenizer(load_splits(config, source), config).encode()
     dataset = source or build_dataset(config)
     cache, key = EncodedCache(cache_home() / "encoded"), _cache_key(dataset, config)
-    return cache.open(key) or cache.store(key, _encode_splits(load_splits(config, dataset), config))
+    return cache.open(key) or cache.store(key, _with_tokenizer(load_splits(config, dataset), config))
 
 
 def is_usable(tokenizer: str) -> bool:
@@ -95,10 +95,10 @@ def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> S
     return splits
 
 
-def _encode_splits(splits: Splits, config: DataConfig) -> EncodedData:
+def _with_tokenizer(splits: Splits, config: DataConfig) -> UnencodedData:
     tokenizer = _make_tokenizer(splits.train.texts, config)
-    encoded = {name: encode(tokenizer, split.texts, split.labels) for name, split in splits.labelled().items()}
-    return EncodedData(tokenizer=tokenizer, splits=encoded, label_names=splits.label_names)
+    unencoded = {name: Unencoded(tokenizer, split.texts, split.labels) for name, split in splits.labelled().items()}
+    return UnencodedData(tokenizer, unencoded, splits.label_names)
 
 
 def _make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:

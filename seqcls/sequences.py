@@ -6,23 +6,24 @@ The file format: https://huggingface.co/docs/safetensors (8 bytes of header leng
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
 from seqcls.errors import DataError
-from seqcls.files import replace_file
+from seqcls.files import replacing
 from seqcls.text import UNK_ID, TextTokenizer
 
-_DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4"}
+_DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
+_HEAD = 1024  # bytes for the length of the header and the header, which is written last, when all sizes are known
 # What reading JSON of an unexpected form can raise.
 GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
@@ -34,7 +35,7 @@ class Sequences:
     Attributes:
         values: Token ids, int32 [total], or features, float32 [total, D].
         offsets: int64 [N + 1]; sequence i is values[offsets[i] : offsets[i + 1]].
-        labels: int64 [N], or None where there are none.
+        labels: int64 [N]; uint8 [N, K], 1 for each of K labels that a sequence has; or None where there are none.
 
     Raises:
         DataError: The arrays do not fit together.
@@ -42,7 +43,7 @@ class Sequences:
 
     values: NDArray[Any]
     offsets: NDArray[np.int64]
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         _check(self.values, self.offsets, self.labels)
@@ -60,7 +61,7 @@ class Sequences:
         return cls(
             values=values.astype(dtype),
             offsets=_offsets(np.array([len(array) for array in arrays], dtype=np.int64)),
-            labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+            labels=None if labels is None else _as_labels(labels),
         )
 
     @classmethod
@@ -79,12 +80,7 @@ class Sequences:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all; OSError if it cannot be written."""
-        arrays = {"values": self.values, "offsets": self.offsets}
-        if self.labels is not None:
-            arrays["labels"] = self.labels
-        # Views with gaps must be copied: safetensors writes the memory as it lies.
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        replace_file(Path(path), safetensors.numpy.save(contiguous))
+        write_sequences(path, [(self.values, self.lengths)], count=len(self), labels=self.labels)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -111,10 +107,84 @@ class Sequences:
         return Sequences(self.values[positions], offsets, None if self.labels is None else self.labels[chosen])
 
 
+@dataclass(frozen=True, eq=False)
+class Unencoded:
+    """Texts that become `Sequences`, in memory or, piece by piece, in a file.
+
+    Attributes:
+        tokenizer: What encodes them.
+        texts: N texts.
+        labels: int64 [N], uint8 [N, K], or None.
+    """
+
+    tokenizer: TextTokenizer
+    texts: Sequence[str]
+    labels: NDArray[Any] | None = None
+
+    def encode(self) -> Sequences:
+        """Return the sequences."""
+        return encode(self.tokenizer, self.texts, self.labels)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the sequences as `Sequences.save` does, a few thousand in memory at a time."""
+        chunks = self.tokenizer.encode_chunks(self.texts)
+        write_sequences(path, chunks, count=len(self.texts), labels=self.labels)
+
+
+def write_sequences(
+    path: str | os.PathLike[str],
+    chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
+    *,
+    count: int,
+    labels: NDArray[Any] | None,
+) -> None:
+    """Write a file that `Sequences.load` reads from pieces: the values of some sequences, and their lengths.
+
+    Args:
+        path: The file; it is written whole or not at all.
+        chunks: int32 [part] or float32 [part, D], and the lengths of the sequences in it, int64.
+        count: The number of all sequences.
+        labels: As in `Sequences`.
+    """
+    lengths = [np.empty(0, dtype=np.int64)]
+    dtype, shape = np.dtype(np.int32), [0]
+    with replacing(Path(path)) as file:
+        # What is as long as the number of sequences goes first, at a place known now; it is filled in at the end.
+        file.seek(_HEAD + 8 * (count + 1) + (0 if labels is None else labels.nbytes))
+        for values, chunk_lengths in chunks:
+            dtype, shape = values.dtype, [shape[0] + len(values), *values.shape[1:]]
+            lengths.append(chunk_lengths)
+            file.write(np.ascontiguousarray(values).data)
+        offsets = _offsets(np.concatenate(lengths))
+        if len(offsets) != count + 1 or offsets[-1] != shape[0]:
+            raise DataError(f"{count} sequences were announced, {len(offsets) - 1} came; the data changed while it was read")
+        arrays = {"offsets": offsets, **({} if labels is None else {"labels": np.ascontiguousarray(labels)})}
+        entries = [(name, array.dtype, list(array.shape)) for name, array in arrays.items()]
+        file.seek(0)
+        file.write(_head([*entries, ("values", dtype, shape)]))
+        for array in arrays.values():
+            file.write(array.data)
+
+
+def _head(entries: list[tuple[str, np.dtype[Any], list[int]]]) -> bytes:
+    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+    header, end = {}, 0
+    for name, dtype, shape in entries:
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
+        header[name] = {"dtype": names[dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode().ljust(_HEAD - 8)
+    return len(text).to_bytes(8, "little") + text
+
+
 def encode(tokenizer: TextTokenizer, texts: Iterable[str], labels: ArrayLike | None = None) -> Sequences:
-    """Encode N texts; ``labels`` are int [N]."""
+    """Encode N texts; ``labels`` are int [N], or uint8 [N, K]."""
     values, offsets = tokenizer.encode_batch(texts)
-    return Sequences(values, offsets, None if labels is None else np.asarray(labels, dtype=np.int64))
+    return Sequences(values, offsets, None if labels is None else _as_labels(labels))
+
+
+def _as_labels(labels: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(labels)
+    return array if array.dtype == np.uint8 and array.ndim == 2 else array.astype(np.int64)
 
 
 def unknown_rate(sequences: Sequences) -> float:
@@ -122,15 +192,17 @@ def unknown_rate(sequences: Sequences) -> float:
     return float(np.mean(sequences.values == UNK_ID)) if len(sequences.values) else 0.0
 
 
-def _check(values: NDArray[Any], offsets: NDArray[np.int64], labels: NDArray[np.int64] | None) -> None:
+def _check(values: NDArray[Any], offsets: NDArray[np.int64], labels: NDArray[Any] | None) -> None:
     if (values.dtype.name, values.ndim) not in (("int32", 1), ("float32", 2)):
         raise DataError(f"values are {values.dtype} of shape {values.shape}; give int32 [total] or float32 [total, D]")
     if (offsets.dtype.name, offsets.ndim) != ("int64", 1) or not len(offsets):
         raise DataError(f"offsets are {offsets.dtype} of shape {offsets.shape}; give int64 [N + 1]")
     if offsets[0] != 0 or offsets[-1] != len(values) or np.any(np.diff(offsets) < 0):
         raise DataError(f"offsets must rise from 0 to the number of values, which is {len(values)}")
-    if labels is not None and (labels.dtype.name, labels.shape) != ("int64", (len(offsets) - 1,)):
-        raise DataError(f"labels are {labels.dtype} of shape {labels.shape}; give int64 [{len(offsets) - 1}]")
+    if labels is not None:
+        count = len(offsets) - 1
+        if len(labels) != count or (labels.dtype.name, labels.ndim) not in (("int64", 1), ("uint8", 2)):
+            raise DataError(f"labels are {labels.dtype} of shape {labels.shape}; give int64 [{count}] or uint8 [{count}, K]")
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

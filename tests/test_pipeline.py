@@ -157,6 +157,7 @@ def test_a_model_needs_its_tokenizer_file_no_more(tmp_path: Path) -> None:
 def test_a_tokenizer_that_is_neither_rules_nor_a_file_is_refused() -> None:
     config = Config().updated({"data": {"tokenizer": "wrod"}}, source="test")
     with pytest.raises(
-        ConfigError, match=r"tokenizer is 'wrod', which is no file; give word, basic-english, character, bpe, or a tokenizer\.json"
+        ConfigError,
+        match=r"tokenizer is 'wrod', which is no file; give word, basic-english, character, bpe, or a tokenizer\.json",
     ):
         name_objects(config, None, None)

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import seqcls.cache
-from seqcls.cache import EncodedCache, EncodedData
+from seqcls.cache import EncodedCache, EncodedData, UnencodedData
 from seqcls.errors import DataError
-from seqcls.sequences import Sequences, encode, unknown_rate
+from seqcls.sequences import Sequences, Unencoded, encode, unknown_rate, write_sequences
 from seqcls.text import UNK_ID, TextTokenizer
 
 KEY = "0a1b"
@@ -376,9 +376,9 @@ def test_an_entry_of_another_format_is_rebuilt(
     cache: EncodedCache, data: EncodedData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.store(KEY, data)
-    monkeypatch.setattr(seqcls.cache, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(seqcls.cache, "FORMAT_VERSION", 99)
     assert cache.open(KEY) is None
-    assert "format version 1; this version of seqcls reads 2; it is rebuilt" in caplog.text
+    assert "format version 2; this version of seqcls reads 2; it is rebuilt" in caplog.text
     cache.store(KEY, data)
     assert cache.open(KEY) is not None
 
@@ -469,3 +469,56 @@ def test_processes_that_store_one_entry_do_not_break_each_other(cache: EncodedCa
     assert found is not None
     assert as_lists(found) == as_lists(data)
     assert names_in(cache.root) == {KEY}
+
+
+def chunks_of(*parts: list[list[int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [
+        (np.array([number for sequence in part for number in sequence], dtype=np.int32), np.array(list(map(len, part))))
+        for part in parts
+    ]
+
+
+@pytest.mark.parametrize("labels", [None, np.array([0, 1, 0]), np.array([[1, 0], [0, 0], [1, 1]], dtype=np.uint8)])
+def test_a_file_written_in_pieces_is_the_file_written_at_once(tmp_path: Path, labels: np.ndarray | None) -> None:
+    write_sequences(tmp_path / "pieces", chunks_of([[1, 2], [3]], [], [[4, 5, 6]]), count=3, labels=labels)
+    Sequences.from_list([[1, 2], [3], [4, 5, 6]], labels=labels).save(tmp_path / "once")
+    assert (tmp_path / "pieces").read_bytes() == (tmp_path / "once").read_bytes()
+    loaded = Sequences.load(tmp_path / "pieces")
+    assert [sequence.tolist() for sequence in loaded] == [[1, 2], [3], [4, 5, 6]]
+    if labels is not None:
+        assert loaded.labels is not None
+        assert loaded.labels.dtype == labels.dtype
+        assert loaded.labels.tolist() == labels.tolist()
+
+
+def test_more_or_fewer_sequences_than_announced_leave_no_file(tmp_path: Path) -> None:
+    for count in (1, 3):
+        with pytest.raises(DataError, match=f"{count} sequences were announced, 2 came"):
+            write_sequences(tmp_path / "file", chunks_of([[1], [2]]), count=count, labels=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_are_encoded_on_the_way_to_the_cache_or_in_memory_without_it(
+    cache: EncodedCache, data: EncodedData, tmp_path: Path
+) -> None:
+    unencoded = UnencodedData(data.tokenizer, {"train": Unencoded(data.tokenizer, TEXTS, np.arange(len(TEXTS)))}, ("a", "b"))
+    stored = cache.store(KEY, unencoded)
+    (tmp_path / "file").touch()
+    unstored = EncodedCache(tmp_path / "file" / "cache").store(KEY, unencoded)
+    assert as_lists(stored) == as_lists(unstored)
+    assert isinstance(memory_of(stored.splits["train"].values), mmap.mmap)
+
+
+def test_of_a_large_file_a_sample_of_blocks_is_checked(
+    cache: EncodedCache, data: EncodedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seqcls.cache, "_BLOCK", 16)
+    monkeypatch.setattr(seqcls.cache, "_MOST_BLOCKS", 4)
+    cache.store(KEY, data)
+    path = cache.root / KEY / "train.safetensors"
+    content = path.read_bytes()
+    assert cache.open(KEY) is not None
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert cache.open(KEY) is None
+    path.write_bytes(content[:-1])
+    assert cache.open(KEY) is None
