@@ -11,10 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from seqcls import registry
 from seqcls.errors import ConfigError, UnknownNameError
+from seqcls.paths import is_data_path
 
 OptionValue = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -37,7 +38,7 @@ class DataConfig(Section):
     """Which data, and how it becomes token ids."""
 
     dataset: str = "reviews"
-    """Registered name of the data set."""
+    """Registered name of the data set, or files: see the data set files."""
     dataset_options: dict[str, OptionValue] = {}
     """Options of the data set, as `seqcls info dataset NAME` lists them."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -52,6 +53,14 @@ class DataConfig(Section):
     """Longest sequence, in tokens; longer ones are cut."""
     truncating: Literal["pre", "post", "middle"] = "middle"
     """Where to cut: the beginning, the end, or the middle (head and tail are kept)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_path(cls, settings: object) -> object:
+        """Read a path in the place of a data set's name as the data set "files"."""
+        if isinstance(settings, dict) and isinstance(path := settings.get("dataset"), str) and is_data_path(path):
+            return {**settings, "dataset": "files", "dataset_options": {**settings.get("dataset_options", {}), "path": path}}
+        return settings
 
 
 class ModelConfig(Section):
@@ -213,10 +222,11 @@ def load_recipe(
     options = {kind: settings.pop(kind, {}) for kind in ("encoders", "datasets", "embeddings")}
     config = Config().updated(settings, source=f"recipe {name}")
     encoder = registry.encoders.resolve(encoder or config.model.encoder)
-    dataset = registry.datasets.resolve(dataset or config.data.dataset)
+    path = dataset if dataset and is_data_path(dataset) else None
+    dataset = "files" if path else registry.datasets.resolve(dataset or config.data.dataset)
     embedding = registry.embeddings.resolve(embedding or config.model.embedding)
     chosen = {
-        "data": {"dataset": dataset, "dataset_options": options["datasets"].get(dataset, {})},
+        "data": {"dataset": path or dataset, "dataset_options": options["datasets"].get(dataset, {})},
         "model": {
             "encoder": encoder,
             "encoder_options": options["encoders"].get(encoder, {}),

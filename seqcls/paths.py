@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 
@@ -25,3 +26,8 @@ def data_dir(name: str) -> Path | None:
     """Return the folder of a data set's files under SEQCLS_DATA_DIR; None if the variable is not set."""
     folder = os.environ.get("SEQCLS_DATA_DIR")
     return Path(folder).expanduser() / name if folder else None
+
+
+def is_data_path(dataset: str) -> bool:
+    """Return whether a data set is named by files, and not by a registered name or a class, module:Class."""
+    return bool(re.search(r"[./\\*?\[,~]", dataset)) and not re.fullmatch(r"[\w.]+:[\w.]+", dataset)

@@ -16,7 +16,7 @@ from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
 from seqcls.errors import ConfigError
 from seqcls.model import SequenceClassifier
-from seqcls.paths import cache_home
+from seqcls.paths import cache_home, is_data_path
 from seqcls.sequences import Unencoded
 from seqcls.text import RULES, TextTokenizer
 
@@ -130,7 +130,8 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
         named = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": encoder.options}
         config = config.without_options("model").updated({"model": named}, source="Trainer")
     if isinstance(data, str):
-        config = config.updated({"data": {"dataset": registry.datasets.resolve(data)}}, source="Trainer")
+        name = data if is_data_path(data) else registry.datasets.resolve(data)
+        config = config.updated({"data": {"dataset": name}}, source="Trainer")
     elif isinstance(data, Splits):
         config = config.without_options("data").updated({"data": {"dataset": SPLITS}}, source="Trainer")
     elif data is not None:

@@ -318,6 +318,9 @@ datasets: Registry[Any] = Registry(
     group="seqcls.datasets",
     base="seqcls.datasets.base:Dataset",
     builtins={
+        "files": Builtin(
+            "seqcls.datasets.files:FilesDataset", "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it"
+        ),
         "imdb": Builtin("seqcls.datasets.imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
         "reviews": Builtin("seqcls.datasets.reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
         "torchtext": Builtin(

@@ -50,6 +50,31 @@ def fit(
     max_length: Annotated[
         str | None, typer.Option(help="Longest sequence, in tokens; none for no limit.", rich_help_panel=_DATA)
     ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the text, in files of your own.", rich_help_panel=_DATA)
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the label.", rich_help_panel=_DATA)] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column of what must not be on both sides of a split.", rich_help_panel=_DATA)
+    ] = None,
+    label_delimiter: Annotated[
+        str | None, typer.Option(help="What stands between several labels of a text.", rich_help_panel=_DATA)
+    ] = None,
+    validation: Annotated[str | None, typer.Option(help="File of validation data.", rich_help_panel=_DATA)] = None,
+    test: Annotated[str | None, typer.Option(help="File of test data.", rich_help_panel=_DATA)] = None,
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Share of the training data held out as validation data.", rich_help_panel=_DATA)
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of the training data held out as test data.", rich_help_panel=_DATA)
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool | None,
+        typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and say how many.", rich_help_panel=_DATA),
+    ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="balanced, none, or a JSON file of a weight a label.", rich_help_panel=_TRAINING)
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="word, basic-english, character, bpe, or a tokenizer.json.", rich_help_panel=_DATA)
     ] = None,
@@ -98,7 +123,13 @@ def fit(
 ) -> None:
     """Train a classifier; without flags: a bidirectional LSTM on the embedded reviews, in under a minute."""
     flags: dict[str, dict[str, Any]] = {
-        "data": {"tokenizer": tokenizer, "num_words": vocab_size, "max_length": max_length, "truncating": truncating},
+        "data": {
+            "validation_fraction": validation_fraction,
+            "tokenizer": tokenizer,
+            "num_words": vocab_size,
+            "max_length": max_length,
+            "truncating": truncating,
+        },
         "model": {"embedding_size": embedding_size},
         "fit": {
             "epochs": epochs,
@@ -108,11 +139,23 @@ def fit(
             "seed": seed,
             "device": device,
             "precision": precision,
+            "class_weights": class_weights,
         },
     }
-    changes = {
-        section: {name: value for name, value in values.items() if value is not None} for section, values in flags.items()
-    }
+    changes = {section: _given(values) for section, values in flags.items()}
+    # Flags for options of the data set "files", the ones that are needed most.
+    changes["data"]["dataset_options"] = _given(
+        {
+            "text_column": text_column,
+            "label_column": label_column,
+            "group_column": group_column,
+            "label_delimiter": label_delimiter,
+            "validation": validation,
+            "test": test,
+            "test_fraction": test_fraction,
+            "skip_bad_rows": skip_bad_rows,
+        }
+    )
     trainer = _trainer(
         names={"encoder": encoder, "dataset": dataset, "embedding": embedding},
         files=(recipe, config),
@@ -130,6 +173,10 @@ def fit(
         _print_plan(trainer.plan(), as_json=as_json)
     else:
         _print_result(trainer.fit(), as_json=as_json, quiet=quiet)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _trainer(

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, overload
+from itertools import chain
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.datasets.store import StoredTexts
 from seqcls.errors import DataError
 
-Label = int | str
+Label = int | str | Sequence[str]
+L = TypeVar("L", int, str, int | str)
 
 
 @dataclass(frozen=True, eq=False)
-class Split(Sequence[tuple[str, int | None]]):
-    """Examples of one split, in a fixed order.
+class Split(Sequence[tuple[str, "int | tuple[int, ...] | None"]]):
+    """Examples of one split, in a fixed order: (text, label), or (text, labels) where a text may have several.
 
     Attributes:
         texts: N texts.
-        labels: int64 [N], indices into ``Splits.label_names``; None where the split is unlabelled.
+        labels: int64 [N], indices into ``Splits.label_names``; or, where a text may have several labels, uint8 [N, K], 1 for
+            each it has; None where the split is unlabelled.
         groups: N group names (a movie, a patient); a validation split never shares one with training.
     """
 
     texts: Sequence[str]
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[Any] | None = None
     groups: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -39,25 +44,38 @@ class Split(Sequence[tuple[str, int | None]]):
         return len(self.texts)
 
     @overload
-    def __getitem__(self, index: int) -> tuple[str, int | None]: ...
+    def __getitem__(self, index: int) -> tuple[str, int | tuple[int, ...] | None]: ...
     @overload
     def __getitem__(self, index: slice) -> Split: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, int | None] | Split:
+    def __getitem__(self, index: int | slice) -> tuple[str, int | tuple[int, ...] | None] | Split:
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
-        return self.texts[index], None if self.labels is None else int(self.labels[index])
+        return self.texts[index], self._label(index)
 
-    def __iter__(self) -> Iterator[tuple[str, int | None]]:
-        return (self[index] for index in range(len(self)))
+    def __iter__(self) -> Iterator[tuple[str, int | tuple[int, ...] | None]]:
+        return ((text, self._label(index)) for index, text in enumerate(self.texts))
+
+    def _label(self, index: int) -> int | tuple[int, ...] | None:
+        if self.labels is None:
+            return None
+        label = self.labels[index]
+        return int(label) if self.labels.ndim == 1 else tuple(map(int, np.flatnonzero(label)))
 
     def take(self, indices: Iterable[int]) -> Split:
         """Return the examples at ``indices``, in that order."""
-        chosen = [int(index) for index in indices]
+        chosen = np.fromiter(indices, dtype=np.int64)
+        texts = self.texts.take(chosen) if isinstance(self.texts, StoredTexts) else [self.texts[index] for index in chosen]
         return Split(
-            texts=[self.texts[index] for index in chosen],
-            labels=None if self.labels is None else self.labels[np.asarray(chosen, dtype=np.int64)],
+            texts=texts,
+            labels=None if self.labels is None else self.labels[chosen],
             groups=None if self.groups is None else [self.groups[index] for index in chosen],
         )
+
+    def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
+        """Return all but about a ``fraction``, and that: seeded, stratified by label, whole groups only."""
+        assert self.labels is not None
+        held_out = choose_validation(self.labels, groups=self.groups, fraction=fraction, seed=seed)
+        return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +98,16 @@ class Splits:
         for name, split in self.labelled().items():
             if split.labels is None:
                 raise DataError(f"the {name} split has no labels; only 'unlabelled' may do without")
-            if len(split) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < len(self.label_names):
+            if split.labels.ndim != 1 + self.is_multi_label or not _are_in_range(split.labels, len(self.label_names)):
                 raise DataError(
                     f"the {name} split has labels outside 0..{len(self.label_names) - 1} "
                     f"(label names: {list(self.label_names)})"
                 )
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.train.labels is not None and self.train.labels.ndim == 2
 
     def labelled(self) -> dict[str, Split]:
         """Return the splits that are present and carry labels, by name."""
@@ -101,6 +124,8 @@ class Splits:
     ) -> Splits:
         """Build splits from (text, label) pairs; labels are strings or integers, their names sorted.
 
+        Where every label is a list (or tuple) of strings, a text may have any number of labels.
+
         Raises:
             DataError: An item is not a (text, label) pair, or a label in validation or test never occurs in train.
         """
@@ -109,29 +134,31 @@ class Splits:
         for name, items in pairs.items():
             for index, item in enumerate(items):
                 check_pair(item, f"{name}[{index}]")
-        # Integers sort as numbers (2 before 10), strings as strings.
-        label_names = sorted({label for _, label in pairs["train"]}, key=lambda label: (isinstance(label, str), label))
+        labels = [label for items in pairs.values() for _, label in items]
+        is_multi = bool(labels) and all(isinstance(label, list | tuple) for label in labels)
+        if not is_multi and any(isinstance(label, list | tuple) for label in labels):
+            raise DataError("some labels are lists and some are not; give each text a list, or none")
+        sets = {name: [_as_set(label) for _, label in items] for name, items in pairs.items()}
+        label_names = sort_labels(set(chain.from_iterable(sets["train"])))
         index_of = {label: index for index, label in enumerate(label_names)}
-        for name, items in pairs.items():
-            unseen = sorted({str(label) for _, label in items if label not in index_of})
+        for name, found in sets.items():
+            unseen = sorted({str(label) for label in chain.from_iterable(found) if label not in index_of})
             if unseen:
                 raise DataError(f"labels {unseen} occur in {name} but never in train (which has {label_names})")
-        splits = {
-            name: Split([text for text, _ in items], np.array([index_of[label] for _, label in items], dtype=np.int64))
-            for name, items in pairs.items()
-        }
+        splits = {}
+        for name, found in sets.items():
+            indices = [tuple(index_of[label] for label in labels) for labels in found]
+            splits[name] = Split(
+                [text for text, _ in pairs[name]], pack_labels(indices, len(index_of) if is_multi else None)
+            )
         return cls(**splits, label_names=tuple(map(str, label_names)))
 
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
         """Move a ``fraction`` of train into a validation split: seeded, stratified by label, whole groups only."""
         if self.validation is not None:
             raise DataError("the data set has a validation split already")
-        labels = self.train.labels
-        assert labels is not None  # checked in __post_init__
-        held_out = choose_validation(labels, groups=self.train.groups, fraction=fraction, seed=seed)
-        return replace(
-            self, train=self.train.take(np.flatnonzero(~held_out)), validation=self.train.take(np.flatnonzero(held_out))
-        )
+        train, validation = self.train.hold_out(fraction=fraction, seed=seed)
+        return replace(self, train=train, validation=validation)
 
     def fingerprint(self) -> str:
         """Return a hash of every text, label and group."""
@@ -144,6 +171,35 @@ class Splits:
         return digest.hexdigest()
 
 
+def pack_labels(indices: Sequence[tuple[int, ...]], num_labels: int | None) -> NDArray[Any]:
+    """Return the labels of N texts as int64 [N], or, if ``num_labels`` is given, as uint8 [N, num_labels]."""
+    counts = np.fromiter(map(len, indices), dtype=np.int64, count=len(indices))
+    flat = np.fromiter(chain.from_iterable(indices), dtype=np.int64, count=int(counts.sum()))
+    if num_labels is None:
+        return flat
+    labels = np.zeros((len(indices), num_labels), dtype=np.uint8)
+    labels[np.repeat(np.arange(len(indices)), counts), flat] = 1
+    return labels
+
+
+def _as_set(label: Label) -> tuple[int | str, ...]:
+    return (label,) if isinstance(label, int | str) else tuple(dict.fromkeys(label))
+
+
+def _are_in_range(labels: NDArray[Any], count: int) -> bool:
+    if labels.ndim == 2:
+        return labels.shape[1] == count and bool((labels <= 1).all())
+    return not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < count
+
+
+def sort_labels(labels: Iterable[L]) -> list[L]:
+    """Sort the names of labels: integers, and strings that are all integers, as numbers (2 before 10); others as strings."""
+    names = list(labels)
+    if all(isinstance(name, str) and re.fullmatch(r"[+-]?\d{1,18}", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), str(name)))
+    return sorted(names, key=lambda name: (isinstance(name, str), name))
+
+
 def check_pair(item: object, where: str) -> tuple[str, Label]:
     """Return ``item`` if it is a (text, label) pair; DataError names ``where`` it stands otherwise."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
@@ -151,18 +207,26 @@ def check_pair(item: object, where: str) -> tuple[str, Label]:
     text, label = item
     if not isinstance(text, str):
         raise DataError(f"{where} has a {type(text).__name__} as text; give a str")
-    if not isinstance(label, int | str) or isinstance(label, bool):
-        raise DataError(f"{where} has the label {label!r:.80}; give an int or a str")
+    is_list = isinstance(label, list | tuple) and all(isinstance(name, str) for name in label)
+    if not (isinstance(label, int | str) or is_list) or isinstance(label, bool):
+        raise DataError(f"{where} has the label {label!r:.80}; give an int or a str, or a list of str")
     return text, label
 
 
 def choose_validation(
-    labels: NDArray[np.int64], *, groups: Sequence[str] | None, fraction: float, seed: int
+    labels: NDArray[Any], *, groups: Sequence[str] | None, fraction: float, seed: int
 ) -> NDArray[np.bool_]:
     """Choose examples to hold out: about ``fraction`` of each class, and whole groups only.
 
     Groups are visited in seeded random order and taken while no class they hold exceeds its share; with no groups, each
-    example is its own group, so that the shares come out exact to one example a class.
+    example is its own group, so that the shares come out exact to one example a class. Where a text may have several labels,
+    each label is a class, and so is having none.
+
+    Args:
+        labels: int64 [N], or uint8 [N, K].
+        groups: N names, or None.
+        fraction: Share to hold out.
+        seed: Seed of the order.
 
     Returns:
         bool [N], True where the example is held out.
@@ -172,23 +236,43 @@ def choose_validation(
     """
     if not 0 < fraction < 1:
         raise DataError(f"the validation fraction is {fraction}; give a number between 0 and 1")
-    group_of = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    num_groups, num_classes = int(group_of.max()) + 1, int(labels.max()) + 1
-    counts = np.zeros((num_groups, num_classes), dtype=np.int64)
-    np.add.at(counts, (group_of, labels), 1)
+    if groups is None and labels.ndim == 1:
+        held_out, num_groups = _choose_singly(labels, fraction, seed), len(labels)
+    else:
+        group_of = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        held_out, num_groups = _choose_groups(labels, group_of, fraction, seed), int(group_of.max()) + 1
+    if not held_out.any() or held_out.all():
+        raise DataError(
+            f"{len(labels)} training examples in {num_groups} groups are too few to hold out {fraction:.0%} "
+            "for validation; give a validation split or more data"
+        )
+    return held_out
+
+
+def _choose_singly(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    order = np.random.default_rng(seed).permutation(len(labels))
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label, wanted in enumerate(np.round(np.bincount(labels) * fraction).astype(np.int64)):
+        held_out[order[labels[order] == label][:wanted]] = True
+    return held_out
+
+
+def _choose_groups(labels: NDArray[Any], group_of: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    if labels.ndim == 2:
+        classes = np.hstack([labels, ~labels.any(axis=1, keepdims=True)]).astype(np.int64)
+    else:
+        classes = np.eye(int(labels.max()) + 1, dtype=np.int64)[labels]
+    num_groups = int(group_of.max()) + 1
+    counts = np.zeros((num_groups, classes.shape[1]), dtype=np.int64)
+    np.add.at(counts, group_of, classes)
     wanted = np.round(counts.sum(axis=0) * fraction).astype(np.int64)
-    taken = np.zeros(num_classes, dtype=np.int64)
+    taken = np.zeros_like(wanted)
     chosen = np.zeros(num_groups, dtype=bool)
     for group in np.random.default_rng(seed).permutation(num_groups):
         if np.all(taken + counts[group] <= wanted):
             taken += counts[group]
             chosen[group] = True
     held_out: NDArray[np.bool_] = chosen[group_of]
-    if not held_out.any() or held_out.all():
-        raise DataError(
-            f"{len(labels)} training examples in {num_groups} groups are too few to hold out {fraction:.0%} "
-            "for validation; give a validation split or more data"
-        )
     return held_out
 
 
