@@ -58,6 +58,7 @@ class SavedModel:
     config: Config
     label_names: tuple[str, ...]
     tokenizer: TextTokenizer
+    thresholds: tuple[float, ...] | None
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     plugins: dict[str, dict[str, str | None]]
@@ -122,6 +123,7 @@ def save_model_directory(
     metrics: Mapping[str, Any],
     training: TrainingSnapshot | None = None,
     plugins: Mapping[str, Mapping[str, str | None]] | None = None,
+    thresholds: Sequence[float] | None = None,
     replace: bool = False,
 ) -> None:
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
@@ -138,6 +140,7 @@ def save_model_directory(
         "torch_version": torch.__version__,
         "plugins": plugins or describe_plugins(config.model),
         "label_names": list(label_names),
+        "thresholds": thresholds if thresholds is None else list(thresholds),
         "config": config.model_dump(mode="json"),
     }
     contents = {
@@ -180,6 +183,7 @@ def load_model_directory(path: Path) -> SavedModel:
             tokenizer=TextTokenizer.load(
                 path / "tokenizer.json", max_length=config.data.max_length, truncating=config.data.truncating
             ),
+            thresholds=None if description["thresholds"] is None else tuple(map(float, description["thresholds"])),
             weights=_parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
             metrics=_parse_json(contents["metrics.json"], path / "metrics.json"),
             plugins=description["plugins"],

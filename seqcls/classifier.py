@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 
 from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
 from seqcls.config import Config, DataConfig
-from seqcls.datasets.base import Dataset, Label, Splits, check_pair
+from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
+from seqcls.datasets.files import FilesDataset
 from seqcls.device import resolve_device
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError
-from seqcls.inference import predict_logits, score_logits
-from seqcls.metrics import Score
+from seqcls.inference import predict_logits
+from seqcls.metrics import Score, score_logits
+from seqcls.paths import is_data_path
 from seqcls.pipeline import SPLITS, is_usable, load_splits, prepare_data
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID
 
 _Found = TypeVar("_Found")
+
+
+_ONLY_TRAIN = {"validation": None, "test": None, "test_fraction": 0.0}  # options of files: one source, whole
 
 
 class Classifier:
@@ -59,6 +64,16 @@ class Classifier:
         """The labels, in the order of `predict_proba`'s columns."""
         return self._saved.label_names
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.thresholds is not None
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The probability from which on a text has a label, for each; chosen on validation. None if a text has one label."""
+        return self._saved.thresholds
+
     def encode(self, texts: Sequence[str]) -> Sequences:
         """Return the token ids that the model would read."""
         if isinstance(texts, str):
@@ -81,7 +96,8 @@ class Classifier:
             texts: N texts; an empty one is read as a single unknown word.
 
         Returns:
-            float32 [N, C]: the softmax over the logits; rows sum to 1.
+            float32 [N, C]: the softmax over the logits, so that rows sum to 1; where a text may have several labels, the
+            sigmoid of each logit.
 
         Raises:
             DataError: An item is not a str.
@@ -89,12 +105,24 @@ class Classifier:
         sequences = self.encode(texts)
         if not len(sequences):
             return np.zeros((0, len(self.label_names)), dtype=np.float32)
-        probabilities: NDArray[np.float32] = self._logits(sequences).softmax(dim=-1).numpy()
+        logits = self._logits(sequences)
+        probabilities: NDArray[np.float32] = (logits.sigmoid() if self.is_multi_label else logits.softmax(dim=-1)).numpy()
         return probabilities
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """Return the most probable label of each text; raises like `predict_proba`."""
-        return [self.label_names[index] for index in self.predict_proba(texts).argmax(axis=-1)]
+    def predict(self, texts: Sequence[str]) -> list[str] | list[tuple[str, ...]]:
+        """Return the label of each text, or the tuple of its labels; raises like `predict_proba`."""
+        return self.decide(self.predict_proba(texts))
+
+    def decide(self, probabilities: NDArray[np.float32]) -> list[str] | list[tuple[str, ...]]:
+        """Return what `predict` says of the probabilities [N, C] of N texts.
+
+        That is the most probable label; where a text may have several, those whose probability reaches the label's threshold
+        in `thresholds`.
+        """
+        names = self.label_names
+        if self.thresholds is None:
+            return [names[index] for index in probabilities.argmax(axis=-1)]
+        return [tuple(names[index] for index in np.flatnonzero(row >= self.thresholds)) for row in probabilities]
 
     def evaluate(
         self, data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None, *, split: str = "test"
@@ -102,9 +130,9 @@ class Classifier:
         """Score the model.
 
         Args:
-            data: A registered data set's name, a data set, splits, or (text, label) pairs; by default the data set the model
-                was trained on, with the options it had then.
-            split: "train", "validation" or "test"; of no account for pairs.
+            data: A registered data set's name, a path, a data set, splits, or (text, label) pairs; by default the data set
+                the model was trained on, with the options it had then. Of a path, all rows are scored.
+            split: "train", "validation" or "test"; of no account for pairs and paths.
 
         Raises:
             DataError: The data lacks the split, or has a label that the model does not know.
@@ -113,7 +141,8 @@ class Classifier:
         if not len(sequences):
             raise DataError("there is no example to evaluate")
         assert sequences.labels is not None
-        return score_logits(self._logits(sequences), torch.from_numpy(np.array(sequences.labels)))
+        thresholds = None if self.thresholds is None else torch.tensor(self.thresholds, dtype=torch.float64)
+        return score_logits(self._logits(sequences), torch.from_numpy(np.array(sequences.labels)), thresholds)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model directory to ``path``, which must not exist.
@@ -131,6 +160,7 @@ class Classifier:
             weights=self._model.state_dict(),
             metrics=self._saved.metrics,
             plugins=self._saved.plugins,
+            thresholds=self._saved.thresholds,
         )
 
     def _logits(self, sequences: Sequences) -> torch.Tensor:
@@ -148,28 +178,34 @@ class Classifier:
             if prepared and (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
                 return _named(prepared.splits, split)
             data = config.dataset
+        if isinstance(data, str) and is_data_path(data):
+            return self._encode(FilesDataset(**{**config.dataset_options, **_ONLY_TRAIN, "path": data}).pairs())
         if isinstance(data, str | Dataset | Splits):
             settings = config if not isinstance(data, str) else DataConfig(dataset=data)
             splits = load_splits(settings, None if isinstance(data, str) else data)
             examples, names = _named(splits.labelled(), split), splits.label_names
-            assert examples.labels is not None
-            labels = [names[label] for label in examples.labels]
-            return encode(tokenizer, examples.texts, self._numbers(labels))
-        texts, labels = [], []
-        for index, item in enumerate(data):
-            text, label = check_pair(item, f"data[{index}]")
-            texts.append(text)
-            labels.append(str(label))
-        return encode(tokenizer, texts, self._numbers(labels))
+            labels = [
+                names[label] if isinstance(label, int) else [names[each] for each in label or ()] for _, label in examples
+            ]
+            return self._encode(zip(examples.texts, labels, strict=True))
+        return self._encode(data)
 
-    def _numbers(self, labels: Sequence[str]) -> NDArray[np.int64]:
+    def _encode(self, pairs: Iterable[tuple[str, Label]]) -> Sequences:
+        """Encode texts, their labels numbered as the model numbers them."""
         number = {name: index for index, name in enumerate(self.label_names)}
-        unknown = sorted(set(labels) - set(number))
-        if unknown:
-            raise DataError(
-                f"the data has the labels {unknown[:5]}, which the model does not know: {list(self.label_names)}"
-            )
-        return np.array([number[label] for label in labels], dtype=np.int64)
+        texts: list[str] = []
+        numbers: list[tuple[int, ...]] = []
+        for index, item in enumerate(pairs):
+            text, label = check_pair(item, f"data[{index}]")
+            labels = [str(label)] if isinstance(label, int | str) else list(label)
+            unknown = [name for name in labels if name not in number]
+            if unknown or (len(labels) != 1 and not self.is_multi_label):
+                raise DataError(
+                    f"data[{index}] has the label {label!r}, which the model does not know: it knows {list(number)}"
+                )
+            texts.append(text)
+            numbers.append(tuple(number[name] for name in labels))
+        return encode(self._saved.tokenizer, texts, pack_labels(numbers, len(number) if self.is_multi_label else None))
 
 
 def _named(splits: Mapping[str, _Found], name: str) -> _Found:

@@ -111,8 +111,8 @@ class FitConfig(Section):
     """Course of the learning rate over the run."""
     warmup: Probability = 0.1
     """Share of the run over which linear, cosine and one-cycle rise to the learning rate."""
-    class_weights: Literal["balanced"] | None = None
-    """Weigh the training loss by inverse class frequency."""
+    class_weights: str | None = None
+    """Weights of the labels in the training loss: balanced (by inverse frequency), or a JSON file of one a label."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and save an exponential moving average of the weights, with this decay a step."""
     patience: Positive | None = None

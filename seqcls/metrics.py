@@ -11,37 +11,116 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Score:
-    """Figures of one pass over a split: mean cross-entropy (nats) and the share of right labels, over examples."""
+    """Figures of one pass over a split, over its examples.
+
+    Attributes:
+        loss: Mean cross-entropy, nats; where a text may have several labels, the mean over labels of binary cross-entropy.
+        accuracy: The share of examples whose label, or every label, is right.
+        correct: Their number.
+        count: The number of examples.
+        f1: Where a text may have several labels, F1 over all pairs of text and label (micro-averaged); else None.
+    """
 
     loss: float
     accuracy: float
     correct: int
     count: int
+    f1: float | None = None
 
     def as_dict(self) -> dict[str, float | int]:
         """Return the figures by name."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the sum over examples of their losses.
+
+    Args:
+        logits: [B, C].
+        labels: int64 [B]: cross-entropy after softmax; or uint8 [B, C]: the mean over labels of binary cross-entropy.
+        weights: [C], of a class; or of a label that a text has, against one that it has not.
+    """
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels, weight=weights, reduction="sum")
+    targets = labels.to(logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none")
+    return losses.mean(dim=1).sum()
+
+
+def decide(logits: Tensor, thresholds: Tensor | None) -> Tensor:
+    """Return the label int64 [B] of logits [B, C]; with thresholds [C], the labels whose probability reaches theirs, bool."""
+    return logits.argmax(dim=-1) if thresholds is None else logits.sigmoid() >= thresholds.to(logits)
+
+
+def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = None) -> Score:
+    """Return the figures of logits [N, C] against labels int64 [N], or uint8 [N, C] with thresholds [C] (0.5 if None)."""
+    running = RunningScore(logits.device, thresholds)
+    running.update(logits.double() if logits.device.type != "mps" else logits, labels)
+    return running.compute()
+
+
+def choose_thresholds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return for each label the probability whose use as threshold gives the best F1; 0.5 where none does better.
+
+    Args:
+        logits: [N, C] of validation examples.
+        labels: uint8 [N, C].
+
+    Returns:
+        float64 [C].
+    """
+    return torch.stack([_best_threshold(*column) for column in zip(logits.double().sigmoid().T, labels.T, strict=True)])
+
+
+def _best_threshold(probabilities: Tensor, labels: Tensor) -> Tensor:
+    half = torch.tensor(0.5, dtype=torch.float64)
+    order = probabilities.argsort(descending=True)
+    ranked, hits = probabilities[order], labels[order].cumsum(0)
+    if not int(labels.sum()):
+        return half
+    # F1 when the first k are called positive: 2 hits / (k + all positives); only where the probability changes after k.
+    f1 = 2 * hits / (torch.arange(1, len(ranked) + 1) + labels.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = 0
+    best = int(f1.argmax())
+    chosen = probabilities >= half
+    at_half = 2 * (chosen & labels.bool()).sum() / (chosen.sum() + labels.sum())
+    if at_half >= f1[best]:
+        return half
+    below = ranked[best + 1] if best + 1 < len(ranked) else torch.zeros((), dtype=torch.float64)
+    return (ranked[best] + below) / 2
 
 
 class RunningScore:
     """Sums losses and hits of batches; `compute` is the only call that waits for the device."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, thresholds: Tensor | None = None) -> None:
         # float64 where the device has it: a float32 sum over millions of examples would lose digits.
         dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._thresholds = thresholds
         self._loss = torch.zeros((), dtype=dtype, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._pairs = torch.zeros(2, dtype=torch.int64, device=device)  # right pairs of text and label; said and true ones
         self._count = 0
+        self._is_multi_label = False
 
     def update(self, logits: Tensor, labels: Tensor, loss_sum: Tensor | None = None) -> None:
-        """Add a batch: logits [B, C], labels int64 [B], and their summed cross-entropy if it is known already."""
+        """Add a batch: logits [B, C], labels int64 [B] or uint8 [B, C], and their summed loss if it is known already."""
         if loss_sum is None:
-            loss_sum = F.cross_entropy(logits.float(), labels, reduction="sum")
+            loss_sum = sum_losses(logits if logits.dtype == torch.float64 else logits.float(), labels)
         self._loss += loss_sum.detach()
-        self._correct += (logits.detach().argmax(dim=-1) == labels).sum()
+        self._is_multi_label = labels.ndim == 2
+        if self._is_multi_label:
+            half = torch.full((), 0.5, device=logits.device)
+            said, true = decide(logits.detach(), half if self._thresholds is None else self._thresholds), labels.bool()
+            self._correct += (said == true).all(dim=1).sum()
+            self._pairs += torch.stack([(said & true).sum(), said.sum() + true.sum()])
+        else:
+            self._correct += (decide(logits.detach(), None) == labels).sum()
         self._count += len(labels)
 
     def compute(self) -> Score:
         """Return the figures so far; with no example seen, a loss and accuracy of 0."""
         count, correct = max(self._count, 1), int(self._correct)
-        return Score(float(self._loss) / count, correct / count, correct, self._count)
+        right, named = self._pairs.tolist()
+        f1 = (2 * right / named if named else 1.0) if self._is_multi_label else None
+        return Score(float(self._loss) / count, correct / count, correct, self._count, f1)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.config import FitConfig
+from seqcls.errors import ConfigError
 
 # One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
 ONE_CYCLE_START = 1 / 25
@@ -98,3 +104,41 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 def _half_cosine(start: float, end: float, done: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def class_weights(setting: str, labels: NDArray[Any], label_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the weight of each label in the loss, float64 [C].
+
+    Args:
+        setting: "balanced", or the path of a JSON file with a weight for each label: {"spam": 4, "ham": 1}.
+        labels: Those of the training split: int64 [N], or uint8 [N, C].
+        label_names: C names.
+
+    Balanced weights are N / (C * count of the label), which average to 1 over the examples (King & Zeng 2001); where a text
+    may have several labels, the number of texts without the label, a text with it.
+
+    Raises:
+        ConfigError: The file cannot be read, or does not give each label a number above 0.
+    """
+    if setting != "balanced":
+        return _read_weights(Path(setting), label_names)
+    counts = labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=len(label_names))
+    if labels.ndim == 2:
+        return (len(labels) - counts) / np.maximum(counts, 1)
+    return len(labels) / (len(label_names) * np.maximum(counts, 1))
+
+
+def _read_weights(path: Path, label_names: Sequence[str]) -> NDArray[np.float64]:
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"class_weights takes balanced, none, or a JSON file; cannot read {path}: {error}") from error
+    wrong = set(label_names) ^ set(weights) if isinstance(weights, dict) else set(label_names)
+    if wrong:
+        raise ConfigError(
+            f"{path} must have an object with a weight for each label, {list(label_names)}; see to {sorted(wrong)}"
+        )
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ConfigError(f"{path}: the weight of {name!r} is {weight!r}; give a number above 0")
+    return np.array([weights[name] for name in label_names], dtype=np.float64)

@@ -8,15 +8,15 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -25,14 +25,14 @@ from seqcls.cache import EncodedData
 from seqcls.callbacks import Callback, Checkpointer, EarlyStopping, Evaluation, FitState
 from seqcls.checkpoint import RunDirectory, free_name, load_model_directory, load_training, save_model_directory
 from seqcls.config import Config, load_recipe
-from seqcls.datasets.base import Dataset, Splits
+from seqcls.datasets.base import Dataset, Label, Splits
 from seqcls.device import autocast, resolve_device, seed_everything, set_threads
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.inference import evaluate
-from seqcls.metrics import RunningScore, Score
+from seqcls.inference import predict_logits
+from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits, sum_losses
 from seqcls.model import SequenceClassifier
-from seqcls.optimization import LearningRate, build_optimizer
+from seqcls.optimization import LearningRate, build_optimizer, class_weights
 from seqcls.pipeline import SPLITS, build_encoder, build_model, name_objects, prepare_data
 from seqcls.reporting.console import ConsoleReporter
 
@@ -105,7 +105,8 @@ class Trainer:
 
     Args:
         encoder: A registered name, or a built encoder; by default the one that ``config`` names.
-        data: A registered name, a built data set, or splits of your own; by default the one that ``config`` names.
+        data: A registered name, a path, a built data set, splits, (text, label) pairs, or a data set of Hugging Face; by
+            default the data set that ``config`` names.
         config: Settings; by default those of the recipe "default" for this encoder and data set.
         callbacks: Hooks, run after checkpointing and early stopping; by default a `ConsoleReporter`.
         output: The run directory to make; by default a new one under ``runs/``.
@@ -115,7 +116,7 @@ class Trainer:
     def __init__(
         self,
         encoder: str | Encoder | None = None,
-        data: str | Dataset | Splits | None = None,
+        data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None,
         *,
         config: Config | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -124,6 +125,7 @@ class Trainer:
     ) -> None:
         self._began = time.monotonic()
         self._built_encoder = encoder if isinstance(encoder, Encoder) else None
+        data = data if data is None or isinstance(data, str | Dataset | Splits) else Splits.of(data)
         self._source = None if isinstance(data, str) else data
         config = config or load_recipe(
             "default",
@@ -274,7 +276,7 @@ class Trainer:
             assert batch.labels is not None
             with self._autocast:
                 logits = state.model(batch.inputs, batch.lengths)
-            loss = F.cross_entropy(logits.float(), batch.labels, weight=weights, reduction="sum")
+            loss = sum_losses(logits.float(), batch.labels, weights)
             (loss / count).backward()
             losses.append(loss.detach())
             state.running.update(logits, batch.labels, loss)
@@ -310,11 +312,22 @@ class Trainer:
         for callback in callbacks:
             callback.on_evaluation(state, evaluation, improved=improved)
 
-    def _score(self, model: SequenceClassifier, data: EncodedData, split: str) -> Score:
-        fit = self.config.fit
-        return evaluate(
-            model, data.splits[split], device=self._device, batch_size=fit.eval_batch_size, precision=fit.precision
+    def _score(self, model: SequenceClassifier, data: EncodedData, split: str, thresholds: Tensor | None = None) -> Score:
+        logits, labels = self._logits(model, data, split)
+        return score_logits(logits, labels, thresholds)
+
+    def _logits(self, model: SequenceClassifier, data: EncodedData, split: str) -> tuple[Tensor, Tensor]:
+        """Return the logits of a labelled split, and its labels."""
+        sequences, fit = data.splits[split], self.config.fit
+        logits = predict_logits(
+            model, sequences, device=self._device, batch_size=fit.eval_batch_size, precision=fit.precision
         )
+        return logits, torch.from_numpy(np.array(sequences.labels))
+
+    def _choose_thresholds(self, model: SequenceClassifier, data: EncodedData) -> Tensor | None:
+        """Return a threshold a label, the best on validation, where a text may have several labels."""
+        logits, labels = self._logits(model, data, "validation")
+        return choose_thresholds(logits, labels) if labels.ndim == 2 else None
 
     def _start(self, model: SequenceClassifier, data: EncodedData) -> FitState:
         """Build the state of a new run, or restore that of the resumed one."""
@@ -355,7 +368,8 @@ class Trainer:
             assert checkpoint is not None  # one was saved before the first step
             best_model = state.evaluated_model
             load_model_directory(checkpoint).load_into(best_model)
-            test = self._score(best_model, data, "test") if "test" in data.splits else None
+            thresholds = self._choose_thresholds(best_model, data)
+            test = self._score(best_model, data, "test", thresholds) if "test" in data.splits else None
             scores = {"validation": None if best is None else best.validation, "test": test}
             model_path = run.model
             save_model_directory(
@@ -364,6 +378,7 @@ class Trainer:
                 label_names=data.label_names,
                 tokenizer=data.tokenizer,
                 weights=best_model.state_dict(),
+                thresholds=None if thresholds is None else thresholds.tolist(),
                 metrics={name: score.as_dict() for name, score in scores.items() if score is not None},
                 replace=True,
             )
@@ -400,12 +415,11 @@ class Trainer:
         return math.ceil(num_batches / self.config.fit.accumulate)
 
     def _class_weights(self, data: EncodedData) -> Tensor | None:
-        """Return N / (C * count of the class), which averages to 1 over the examples (King & Zeng 2001)."""
-        labels = data.splits["train"].labels
-        if self.config.fit.class_weights is None or labels is None:
+        """Return the weight of each label in the loss, float32 [C]."""
+        labels, setting = data.splits["train"].labels, self.config.fit.class_weights
+        if setting is None or labels is None:
             return None
-        counts = torch.bincount(torch.from_numpy(labels.copy()), minlength=len(data.label_names))
-        return (len(labels) / (len(counts) * counts.clamp(min=1))).to(self._device, torch.float32)
+        return torch.from_numpy(class_weights(setting, labels, data.label_names)).to(self._device, torch.float32)
 
 
 def _check_extends(old: Config, new: Config) -> None:

@@ -65,17 +65,20 @@ def predict(
     number = 0
     for chunk in _chunks(_read_texts(texts or [], file)):
         rates = classifier.unknown_rates(chunk)
-        for text, probabilities, rate in zip(chunk, classifier.predict_proba(chunk), rates, strict=True):
+        found = classifier.predict_proba(chunk)
+        for text, probabilities, label, rate in zip(chunk, found, classifier.decide(found), rates, strict=True):
             number += 1
             if rate == 1:
                 what = "is empty" if not text.strip() else "has no word that the model knows"
                 say(f"warning: text {number} {what}; its label means nothing")
-            label = names[int(probabilities.argmax())]
             by_name = {name: round(float(value), 6) for name, value in zip(names, probabilities, strict=True)}
             if as_json:
-                print_json({"label": label, "probabilities": by_name})
-            else:
+                said = {"label": label} if isinstance(label, str) else {"labels": list(label)}
+                print_json({**said, "probabilities": by_name})
+            elif isinstance(label, str):
                 typer.echo(f"{label}\t{by_name[label]:.4f}\t{_one_line(text)}")
+            else:
+                typer.echo(f"{' '.join(f'{name}:{by_name[name]:.4f}' for name in label) or '-'}\t{_one_line(text)}")
 
 
 def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:

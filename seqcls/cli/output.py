@@ -46,5 +46,6 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 
 def score_line(score: Score) -> str:
-    """Return loss and accuracy as the tutorial prints them."""
-    return f"Avg. loss: {score.loss:.4f}, Accuracy: {score.correct}/{score.count} ({100 * score.accuracy:.0f} %)"
+    """Return loss and accuracy as the tutorial prints them, and F1 where there may be several labels."""
+    f1 = "" if score.f1 is None else f", F1: {score.f1:.3f}"
+    return f"Avg. loss: {score.loss:.4f}, Accuracy: {score.correct}/{score.count} ({100 * score.accuracy:.0f} %){f1}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self, TypeVar, overload
@@ -18,6 +18,17 @@ from seqcls.errors import DataError
 
 Label = int | str | Sequence[str]
 L = TypeVar("L", int, str, int | str)
+
+USUAL_COLUMNS = {
+    "text": ("text", "review", "sentence", "content", "message", "document", "comment", "body", "tweet", "sms", "title"),
+    "label": ("label", "sentiment", "class", "target", "category", "labels", "tag", "topic", "y"),
+    "group": (),
+}
+"""Names that columns are known by, the first that is there."""
+
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
+SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+"""Names of files, folders and tables, and the splits they mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +164,25 @@ class Splits:
             )
         return cls(**splits, label_names=tuple(map(str, label_names)))
 
+    @classmethod
+    def of(cls, data: object, *, text_column: str | None = None, label_column: str | None = None) -> Splits:
+        """Build splits from what Python has: (text, label) pairs, or a `Dataset` or `DatasetDict` of Hugging Face.
+
+        Args:
+            data: Pairs, from any iterable; or a table whose rows are mappings, or a mapping of tables by split name.
+            text_column: Column of the text; by default the first with a usual name.
+            label_column: Column of the label.
+
+        Raises:
+            DataError: It is none of these, or lacks a column.
+        """
+        if isinstance(data, Mapping):
+            tables = {SPLIT_NAMES[name]: table for name, table in data.items() if name in SPLIT_NAMES}
+            if "train" not in tables:
+                raise DataError(f"there is no split named train; there are {list(data)}")
+            return cls.from_pairs(**{name: _as_pairs(table, text_column, label_column) for name, table in tables.items()})
+        return cls.from_pairs(_as_pairs(data, text_column, label_column))
+
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
         """Move a ``fraction`` of train into a validation split: seeded, stratified by label, whole groups only."""
         if self.validation is not None:
@@ -169,6 +199,37 @@ class Splits:
                 group = split.groups[index] if split.groups is not None else None
                 digest.update(repr((text, label, group)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+
+def _as_pairs(table: Any, text_column: str | None, label_column: str | None) -> Iterable[tuple[str, Label]]:
+    columns = getattr(table, "column_names", None)
+    if not isinstance(columns, list):
+        if not isinstance(table, Iterable) or isinstance(table, str | bytes):
+            raise DataError(f"a {type(table).__name__} is no data; give (text, label) pairs, Splits, a data set, or a path")
+        return table
+    text, label = find_column(columns, "text", text_column), find_column(columns, "label", label_column)
+    names = getattr(table.features.get(label), "names", None)  # of a ClassLabel; -1 stands for no label
+    for number, row in enumerate(table):
+        if row[text] is None or row[label] is None or (names and row[label] == -1):
+            raise DataError(f"row {number} has no {'text' if row[text] is None else 'label'}")
+    return ((row[text], names[row[label]] if names else row[label]) for row in table)
+
+
+def find_column(columns: Sequence[str], role: str, wanted: str | None) -> str:
+    """Return the column of the text or label: the one that is asked for, else the first with a usual name.
+
+    Raises:
+        DataError: There is none.
+    """
+    folded = {name.casefold(): name for name in reversed(columns)}
+    if wanted is not None:
+        column = wanted if wanted in columns else folded.get(wanted.casefold())
+    else:
+        column = next((folded[name] for name in USUAL_COLUMNS[role] if name in folded), None)
+    if column is None:
+        what = f"no column {wanted!r}" if wanted is not None else f"no column that is known to hold the {role}"
+        raise DataError(f"{what}; there are {list(columns)}")
+    return column
 
 
 def pack_labels(indices: Sequence[tuple[int, ...]], num_labels: int | None) -> NDArray[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from seqcls.datasets import keras
-from seqcls.datasets.base import Dataset, Split, Splits, pack_labels, sort_labels
+from seqcls.datasets.base import SPLIT_NAMES, USUAL_COLUMNS, Dataset, Split, Splits, find_column, pack_labels, sort_labels
 from seqcls.datasets.store import StoredTexts
 from seqcls.datasets.tables import (
     ARROW,
@@ -35,17 +35,6 @@ from seqcls.datasets.tables import (
 )
 from seqcls.errors import DataError
 
-TEXT_COLUMNS = ("text", "review", "sentence", "content", "message", "document", "comment", "body", "tweet", "sms", "title")
-LABEL_COLUMNS = ("label", "sentiment", "class", "target", "category", "labels", "tag", "topic", "y")
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 _FASTTEXT = "__label__"
 _SHOWN = 5  # bad rows that are named one by one
 
@@ -111,7 +100,7 @@ class FilesDataset(Dataset):
         self.label_delimiter = label_delimiter
         self.skip_bad_rows = skip_bad_rows
         self.seed = seed
-        known = {name.casefold() for name in (*TEXT_COLUMNS, *LABEL_COLUMNS, text_column, label_column) if name}
+        known = {name.casefold() for name in (*chain(*USUAL_COLUMNS.values()), text_column, label_column) if name}
         delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
         self.dialect = Dialect(delimiter, quoting, encoding, header, frozenset(known))
 
@@ -123,6 +112,13 @@ class FilesDataset(Dataset):
             train, test = splits.train.hold_out(fraction=self.test_fraction, seed=self.seed)
             return replace(splits, train=train, test=test)
         return splits
+
+    def pairs(self) -> Iterator[tuple[str, str | Labels]]:
+        """Yield (text, label) for every row of ``path``, whatever split it is of; (text, labels) of several labels."""
+        for name, files in self._files().items():
+            for example in self._read_split(name, files):
+                is_single = len(example.labels) == 1 and self.label_delimiter is None
+                yield example.text, example.labels[0] if is_single else example.labels
 
     def fingerprint(self) -> str:
         """Return a hash of the options, and of name, size and time of change of every file."""
@@ -212,10 +208,10 @@ def _expand(path: Path, split: str) -> Iterator[tuple[str, Path, str | None]]:
             yield "test", path, None
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    named = [entry for entry in entries if entry.name.split(".")[0].casefold() in SPLIT_FOLDERS]
-    if split == "train" and any(SPLIT_FOLDERS[entry.name.split(".")[0].casefold()] == "train" for entry in named):
+    named = [entry for entry in entries if entry.name.split(".")[0].casefold() in SPLIT_NAMES]
+    if split == "train" and any(SPLIT_NAMES[entry.name.split(".")[0].casefold()] == "train" for entry in named):
         for entry in named:
-            yield from _expand(entry, SPLIT_FOLDERS[entry.name.split(".")[0].casefold()])
+            yield from _expand(entry, SPLIT_NAMES[entry.name.split(".")[0].casefold()])
         return
     folders = [entry for entry in entries if entry.is_dir()]
     files = [(folder.name, file) for folder in folders for file in sorted(folder.iterdir()) if _is_document(file)]
@@ -282,34 +278,29 @@ def _read_fasttext(file: Path, encoding: str) -> Iterator[Example | BadRow]:
 
 
 def _find_columns(file: Path, table: Table, wanted: dict[str, str | None]) -> dict[str, str]:
-    """Return the column of each role: the one that is asked for, else the first with a usual name."""
-    usual = {"text": TEXT_COLUMNS, "label": LABEL_COLUMNS, "group": ()}
-    exact, folded = {name: name for name in table.columns}, {name.casefold(): name for name in reversed(table.columns)}
+    """Return the column of each role."""
     found = {}
     for role, name in wanted.items():
-        if name is None:
-            column = next((folded[candidate] for candidate in usual[role] if candidate in folded), None)
-        else:
-            column = exact.get(name) or folded.get(name.casefold())
-        if column is None and (name is not None or role != "group"):
-            raise DataError(_no_column(file, table, role, name))
-        if column is not None:
-            found[role] = column
-            if list(table.columns).count(column) > 1:
-                raise DataError(f"{file} has {list(table.columns).count(column)} columns {column!r}; rename all but one")
+        if name is None and role == "group":
+            continue
+        try:
+            found[role] = find_column(table.columns, role, name)
+        except DataError as error:
+            raise DataError(f"{file}: {error}: {_name_the_column(role, table, name)}") from None
+        if list(table.columns).count(found[role]) > 1:
+            raise DataError(
+                f"{file} has {list(table.columns).count(found[role])} columns {found[role]!r}; rename all but one"
+            )
     return found
 
 
-def _no_column(file: Path, table: Table, role: str, wanted: str | None) -> str:
-    flag = f"--{role}-column"
-    if not table.has_header and wanted is None:
-        return (
-            f"{file} names no column that is known to hold the {role}, and its first row may be data; it has "
-            f"{len(table.columns)} columns: say which, such as --text-column 2 --label-column 1, or, if the first row does "
-            f"name them, {flag} NAME"
-        )
-    what = f"no column {wanted!r}" if wanted is not None else f"no column that is known to hold the {role}"
-    return f"{file} has {what}; it has {list(table.columns)}: name the right one with {flag}"
+def _name_the_column(role: str, table: Table, wanted: str | None) -> str:
+    if table.has_header or wanted is not None:
+        return f"name the right one with --{role}-column"
+    return (
+        f"the first row may be data: say which holds what, such as --text-column 2 --label-column 1; or, if that row has the "
+        f"names, --{role}-column NAME"
+    )
 
 
 # Labels.

@@ -146,16 +146,16 @@ def test_columns_are_named(write: Write) -> None:
     assert pairs(load(path, text_column="what", label_column="which")) == as_pairs(GOOD)
     with pytest.raises(
         DataError,
-        match=r"a\.csv has no column that is known to hold the label; it has \['text', 'what', 'Which'\]: .*--label-column",
+        match=r"a\.csv: no column that is known to hold the label; there are \['text', 'what', 'Which'\]: .*--label-col",
     ):
         load(path)
-    with pytest.raises(DataError, match=r"has no column 'wat'; it has .* --text-column"):
+    with pytest.raises(DataError, match=r"no column 'wat'; there are .* --text-column"):
         load(path, text_column="wat", label_column="Which")
 
 
 def test_a_file_without_a_header_asks_for_numbers(write: Write) -> None:
     path = write("a.tsv", b"ham\tSee you\nspam\tWin!\nham\tOk\n")
-    with pytest.raises(DataError, match=r"first row may be data; it has 2 columns: say which, such as --text-column 2"):
+    with pytest.raises(DataError, match=r"first row may be data: say which holds what, such as --text-column 2"):
         load(path)
     assert pairs(load(path, text_column="2", label_column="1")) == [("See you", "ham"), ("Win!", "spam"), ("Ok", "ham")]
 
