@@ -50,7 +50,8 @@ class TasksDataset(Dataset):
 
     - ``first-symbol``: words from a, b, c, d; the label is the first of them and the rest is noise. It has four classes.
       This is the latch problem of Bengio, Simard and Frasconi 1994 ("Learning long-term dependencies with gradient
-      descent is difficult"), in symbols: only the first values tell the class.
+      descent is difficult"): only the first values tell the class. There the noise is smaller than the signal; here it
+      is made of the same symbols, so that nothing but its place tells the first one.
     - ``temporal-order``: distractors from a, b, c, d, but for two words that are x or y each; the label is these two in
       their order: xx, xy, yx or yy. This is experiment 6a of Hochreiter and Schmidhuber 1997 ("Long short-term memory",
       section 5.6). The places scale with the length L: the first is drawn from L // 10 to L // 5, the second from L // 2
