@@ -147,6 +147,32 @@ def encoders(arguments: argparse.Namespace) -> None:
     print(as_markdown(rows))
 
 
+def memory(arguments: argparse.Namespace) -> None:
+    """Recurrent encoders and a transformer on the data set tasks, at growing lengths, with one budget; needs no data."""
+    from benchmarks.memory import as_markdown, compare, plot
+
+    rows = compare(arguments)
+    print(as_markdown(rows))
+    if arguments.plot:
+        plot(rows, arguments.plot)
+
+
+def _add_memory_flags(command: argparse.ArgumentParser) -> None:
+    from benchmarks.memory import ENCODERS, TASKS
+
+    command.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    command.add_argument("--only", nargs="+", default=list(ENCODERS), choices=list(ENCODERS), metavar="ENCODER")
+    command.add_argument("--lengths", nargs="+", type=int, default=[10, 20, 50, 100])
+    command.add_argument("--seeds", type=int, default=3, help="runs of each; the median is shown")
+    command.add_argument("--hidden-size", type=int, default=32, help="of every encoder, and the embedding's size")
+    command.add_argument("--train-size", type=int, default=16_000, help="training sequences")
+    command.add_argument("--epochs", type=int, default=1, help="passes over them")
+    command.add_argument("--batch-size", type=int, default=16)
+    command.add_argument("--lr", type=float, default=5e-3, help="peak of the learning rate")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy against length; needs matplotlib")
+
+
 def _seconds(command: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -166,10 +192,11 @@ def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, prepare, startup, encoders):
+    for measure in (throughput, imdb, prepare, startup, encoders, memory):
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
-        command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
+        if measure is not memory:
+            command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
         if measure is throughput:
             command.add_argument("--steps", type=int, default=60, help="training steps a round")
             command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
@@ -181,6 +208,8 @@ def main() -> None:
             command.add_argument("--recipe", default="default")
             command.add_argument("--seeds", type=int, default=1)
             command.add_argument("--epochs", type=int)
+        if measure is memory:
+            _add_memory_flags(command)
     arguments = parser.parse_args()
     arguments.measure(arguments)
 

@@ -323,6 +323,9 @@ datasets: Registry[Any] = Registry(
         ),
         "imdb": Builtin("seqcls.datasets.imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
         "reviews": Builtin("seqcls.datasets.reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
+        "tasks": Builtin(
+            "seqcls.datasets.tasks:TasksDataset", "Generated problems that take memory (Hochreiter & Schmidhuber 1997)"
+        ),
         "torchtext": Builtin(
             "seqcls.datasets.torchtext:TorchtextDataset", "A data set of torchtext 0.18, by name; works with torch 2.3"
         ),
