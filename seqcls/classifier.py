@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
-from seqcls.config import Config, DataConfig
+from seqcls.config import Config, DataConfig, OptionValue
 from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
 from seqcls.datasets.files import FilesDataset
 from seqcls.device import resolve_device
@@ -20,14 +20,14 @@ from seqcls.errors import CheckpointError, DataError
 from seqcls.inference import predict_logits
 from seqcls.metrics import Score, score_logits
 from seqcls.paths import is_data_path
-from seqcls.pipeline import SPLITS, is_usable, load_splits, prepare_data
+from seqcls.pipeline import SPLITS, build_dataset, is_usable, load_splits, prepare_data
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID
 
 _Found = TypeVar("_Found")
 
 
-_ONLY_TRAIN = {"validation": None, "test": None, "test_fraction": 0.0}  # options of files: one source, whole
+_ONLY_PATH: dict[str, OptionValue] = {"validation": None, "test": None}
 
 
 class Classifier:
@@ -179,14 +179,15 @@ class Classifier:
                 return _named(prepared.splits, split)
             data = config.dataset
         if isinstance(data, str) and is_data_path(data):
-            return self._encode(FilesDataset(**{**config.dataset_options, **_ONLY_TRAIN, "path": data}).pairs())
+            given = config.dataset_options if config.dataset == "files" else {}
+            files = build_dataset(DataConfig(dataset=data, dataset_options={**given, **_ONLY_PATH}))
+            assert isinstance(files, FilesDataset)
+            return self._encode(files.pairs())
         if isinstance(data, str | Dataset | Splits):
             settings = config if not isinstance(data, str) else DataConfig(dataset=data)
             splits = load_splits(settings, None if isinstance(data, str) else data)
             examples, names = _named(splits.labelled(), split), splits.label_names
-            labels = [
-                names[label] if isinstance(label, int) else [names[each] for each in label or ()] for _, label in examples
-            ]
+            labels = [names[label] if isinstance(label, int) else [names[k] for k in label or ()] for _, label in examples]
             return self._encode(zip(examples.texts, labels, strict=True))
         return self._encode(data)
 

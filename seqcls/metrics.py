@@ -48,7 +48,7 @@ def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
 
 
 def decide(logits: Tensor, thresholds: Tensor | None) -> Tensor:
-    """Return the label int64 [B] of logits [B, C]; with thresholds [C], the labels whose probability reaches theirs, bool."""
+    """Return the label int64 [B] of logits [B, C]; with thresholds [C], bool [B, C]: whose probability reaches its own."""
     return logits.argmax(dim=-1) if thresholds is None else logits.sigmoid() >= thresholds.to(logits)
 
 

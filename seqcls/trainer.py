@@ -362,15 +362,18 @@ class Trainer:
 
     def _finish(self, run: RunDirectory, state: FitState, data: EncodedData, received: Sequence[int]) -> FitResult:
         """Score the best checkpoint on the test split and leave it as the run's model directory."""
-        best, test, model_path = state.best, None, None
+        validation = None if state.best is None else state.best.validation
+        test, model_path = None, None
         if not received:
             checkpoint = run.pointed("best")
             assert checkpoint is not None  # one was saved before the first step
             best_model = state.evaluated_model
             load_model_directory(checkpoint).load_into(best_model)
             thresholds = self._choose_thresholds(best_model, data)
+            if thresholds is not None:
+                validation = self._score(best_model, data, "validation", thresholds)
             test = self._score(best_model, data, "test", thresholds) if "test" in data.splits else None
-            scores = {"validation": None if best is None else best.validation, "test": test}
+            scores = {"validation": validation, "test": test}
             model_path = run.model
             save_model_directory(
                 model_path,
@@ -391,7 +394,7 @@ class Trainer:
             seconds=state.seconds,
             train_examples_per_second=state.examples / max(state.training_seconds, 1e-9),
             parameters=_count_parameters(state.model),
-            validation=None if best is None else best.validation,
+            validation=validation,
             test=test,
         )
 

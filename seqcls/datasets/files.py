@@ -297,10 +297,8 @@ def _find_columns(file: Path, table: Table, wanted: dict[str, str | None]) -> di
 def _name_the_column(role: str, table: Table, wanted: str | None) -> str:
     if table.has_header or wanted is not None:
         return f"name the right one with --{role}-column"
-    return (
-        f"the first row may be data: say which holds what, such as --text-column 2 --label-column 1; or, if that row has the "
-        f"names, --{role}-column NAME"
-    )
+    known = f"; or, if that row has the names, --{role}-column NAME"
+    return f"the first row may be data: say which holds what, such as --text-column 2 --label-column 1{known}"
 
 
 # Labels.
@@ -317,7 +315,7 @@ def _as_labels(value: object, delimiter: str | None) -> Labels | str | None:
         problem = next((part for part in parts if isinstance(part, str)), None)
         return problem or tuple(dict.fromkeys(chain.from_iterable(part for part in parts if isinstance(part, tuple))))
     if _is_missing(value):
-        return None
+        return None if delimiter is None else ()
     if isinstance(value, bool | int):
         return (str(value).lower(),)
     if isinstance(value, float):
