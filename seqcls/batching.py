@@ -22,9 +22,9 @@ class Batch:
     """A padded batch.
 
     Attributes:
-        inputs: int64 [B, T] token ids, 0 in the padding; T is the longest length of the batch.
+        inputs: int64 [B, T] token ids, or float32 [B, T, D], 0 in the padding; T is the longest length of the batch.
         lengths: int64 [B], always on the CPU.
-        labels: int64 [B], or None where there are none.
+        labels: int64 [B], uint8 [B, K], or None where there are none.
         indices: int64 [B], the examples' places in their split; NumPy, on the CPU.
     """
 
@@ -88,9 +88,11 @@ def evaluation_order(
 def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
     """Gather the sequences at ``indices`` into one padded batch."""
     starts, lengths = sequences.offsets[indices], sequences.lengths[indices]
-    inputs = np.zeros((len(indices), int(lengths.max())), dtype=np.int64)
+    values = sequences.values
+    dtype = np.int64 if values.ndim == 1 else values.dtype
+    inputs = np.zeros((len(indices), int(lengths.max()), *values.shape[1:]), dtype=dtype)
     for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
-        inputs[row, :length] = sequences.values[start : start + length]
+        inputs[row, :length] = values[start : start + length]
     labels = None if sequences.labels is None else torch.from_numpy(np.asarray(sequences.labels[indices]))
     return Batch(torch.from_numpy(inputs), torch.from_numpy(np.asarray(lengths)), labels, indices)
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from seqcls.errors import DataError, SeqclsError
 from seqcls.files import replace_file, sync_directory
-from seqcls.sequences import GARBLED, Sequences, Unencoded
-from seqcls.text import TextTokenizer
+from seqcls.sequences import GARBLED, Preprocessor, Sequences, Unencoded, load_preprocessor
 
 # Raise it whenever the layout of an entry or the rules of the tokenizer change: older entries are then rebuilt.
 FORMAT_VERSION = 2
@@ -32,7 +31,7 @@ logger = logging.getLogger("seqcls")
 class EncodedData:
     """What training reads: the encoded labelled splits by name, and what is needed to encode more text alike."""
 
-    tokenizer: TextTokenizer
+    tokenizer: Preprocessor
     splits: dict[str, Sequences]
     label_names: tuple[str, ...]
 
@@ -41,7 +40,7 @@ class EncodedData:
 class UnencodedData:
     """What becomes `EncodedData`: the same, its splits still texts."""
 
-    tokenizer: TextTokenizer
+    tokenizer: Preprocessor
     splits: dict[str, Unencoded]
     label_names: tuple[str, ...]
 
@@ -109,7 +108,7 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
     for name, recorded in manifest["files"].items():
         if _file_record(folder / name) != recorded:
             raise DataError(f"{name} is damaged: its size or SHA-256 is not that in {_MANIFEST}")
-    tokenizer = TextTokenizer.load(folder / _TOKENIZER, max_length=manifest["max_length"], truncating=manifest["truncating"])
+    tokenizer = load_preprocessor(folder / _TOKENIZER, max_length=manifest["max_length"], truncating=manifest["truncating"])
     splits = {name: Sequences.load(folder / _split_file(name)) for name in manifest["splits"]}
     return EncodedData(tokenizer, splits, tuple(manifest["label_names"]))
 

@@ -19,7 +19,7 @@ from seqcls.errors import TrainingError
 from seqcls.metrics import RunningScore, Score
 from seqcls.model import SequenceClassifier
 from seqcls.optimization import LearningRate, optimizer_tensors, restore_optimizer
-from seqcls.text import TextTokenizer
+from seqcls.sequences import Preprocessor
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FitState:
 
     config: Config
     label_names: tuple[str, ...]
-    tokenizer: TextTokenizer
+    tokenizer: Preprocessor
     model: SequenceClassifier
     averaged: AveragedModel | None
     optimizer: torch.optim.Optimizer

@@ -35,6 +35,7 @@ from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, Unkno
 from seqcls.files import new_directory, replace_file, write_file
 from seqcls.model import SequenceClassifier
 from seqcls.pipeline import build_model, describe_plugins
+from seqcls.sequences import Preprocessor, load_preprocessor
 from seqcls.text import TextTokenizer
 
 FORMAT_VERSION = 1
@@ -57,7 +58,7 @@ class SavedModel:
     path: Path
     config: Config
     label_names: tuple[str, ...]
-    tokenizer: TextTokenizer
+    tokenizer: Preprocessor
     thresholds: tuple[float, ...] | None
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
@@ -118,7 +119,7 @@ def save_model_directory(
     *,
     config: Config,
     label_names: tuple[str, ...],
-    tokenizer: TextTokenizer,
+    tokenizer: Preprocessor,
     weights: Mapping[str, Tensor],
     metrics: Mapping[str, Any],
     training: TrainingSnapshot | None = None,
@@ -140,6 +141,7 @@ def save_model_directory(
         "torch_version": torch.__version__,
         "plugins": plugins or describe_plugins(config.model),
         "label_names": list(label_names),
+        "input": "text" if isinstance(tokenizer, TextTokenizer) else "features",
         "thresholds": thresholds if thresholds is None else list(thresholds),
         "config": config.model_dump(mode="json"),
     }
@@ -180,7 +182,7 @@ def load_model_directory(path: Path) -> SavedModel:
             path=path,
             config=config,
             label_names=tuple(description["label_names"]),
-            tokenizer=TextTokenizer.load(
+            tokenizer=load_preprocessor(
                 path / "tokenizer.json", max_length=config.data.max_length, truncating=config.data.truncating
             ),
             thresholds=None if description["thresholds"] is None else tuple(map(float, description["thresholds"])),
@@ -375,16 +377,17 @@ def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> s
     ]
     table = ["", "| split | loss | accuracy | examples |", "|---|---|---|---|", *scores] if scores else []
     labels = ", ".join(description["label_names"])
+    given, example = {"text": ("text", '["some text"]'), "features": ("numbers", "[numbers]")}[description["input"]]
     lines = [
         f"# {encoder['name']} on {config['data']['dataset']}",
         "",
-        f"A sequence classifier made with seqcls {description['seqcls_version']}: text in, a label out ({labels}).",
+        f"A sequence classifier made with seqcls {description['seqcls_version']}: {given} in, a label out ({labels}).",
         *table,
         "",
         "```python",
         "from seqcls import Classifier",
         "",
-        'Classifier.from_pretrained("this-folder").predict(["some text"])',
+        f'Classifier.from_pretrained("this-folder").predict({example})',
         "```",
         "",
     ]

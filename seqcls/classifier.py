@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
 from seqcls.config import Config, DataConfig, OptionValue
+from seqcls.datasets.arrays import read_arrays
 from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
 from seqcls.datasets.files import FilesDataset
 from seqcls.device import resolve_device
@@ -22,7 +23,7 @@ from seqcls.metrics import Score, score_logits
 from seqcls.paths import is_data_path
 from seqcls.pipeline import SPLITS, build_dataset, is_usable, load_splits, prepare_data
 from seqcls.sequences import Sequences, encode
-from seqcls.text import UNK_ID
+from seqcls.text import UNK_ID, TextTokenizer
 
 _Found = TypeVar("_Found")
 
@@ -65,6 +66,11 @@ class Classifier:
         return self._saved.label_names
 
     @property
+    def is_text(self) -> bool:
+        """Whether the model reads texts, and not sequences of numbers."""
+        return isinstance(self._saved.tokenizer, TextTokenizer)
+
+    @property
     def is_multi_label(self) -> bool:
         """Whether a text may have several labels, or none."""
         return self.thresholds is not None
@@ -74,26 +80,29 @@ class Classifier:
         """The probability from which on a text has a label, for each; chosen on validation. None if a text has one label."""
         return self._saved.thresholds
 
-    def encode(self, texts: Sequence[str]) -> Sequences:
+    def encode(self, texts: Sequence[Any]) -> Sequences:
         """Return the token ids that the model would read."""
         if isinstance(texts, str):
             raise DataError("give a list of texts, not one text")
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
+        if self.is_text:
+            for index, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
         return encode(self._saved.tokenizer, texts)
 
-    def unknown_rates(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def unknown_rates(self, texts: Sequence[Any]) -> NDArray[np.float64]:
         """Return, for each text, the share of its words that the model does not know: float64 [N]."""
+        if not self.is_text:
+            return np.zeros(len(texts))
         sequences = self.encode(texts)
         unknown = np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
         return unknown / sequences.lengths
 
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
         """Return the probability of each label for each text.
 
         Args:
-            texts: N texts; an empty one is read as a single unknown word.
+            texts: N texts, an empty one read as a single unknown word; or N sequences of numbers, [T, D].
 
         Returns:
             float32 [N, C]: the softmax over the logits, so that rows sum to 1; where a text may have several labels, the
@@ -109,7 +118,7 @@ class Classifier:
         probabilities: NDArray[np.float32] = (logits.sigmoid() if self.is_multi_label else logits.softmax(dim=-1)).numpy()
         return probabilities
 
-    def predict(self, texts: Sequence[str]) -> list[str] | list[tuple[str, ...]]:
+    def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]:
         """Return the label of each text, or the tuple of its labels; raises like `predict_proba`."""
         return self.decide(self.predict_proba(texts))
 
@@ -125,7 +134,7 @@ class Classifier:
         return [tuple(names[index] for index in np.flatnonzero(row >= self.thresholds)) for row in probabilities]
 
     def evaluate(
-        self, data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None, *, split: str = "test"
+        self, data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None, *, split: str = "test"
     ) -> Score:
         """Score the model.
 
@@ -167,7 +176,7 @@ class Classifier:
         fit = self.config.fit
         return predict_logits(self._model, sequences, device=self._device, batch_size=fit.eval_batch_size)
 
-    def _labelled(self, data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None, split: str) -> Sequences:
+    def _labelled(self, data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None, split: str) -> Sequences:
         """Return the encoded examples to score, their labels numbered as the model numbers them."""
         tokenizer, config = self._saved.tokenizer, self.config.data
         if data is None or data == config.dataset:
@@ -181,23 +190,24 @@ class Classifier:
         if isinstance(data, str) and is_data_path(data):
             given = config.dataset_options if config.dataset == "files" else {}
             files = build_dataset(DataConfig(dataset=data, dataset_options={**given, **_ONLY_PATH}))
-            assert isinstance(files, FilesDataset)
-            return self._encode(files.pairs())
+            return self._encode(files.pairs() if isinstance(files, FilesDataset) else read_arrays(Path(data)))
         if isinstance(data, str | Dataset | Splits):
             settings = config if not isinstance(data, str) else DataConfig(dataset=data)
             splits = load_splits(settings, None if isinstance(data, str) else data)
             examples, names = _named(splits.labelled(), split), splits.label_names
             labels = [names[label] if isinstance(label, int) else [names[k] for k in label or ()] for _, label in examples]
-            return self._encode(zip(examples.texts, labels, strict=True))
+            return self._encode(zip(examples.sequences, labels, strict=True))
         return self._encode(data)
 
-    def _encode(self, pairs: Iterable[tuple[str, Label]]) -> Sequences:
+    def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> Sequences:
         """Encode texts, their labels numbered as the model numbers them."""
         number = {name: index for index, name in enumerate(self.label_names)}
         texts: list[str] = []
         numbers: list[tuple[int, ...]] = []
         for index, item in enumerate(pairs):
             text, label = check_pair(item, f"data[{index}]")
+            if isinstance(text, str) != self.is_text:
+                raise DataError(f"data[{index}] is {'no' if self.is_text else 'a'} text, which the model does not read")
             labels = [str(label)] if isinstance(label, int | str) else list(label)
             unknown = [name for name in labels if name not in number]
             if unknown or (len(labels) != 1 and not self.is_multi_label):

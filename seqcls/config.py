@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from seqcls import registry
 from seqcls.errors import ConfigError, UnknownNameError
-from seqcls.paths import is_data_path
+from seqcls.paths import dataset_of_path, is_data_path
 
 OptionValue = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -50,16 +50,17 @@ class DataConfig(Section):
     num_words: Annotated[int, Field(ge=3)] = 30_000
     """Size of the vocabulary, padding and unknown word included."""
     max_length: Positive | None = 400
-    """Longest sequence, in tokens; longer ones are cut."""
+    """Longest text, in tokens; longer ones are cut. Sequences of numbers never are."""
     truncating: Literal["pre", "post", "middle"] = "middle"
     """Where to cut: the beginning, the end, or the middle (head and tail are kept)."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_path(cls, settings: object) -> object:
-        """Read a path in the place of a data set's name as the data set "files"."""
+        """Read a path in the place of a data set's name as the data set that reads it."""
         if isinstance(settings, dict) and isinstance(path := settings.get("dataset"), str) and is_data_path(path):
-            return {**settings, "dataset": "files", "dataset_options": {**settings.get("dataset_options", {}), "path": path}}
+            options = {**settings.get("dataset_options", {}), "path": path}
+            return {**settings, "dataset": dataset_of_path(path), "dataset_options": options}
         return settings
 
 
@@ -223,7 +224,7 @@ def load_recipe(
     config = Config().updated(settings, source=f"recipe {name}")
     encoder = registry.encoders.resolve(encoder or config.model.encoder)
     path = dataset if dataset and is_data_path(dataset) else None
-    dataset = "files" if path else registry.datasets.resolve(dataset or config.data.dataset)
+    dataset = dataset_of_path(path) if path else registry.datasets.resolve(dataset or config.data.dataset)
     embedding = registry.embeddings.resolve(embedding or config.model.embedding)
     chosen = {
         "data": {"dataset": path or dataset, "dataset_options": options["datasets"].get(dataset, {})},

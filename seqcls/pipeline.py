@@ -15,6 +15,7 @@ from seqcls.datasets.base import Dataset, Splits
 from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
 from seqcls.errors import ConfigError
+from seqcls.features import FeatureScaler
 from seqcls.model import SequenceClassifier
 from seqcls.paths import cache_home, is_data_path
 from seqcls.sequences import Unencoded
@@ -45,6 +46,16 @@ def build_embedding(config: ModelConfig, *, vocab_size: int) -> Embedding:
     """Build the embedding that the settings name; raises like `build_dataset`."""
     embedding_class: type[Embedding] = registry.embeddings.get(config.embedding)
     return embedding_class(vocab_size, config.embedding_size, **_embedding_options(config))
+
+
+def check_embedding(config: ModelConfig, data: EncodedData) -> None:
+    """Raise a ConfigError if the embedding takes words where the data are numbers, or the other way round."""
+    given = "ids" if isinstance(data.tokenizer, TextTokenizer) else "features"
+    takes = registry.embeddings.get(config.embedding).takes
+    if takes != given:
+        what, fitting = {"ids": "words", "features": "numbers"}, {"ids": "word", "features": "features"}[given]
+        mismatch = f"takes {what[takes]}, but the data are {what[given]}"
+        raise ConfigError(f"the embedding {config.embedding} {mismatch}; use --embedding {fitting}")
 
 
 def build_model(
@@ -96,8 +107,9 @@ def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> S
 
 
 def _with_tokenizer(splits: Splits, config: DataConfig) -> UnencodedData:
-    tokenizer = _make_tokenizer(splits.train.texts, config)
-    unencoded = {name: Unencoded(tokenizer, split.texts, split.labels) for name, split in splits.labelled().items()}
+    is_text = splits.train.is_text
+    tokenizer = _make_tokenizer(splits.train.texts, config) if is_text else FeatureScaler.fit(splits.train.sequences)
+    unencoded = {name: Unencoded(tokenizer, split.sequences, split.labels) for name, split in splits.labelled().items()}
     return UnencodedData(tokenizer, unencoded, splits.label_names)
 
 
@@ -137,6 +149,8 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
     elif data is not None:
         named = {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
         config = config.without_options("data").updated({"data": named}, source="Trainer")
+    if _gives_features(config, data) and config.model.embedding == ModelConfig().embedding:
+        config = config.updated({"model": {"embedding": "features", "embedding_options": {}}}, source="Trainer")
     if not is_usable(config.data.tokenizer):
         raise ConfigError(
             f"tokenizer is {config.data.tokenizer!r}, which is no file; give {', '.join(RULES)}, or a tokenizer.json"
@@ -154,6 +168,13 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
     if data is None or isinstance(data, str):
         checked["data"]["dataset_options"] = _dataset_options(config.data)
     return config.updated(checked, source="Trainer")
+
+
+def _gives_features(config: Config, data: str | Dataset | Splits | None) -> bool:
+    if isinstance(data, Splits):
+        return not data.train.is_text
+    dataset = registry.datasets.get(config.data.dataset) if data is None or isinstance(data, str) else data
+    return bool(dataset.gives == "features")
 
 
 def describe_plugins(config: ModelConfig) -> dict[str, dict[str, str | None]]:

@@ -318,6 +318,7 @@ datasets: Registry[Any] = Registry(
     group="seqcls.datasets",
     base="seqcls.datasets.base:Dataset",
     builtins={
+        "arrays": Builtin("seqcls.datasets.arrays:ArraysDataset", "Sequences of numbers, from .npz and .ts files"),
         "files": Builtin(
             "seqcls.datasets.files:FilesDataset", "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it"
         ),

@@ -18,9 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqcls.errors import DataError
+from seqcls.errors import CheckpointError, DataError
+from seqcls.features import FeatureScaler
 from seqcls.files import replacing
-from seqcls.text import UNK_ID, TextTokenizer
+from seqcls.text import UNK_ID, TextTokenizer, Truncating
+
+Preprocessor = TextTokenizer | FeatureScaler
+"""What makes sequences of texts, or of numbers."""
 
 _DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
 _HEAD = 1024  # bytes for the length of the header and the header, which is written last, when all sizes are known
@@ -109,16 +113,16 @@ class Sequences:
 
 @dataclass(frozen=True, eq=False)
 class Unencoded:
-    """Texts that become `Sequences`, in memory or, piece by piece, in a file.
+    """Texts, or raw features, that become `Sequences`, in memory or, piece by piece, in a file.
 
     Attributes:
         tokenizer: What encodes them.
-        texts: N texts.
+        texts: N texts, or N float arrays [T, D].
         labels: int64 [N], uint8 [N, K], or None.
     """
 
-    tokenizer: TextTokenizer
-    texts: Sequence[str]
+    tokenizer: Preprocessor
+    texts: Sequence[Any]
     labels: NDArray[Any] | None = None
 
     def encode(self) -> Sequences:
@@ -176,8 +180,17 @@ def _head(entries: list[tuple[str, np.dtype[Any], list[int]]]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def encode(tokenizer: TextTokenizer, texts: Iterable[str], labels: ArrayLike | None = None) -> Sequences:
-    """Encode N texts; ``labels`` are int [N], or uint8 [N, K]."""
+def load_preprocessor(path: Path, *, max_length: int | None, truncating: Truncating) -> Preprocessor:
+    """Read the tokenizer, or feature statistics, that a ``save`` wrote to ``path``; CheckpointError if it is damaged."""
+    try:
+        is_text = b'"model"' in path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    return TextTokenizer.load(path, max_length=max_length, truncating=truncating) if is_text else FeatureScaler.load(path)
+
+
+def encode(tokenizer: Preprocessor, texts: Iterable[Any], labels: ArrayLike | None = None) -> Sequences:
+    """Encode N texts, or N float arrays [T, D]; ``labels`` are int [N], or uint8 [N, K]."""
     values, offsets = tokenizer.encode_batch(texts)
     return Sequences(values, offsets, None if labels is None else _as_labels(labels))
 
@@ -189,7 +202,7 @@ def _as_labels(labels: ArrayLike) -> NDArray[Any]:
 
 def unknown_rate(sequences: Sequences) -> float:
     """Return the share of ids that are the unknown word; 0 where there are none."""
-    return float(np.mean(sequences.values == UNK_ID)) if len(sequences.values) else 0.0
+    return float(np.mean(sequences.values == UNK_ID)) if len(sequences.values) and sequences.values.ndim == 1 else 0.0
 
 
 def _check(values: NDArray[Any], offsets: NDArray[np.int64], labels: NDArray[Any] | None) -> None:

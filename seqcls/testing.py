@@ -20,7 +20,8 @@ The laws of an encoder, each a function below; what breaks one raises an Asserti
 - a tiny task, eight sequences of two classes far apart, is learnt in a few steps
 
 The laws of a data set: its options come from the signature; loading twice gives the same; the fingerprint is a stable
-str; texts are str, labels int64 indices of unique label names; and train and validation share no group.
+str; texts are str, or sequences of numbers float [T, D] with one D; labels are indices of unique label names; and train and
+validation share no group.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from torch import Tensor
 
 from seqcls.datasets.base import Dataset, Split, Splits
 from seqcls.encoders.base import Encoder
-from seqcls.errors import DeviceError, PluginError, SeqclsError
+from seqcls.errors import DataError, DeviceError, PluginError, SeqclsError
+from seqcls.features import as_features
 from seqcls.options import describe
 from seqcls.registry import REGISTRIES, PluginInfo
 
@@ -85,7 +87,7 @@ def check_dataset(dataset: Dataset) -> None:
     splits = dataset.load()
     _require(isinstance(splits, Splits), f"{name}.load() gives {type(splits).__name__}, not Splits")
     for split_name, split in _all_splits(splits).items():
-        _check_texts(split, f"{name}, {split_name}")
+        _check_sequences(split, f"{name}, {split_name}", gives=dataset.gives)
         _check_labels(split, f"{name}, {split_name}", num_labels=len(splits.label_names))
     names = list(splits.label_names)
     _require(all(isinstance(label, str) for label in names), f"{name}: label names must be str, got {names}")
@@ -369,14 +371,25 @@ def _all_splits(splits: Splits) -> dict[str, Split]:
     return splits.labelled() | unlabelled
 
 
-def _check_texts(split: Split, where: str) -> None:
-    for index, text in enumerate(split.texts):
-        _require(isinstance(text, str), f"{where}: text {index} is a {type(text).__name__}, not a str")
+def _check_sequences(split: Split, where: str, *, gives: str) -> None:
+    size = None
+    for index, sequence in enumerate(split.sequences):
+        if gives == "text":
+            _require(isinstance(sequence, str), f"{where}: text {index} is a {type(sequence).__name__}, not a str")
+            continue
+        try:
+            size = as_features(sequence, size=size, where=f"sequence {index}").shape[1]
+        except DataError as error:
+            raise AssertionError(f"{where}: {error}") from error
 
 
 def _check_labels(split: Split, where: str, *, num_labels: int) -> None:
     labels = split.labels
     if labels is None:
+        return
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        is_right = labels.dtype == np.uint8 and labels.shape[1] == num_labels and bool((labels <= 1).all())
+        _require(is_right, f"{where}: labels of several a sequence must be uint8 [N, {num_labels}], each 0 or 1")
         return
     _require(isinstance(labels, np.ndarray) and labels.dtype == np.int64, f"{where}: labels must be an int64 array")
     outside = np.flatnonzero((labels < 0) | (labels >= num_labels))
@@ -400,7 +413,10 @@ def _check_equal(first: Splits, second: Splits, name: str) -> None:
     ours, theirs = _all_splits(first), _all_splits(second)
     _require(ours.keys() == theirs.keys(), f"{name}: loading twice gives other splits: {list(ours)}, {list(theirs)}")
     for key, split in ours.items():
-        for part in ("texts", "labels", "groups"):
+        for part in ("sequences", "labels", "groups"):
             one, other = getattr(split, part), getattr(theirs[key], part)
-            is_equal = one is other if one is None or other is None else list(one) == list(other)
+            if one is None or other is None:
+                is_equal = one is other
+            else:
+                is_equal = len(one) == len(other) and all(map(np.array_equal, one, other))
             _require(is_equal, f"{name}: loading twice gives other {part} in {key}")

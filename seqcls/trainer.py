@@ -33,7 +33,7 @@ from seqcls.inference import predict_logits
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits, sum_losses
 from seqcls.model import SequenceClassifier
 from seqcls.optimization import LearningRate, build_optimizer, class_weights
-from seqcls.pipeline import SPLITS, build_encoder, build_model, name_objects, prepare_data
+from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, name_objects, prepare_data
 from seqcls.reporting.console import ConsoleReporter
 
 # On an accelerator the loop runs ahead of the device; it looks at the losses this seldom, since each look waits.
@@ -234,6 +234,7 @@ class Trainer:
                 with torch.device("meta"):
                     build_encoder(self.config.model).check_device(self._device)
             self._data = prepare_data(self.config.data, self._source)
+            check_embedding(self.config.model, self._data)
             seed_everything(self.config.fit.seed)
             self._model = build_model(
                 self.config.model,

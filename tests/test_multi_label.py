@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -71,6 +71,7 @@ multi_hot = st.integers(2, 4).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(multi_hot)
 def test_figures_are_those_of_scikit_learn(rows: list[tuple[tuple[int, bool], ...]]) -> None:
     logits = torch.tensor([[value for value, _ in row] for row in rows], dtype=torch.float64) + 0.5
@@ -83,6 +84,7 @@ def test_figures_are_those_of_scikit_learn(rows: list[tuple[tuple[int, bool], ..
     assert score.loss == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, labels.double())))
 
 
+@settings(deadline=None)  # scikit-learn's first call takes long
 @given(multi_hot)
 def test_no_other_threshold_has_a_better_f1(rows: list[tuple[tuple[int, bool], ...]]) -> None:
     logits = torch.tensor([[value for value, _ in row] for row in rows], dtype=torch.float64)

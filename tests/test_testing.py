@@ -385,7 +385,7 @@ def test_a_data_set_that_keeps_every_law_passes() -> None:
     [
         (ReadsBytes, "ReadsBytes, train: text 1 is a bytes, not a str"),
         (LeaksAGroup, "1 groups are in both train and validation, such as ['b']"),
-        (Shuffles, "loading twice gives other texts in train"),
+        (Shuffles, "loading twice gives other sequences in train"),
         (GainsASplit, "loading twice gives other splits"),
         (LabelsOutOfRange, "train: 1 labels are outside 0..1, label 1 is 2"),
         (LabelsWithFloats, "train: labels must be an int64 array"),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,12 +62,17 @@ def predict(
         raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
     classifier = Classifier.from_pretrained(model, device=device)
     names = classifier.label_names
+    if not classifier.is_text:
+        inputs: Iterable[Any] = _read_numbers(file)
+    else:
+        inputs = _read_texts(texts or [], file)
     number = 0
-    for chunk in _chunks(_read_texts(texts or [], file)):
+    for chunk in _chunks(inputs):
         rates = classifier.unknown_rates(chunk)
         found = classifier.predict_proba(chunk)
         for text, probabilities, label, rate in zip(chunk, found, classifier.decide(found), rates, strict=True):
             number += 1
+            shown = _one_line(text) if isinstance(text, str) else f"sequence {number}"
             if rate == 1:
                 what = "is empty" if not text.strip() else "has no word that the model knows"
                 say(f"warning: text {number} {what}; its label means nothing")
@@ -76,9 +81,9 @@ def predict(
                 said = {"label": label} if isinstance(label, str) else {"labels": list(label)}
                 print_json({**said, "probabilities": by_name})
             elif isinstance(label, str):
-                typer.echo(f"{label}\t{by_name[label]:.4f}\t{_one_line(text)}")
+                typer.echo(f"{label}\t{by_name[label]:.4f}\t{shown}")
             else:
-                typer.echo(f"{' '.join(f'{name}:{by_name[name]:.4f}' for name in label) or '-'}\t{_one_line(text)}")
+                typer.echo(f"{' '.join(f'{name}:{by_name[name]:.4f}' for name in label) or '-'}\t{shown}")
 
 
 def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
@@ -96,7 +101,16 @@ def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
         raise DataError(f"cannot read {file or 'stdin'}: {error.strerror}") from error
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def _read_numbers(file: Path | None) -> Iterator[Any]:
+    from seqcls.datasets.arrays import read_arrays
+    from seqcls.errors import UsageError
+
+    if file is None:
+        raise UsageError("the model reads sequences of numbers, not texts; give them as --file FILE.npz or FILE.ts")
+    return (sequence for sequence, _ in read_arrays(file))
+
+
+def _chunks(texts: Iterable[Any]) -> Iterator[list[Any]]:
     remaining = iter(texts)
     while chunk := list(islice(remaining, _CHUNK)):
         yield chunk

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,39 +32,52 @@ SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation"
 
 
 @dataclass(frozen=True, eq=False)
-class Split(Sequence[tuple[str, "int | tuple[int, ...] | None"]]):
-    """Examples of one split, in a fixed order: (text, label), or (text, labels) where a text may have several.
+class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]]):
+    """Examples of one split, in a fixed order: (sequence, label), or (sequence, labels) where one may have several.
 
     Attributes:
-        texts: N texts.
-        labels: int64 [N], indices into ``Splits.label_names``; or, where a text may have several labels, uint8 [N, K], 1 for
-            each it has; None where the split is unlabelled.
+        sequences: N texts, or N sequences of numbers, float [T, D] each with its own T.
+        labels: int64 [N], indices into ``Splits.label_names``; or, where a sequence may have several labels, uint8 [N, K],
+            1 for each it has; None where the split is unlabelled.
         groups: N group names (a movie, a patient); a validation split never shares one with training.
     """
 
-    texts: Sequence[str]
+    sequences: Sequence[Any]
     labels: NDArray[Any] | None = None
     groups: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("labels", self.labels), ("groups", self.groups)):
-            if values is not None and len(values) != len(self.texts):
-                raise DataError(f"a split has {len(self.texts)} texts but {len(values)} {name}; give one per text")
+            if values is not None and len(values) != len(self.sequences):
+                what = "texts" if self.is_text else "sequences"
+                raise DataError(f"a split has {len(self.sequences)} {what} but {len(values)} {name}; give one per text")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the sequences are texts, and not numbers."""
+        return not len(self.sequences) or isinstance(self.sequences[0], str)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The sequences, if they are texts; DataError if they are numbers."""
+        if not self.is_text:
+            raise DataError("the data are sequences of numbers, where texts are needed")
+        return self.sequences
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.sequences)
 
     @overload
-    def __getitem__(self, index: int) -> tuple[str, int | tuple[int, ...] | None]: ...
+    def __getitem__(self, index: int) -> tuple[str | NDArray[Any], int | tuple[int, ...] | None]: ...
     @overload
     def __getitem__(self, index: slice) -> Split: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, int | tuple[int, ...] | None] | Split:
+    def __getitem__(self, index: int | slice) -> tuple[str | NDArray[Any], int | tuple[int, ...] | None] | Split:
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
-        return self.texts[index], self._label(index)
+        return self.sequences[index], self._label(index)
 
-    def __iter__(self) -> Iterator[tuple[str, int | tuple[int, ...] | None]]:
-        return ((text, self._label(index)) for index, text in enumerate(self.texts))
+    def __iter__(self) -> Iterator[tuple[Any, int | tuple[int, ...] | None]]:
+        return ((sequence, self._label(index)) for index, sequence in enumerate(self.sequences))
 
     def _label(self, index: int) -> int | tuple[int, ...] | None:
         if self.labels is None:
@@ -74,10 +87,9 @@ class Split(Sequence[tuple[str, "int | tuple[int, ...] | None"]]):
 
     def take(self, indices: Iterable[int]) -> Split:
         """Return the examples at ``indices``, in that order."""
-        chosen = np.fromiter(indices, dtype=np.int64)
-        texts = self.texts.take(chosen) if isinstance(self.texts, StoredTexts) else [self.texts[index] for index in chosen]
+        chosen, stored = np.fromiter(indices, dtype=np.int64), self.sequences
         return Split(
-            texts=texts,
+            stored.take(chosen) if isinstance(stored, StoredTexts) else [stored[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             groups=None if self.groups is None else [self.groups[index] for index in chosen],
         )
@@ -128,10 +140,10 @@ class Splits:
     @classmethod
     def from_pairs(
         cls,
-        train: Iterable[tuple[str, Label]],
+        train: Iterable[tuple[Any, Label]],
         *,
-        validation: Iterable[tuple[str, Label]] | None = None,
-        test: Iterable[tuple[str, Label]] | None = None,
+        validation: Iterable[tuple[Any, Label]] | None = None,
+        test: Iterable[tuple[Any, Label]] | None = None,
     ) -> Splits:
         """Build splits from (text, label) pairs; labels are strings or integers, their names sorted.
 
@@ -150,6 +162,9 @@ class Splits:
         if not is_multi and any(isinstance(label, list | tuple) for label in labels):
             raise DataError("some labels are lists and some are not; give each text a list, or none")
         sets = {name: [_as_set(label) for _, label in items] for name, items in pairs.items()}
+        kinds = {isinstance(text, str) for items in pairs.values() for text, _ in items}
+        if len(kinds) > 1:
+            raise DataError("some sequences are texts and some are numbers; give only one kind")
         label_names = sort_labels(set(chain.from_iterable(sets["train"])))
         index_of = {label: index for index, label in enumerate(label_names)}
         for name, found in sets.items():
@@ -197,11 +212,12 @@ class Splits:
             digest.update(f"{name} {len(split)}".encode())
             for index, (text, label) in enumerate(split):
                 group = split.groups[index] if split.groups is not None else None
-                digest.update(repr((text, label, group)).encode("utf-8", "surrogatepass"))
+                what = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
+                digest.update(repr((what, label, group)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 
-def _as_pairs(table: Any, text_column: str | None, label_column: str | None) -> Iterable[tuple[str, Label]]:
+def _as_pairs(table: Any, text_column: str | None, label_column: str | None) -> Iterable[tuple[Any, Label]]:
     columns = getattr(table, "column_names", None)
     if not isinstance(columns, list):
         if not isinstance(table, Iterable) or isinstance(table, str | bytes):
@@ -261,13 +277,13 @@ def sort_labels(labels: Iterable[L]) -> list[L]:
     return sorted(names, key=lambda name: (isinstance(name, str), name))
 
 
-def check_pair(item: object, where: str) -> tuple[str, Label]:
-    """Return ``item`` if it is a (text, label) pair; DataError names ``where`` it stands otherwise."""
+def check_pair(item: object, where: str) -> tuple[Any, Label]:
+    """Return ``item`` if it is a (text, label) or (numbers, label) pair; DataError names ``where`` it stands otherwise."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
         raise DataError(f"{where} is {item!r:.80}; give (text, label) pairs")
     text, label = item
-    if not isinstance(text, str):
-        raise DataError(f"{where} has a {type(text).__name__} as text; give a str")
+    if not isinstance(text, str) and not hasattr(text, "__len__"):
+        raise DataError(f"{where} has a {type(text).__name__} as text; give a str, or numbers [T, D]")
     is_list = isinstance(label, list | tuple) and all(isinstance(name, str) for name in label)
     if not (isinstance(label, int | str) or is_list) or isinstance(label, bool):
         raise DataError(f"{where} has the label {label!r:.80}; give an int or a str, or a list of str")
@@ -341,9 +357,11 @@ class Dataset(ABC):
     """A named source of splits. The keyword arguments of ``__init__`` are its options.
 
     Attributes:
+        gives: Whether the sequences are texts, or numbers.
         options: Those that it was given, kept here by the base class so that a saved run can build it again.
     """
 
+    gives: ClassVar[Literal["text", "features"]] = "text"
     options: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -156,14 +156,14 @@ class _Content:
     def split(self, name: str) -> Split:
         parts = [self._ordered(f"{name}/{label}") for label in LABEL_NAMES]
         return Split(
-            texts=[text for texts, _ in parts for text in texts],
+            sequences=[text for texts, _ in parts for text in texts],
             labels=np.repeat(np.arange(len(parts)), [len(texts) for texts, _ in parts]),
             groups=[film for _, films in parts for film in films],
         )
 
     def unlabelled(self) -> Split:
         texts, films = self._ordered("train/unsup")
-        return Split(texts=texts, groups=films)
+        return Split(texts, groups=films)
 
     def _ordered(self, folder: str) -> tuple[list[str], list[str]]:
         numbers = sorted(self.texts[folder])
