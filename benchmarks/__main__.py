@@ -173,6 +173,13 @@ def _add_memory_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy against length; needs matplotlib")
 
 
+def scale(arguments: argparse.Namespace) -> None:
+    """A generated file of many short texts: speed and memory of encoding, and the cost of an epoch beside a small file's."""
+    from benchmarks.scale import measure
+
+    _show({"benchmark": "scale", **measure(gigabytes=arguments.gigabytes, steps=arguments.steps)})
+
+
 def _seconds(command: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -192,7 +199,7 @@ def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, prepare, startup, encoders, memory):
+    for measure in (throughput, imdb, prepare, startup, scale, encoders, memory):
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
         if measure is not memory:
@@ -200,6 +207,9 @@ def main() -> None:
         if measure is throughput:
             command.add_argument("--steps", type=int, default=60, help="training steps a round")
             command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
+        if measure is scale:
+            command.add_argument("--gigabytes", type=float, default=2.0, help="size of the file")
+            command.add_argument("--steps", type=int, default=1000, help="training steps that are timed")
         if measure is encoders:
             command.add_argument("--seeds", type=int, default=3, help="runs on reviews; the median is shown")
             command.add_argument("--only", nargs="*", default=[], metavar="ENCODER")
