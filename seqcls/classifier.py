@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,7 +134,11 @@ class Classifier:
         return [tuple(names[index] for index in np.flatnonzero(row >= self.thresholds)) for row in probabilities]
 
     def evaluate(
-        self, data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None, *, split: str = "test"
+        self,
+        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None,
+        *,
+        split: str = "test",
+        options: Mapping[str, OptionValue] | None = None,
     ) -> Score:
         """Score the model.
 
@@ -142,11 +146,12 @@ class Classifier:
             data: A registered data set's name, a path, a data set, splits, or (text, label) pairs; by default the data set
                 the model was trained on, with the options it had then. Of a path, all rows are scored.
             split: "train", "validation" or "test"; of no account for pairs and paths.
+            options: Options of the named data set or files, over those it had in training.
 
         Raises:
             DataError: The data lacks the split, or has a label that the model does not know.
         """
-        sequences = self._labelled(data, split)
+        sequences = self._labelled(data, split, dict(options or {}))
         if not len(sequences):
             raise DataError("there is no example to evaluate")
         assert sequences.labels is not None
@@ -176,28 +181,31 @@ class Classifier:
         fit = self.config.fit
         return predict_logits(self._model, sequences, device=self._device, batch_size=fit.eval_batch_size)
 
-    def _labelled(self, data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None, split: str) -> Sequences:
+    def _labelled(
+        self,
+        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None,
+        split: str,
+        options: dict[str, OptionValue],
+    ) -> Sequences:
         """Return the encoded examples to score, their labels numbered as the model numbers them."""
-        tokenizer, config = self._saved.tokenizer, self.config.data
-        if data is None or data == config.dataset:
-            if config.dataset == SPLITS:
-                raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
+        config = self.config.data
+        name = config.dataset if data is None else data
+        if name == SPLITS:
+            raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
+        if not isinstance(name, str):
+            return self._encode(_pairs(name, split, config) if isinstance(name, Dataset | Splits) else name)
+        if is_data_path(name):
+            options = {**(config.dataset_options if config.dataset == "files" else {}), **_ONLY_PATH, **options}
+            files = build_dataset(DataConfig(dataset=name, dataset_options=options))
+            return self._encode(files.pairs() if isinstance(files, FilesDataset) else read_arrays(Path(name)))
+        options = {**(config.dataset_options if name == config.dataset else {}), **options}
+        config = config.model_copy(update={"dataset": name, "dataset_options": options})
+        if config == self.config.data and is_usable(config.tokenizer):
             # The run left the encoded data in the cache, and reading text again would take longer than the evaluation.
-            prepared = prepare_data(config) if is_usable(config.tokenizer) else None
-            if prepared and (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
+            prepared, tokenizer = prepare_data(config), self._saved.tokenizer
+            if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
                 return _named(prepared.splits, split)
-            data = config.dataset
-        if isinstance(data, str) and is_data_path(data):
-            given = config.dataset_options if config.dataset == "files" else {}
-            files = build_dataset(DataConfig(dataset=data, dataset_options={**given, **_ONLY_PATH}))
-            return self._encode(files.pairs() if isinstance(files, FilesDataset) else read_arrays(Path(data)))
-        if isinstance(data, str | Dataset | Splits):
-            settings = config if not isinstance(data, str) else DataConfig(dataset=data)
-            splits = load_splits(settings, None if isinstance(data, str) else data)
-            examples, names = _named(splits.labelled(), split), splits.label_names
-            labels = [names[label] if isinstance(label, int) else [names[k] for k in label or ()] for _, label in examples]
-            return self._encode(zip(examples.sequences, labels, strict=True))
-        return self._encode(data)
+        return self._encode(_pairs(build_dataset(config), split, config))
 
     def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> Sequences:
         """Encode texts, their labels numbered as the model numbers them."""
@@ -217,6 +225,14 @@ class Classifier:
             texts.append(text)
             numbers.append(tuple(number[name] for name in labels))
         return encode(self._saved.tokenizer, texts, pack_labels(numbers, len(number) if self.is_multi_label else None))
+
+
+def _pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:
+    """Yield the examples of a split with the names of their labels."""
+    splits = load_splits(config, source)
+    names = splits.label_names
+    for sequence, label in _named(splits.labelled(), split):
+        yield sequence, names[label] if isinstance(label, int) else [names[number] for number in label or ()]
 
 
 def _named(splits: Mapping[str, _Found], name: str) -> _Found:

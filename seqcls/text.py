@@ -36,7 +36,11 @@ _LINE_BREAK = r"(?i)<br\s*/?>"
 _PART = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
 _WORD = rf"{_PART}(?:'{_PART})*"
 _BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control characters among white space
-_CHUNK = 2_000  # texts; the library's own results take some 100 bytes a word and are dropped after each chunk
+# The library's own results take some 100 bytes a word. So they are asked for, and dropped, a chunk of texts at a time, and
+# a long text is cut into pieces, where the rules give the same words as for the whole: before a space between an ASCII
+# letter or digit and an ASCII letter.
+_CHUNK, _CHUNK_CHARACTERS = 2_000, 2_000_000
+_PIECE = re.compile(r".{100000,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
 VOCABULARY_BYTES = 200_000_000
 """Of more text than this, in characters, the vocabulary is made of an even sample."""
 
@@ -88,7 +92,9 @@ class TextTokenizer:
         self.max_length = max_length
         self.truncating = truncating
         self._tokenizer = tokenizer
-        self._split_ascii = _find_ascii_split(tokenizer)
+        rules = _find_rules(tokenizer)
+        self._has_our_rules = rules is not None
+        self._split_ascii = None if rules is None else rules.split_ascii
 
     @classmethod
     def fit(
@@ -183,28 +189,32 @@ class TextTokenizer:
 
     def encode_chunks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
         """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64."""
-        remaining = map(_without_surrogates, texts)
-        while chunk := list(islice(remaining, _CHUNK)):
+        for chunk in _chunks(map(_without_surrogates, texts)):
             found = [self._truncate(ids or [UNK_ID]) for ids in self._encode(chunk)]
             lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
             yield np.fromiter(chain.from_iterable(found), dtype=np.int32, count=int(lengths.sum())), lengths
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Encode texts whole; ASCII by Python's own expressions where the rules are ours, which is faster."""
-        split, new_id = self._split_ascii, self._new_id
-        if split is None:
-            slow = texts
-        else:
-            ids = self._ids
-            encoded = [[ids.get(word, UNK_ID) for word in split(text)] if text.isascii() else [] for text in texts]
-            slow = [text for text in texts if not text.isascii()]
-        found = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(slow, add_special_tokens=False)]
-        if new_id is not None:
-            found = [[new_id[number] for number in numbers] for numbers in found]
-        if split is None:
-            return found
-        rest = iter(found)
-        return [numbers if text.isascii() else next(rest) for text, numbers in zip(texts, encoded, strict=True)]
+        split, ids = self._split_ascii, self._ids
+        fast = [split is not None and text.isascii() for text in texts]
+        slow = iter(self._encode_slowly([text for text, is_fast in zip(texts, fast, strict=True) if not is_fast]))
+        return [
+            [ids.get(word, UNK_ID) for word in split(text)] if is_fast and split is not None else next(slow)
+            for text, is_fast in zip(texts, fast, strict=True)
+        ]
+
+    def _encode_slowly(self, texts: list[str]) -> list[list[int]]:
+        pieces = [self._pieces(text) for text in texts]
+        found: list[list[int]] = []
+        for chunk in _chunks(chain.from_iterable(pieces)):
+            found += [encoding.ids for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
+        new_id, parts = self._new_id, iter(found)
+        joined = [list(chain.from_iterable(islice(parts, len(own)))) for own in pieces]
+        return joined if new_id is None else [[new_id[number] for number in numbers] for numbers in joined]
+
+    def _pieces(self, text: str) -> list[str]:
+        return _PIECE.findall(text) if self._has_our_rules and len(text) > 100_000 else [text]
 
     def _count(self, texts: Iterable[str]) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -212,7 +222,8 @@ class TextTokenizer:
             if self._split_ascii is not None and text.isascii():
                 counts.update(self._split_ascii(text))
             else:
-                counts.update(_words_of(self._tokenizer, text))
+                for piece in self._pieces(text):
+                    counts.update(_words_of(self._tokenizer, piece))
         return counts
 
     @cached_property
@@ -358,19 +369,17 @@ RULES: dict[str, Rules] = {
 """How texts become words, by name."""
 
 
-def _find_ascii_split(tokenizer: Tokenizer) -> Callable[[str], list[str]] | None:
-    """Return the fast way to split ASCII text, if the tokenizer's rules are ones of ours."""
-    if not isinstance(tokenizer.model, models.WordLevel) or tokenizer.get_added_tokens_decoder():
+def _find_rules(tokenizer: Tokenizer) -> Rules | None:
+    """Return the rules of ours that a tokenizer has, if it has any."""
+    if tokenizer.get_added_tokens_decoder():
         return None
-    for rules in RULES.values():
-        if rules.split_ascii is not None and _parts(rules.new()) == _parts(tokenizer):
-            return rules.split_ascii
-    return None
+    found = _parts(tokenizer)
+    return next((rules for rules in RULES.values() if _parts(rules.new()) == found), None)
 
 
 def _parts(tokenizer: Tokenizer) -> list[object]:
     described = json.loads(tokenizer.to_str())
-    return [described["normalizer"], described["pre_tokenizer"]]
+    return [described["model"]["type"], described["normalizer"], described["pre_tokenizer"]]
 
 
 def _unknown_token(tokenizer: Tokenizer) -> str:
@@ -391,6 +400,20 @@ def _even_sample(texts: Sequence[str]) -> Iterable[str]:
     size = len(texts) * sum(map(len, head)) / max(1, len(head))
     step = -(-int(size) // VOCABULARY_BYTES) or 1
     return islice(texts, 0, None, step)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield texts in lists, neither too many nor too long together."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _without_surrogates(text: str) -> str:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -390,3 +392,17 @@ def test_of_very_much_text_an_even_sample_makes_the_vocabulary(monkeypatch: pyte
     assert words[2] == "always"
     assert 40 < len(words) < 80
     assert {"word0000", "word1930"} & set(words)
+
+
+@pytest.mark.parametrize("rules", RULES)
+@given(st.lists(any_text, min_size=1), st.integers(0, 3))
+def test_a_long_text_in_pieces_has_the_ids_of_the_whole(rules: str, parts: list[str], kind: int) -> None:
+    glue = [" a", "a b", " caf\u00e9 x1 y<br />", "e e\u0301 "][kind]
+    text = "".join(part + glue for part in parts)
+    tokenizer = TextTokenizer.fit([text], num_words=1000, rules=rules)
+    whole = tokenizer.encode(text).tolist()
+    short = re.compile(r".{3,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
+    with mock.patch.object(TextTokenizer, "_pieces", lambda self, text: short.findall(text)):
+        assert "".join(tokenizer._pieces(text)) == text
+        assert (tokenizer._encode_slowly([text_module._without_surrogates(text)])[0] or [UNK_ID]) == whole
+        assert TextTokenizer.fit([text], num_words=1000, rules=rules).words() == tokenizer.words()

@@ -230,10 +230,13 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(values)
         return
+    is_text = plan.config.model.embedding != "features"
     for name in plan.examples:
-        typer.echo(f"{name:<12} {plan.examples[name]:>9,} examples {plan.tokens[name]:>12,} tokens")
+        typer.echo(
+            f"{name:<12} {plan.examples[name]:>9,} examples {plan.tokens[name]:>12,} {'tokens' if is_text else 'steps'}"
+        )
     typer.echo(f"labels       {', '.join(plan.label_names)}")
-    typer.echo(f"vocabulary   {plan.vocab_size:,} words")
+    typer.echo(f"vocabulary   {plan.vocab_size:,} words" if is_text else f"features     {plan.vocab_size:,}")
     typer.echo(f"model        {plan.config.model.encoder}, {plan.parameters:,} parameters, on {plan.device}")
     typer.echo(f"training     {plan.total_steps:,} steps: {plan.config.fit.epochs} epochs of {plan.steps_per_epoch:,}")
 

@@ -31,14 +31,10 @@ def evaluate(
     """Print a model's loss and accuracy on a split of a data set."""
     from seqcls import options
     from seqcls.classifier import Classifier
-    from seqcls.config import DataConfig
-    from seqcls.pipeline import build_dataset
 
     pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
     classifier = Classifier.from_pretrained(model, device=device)
-    data = classifier.config.data
-    source = build_dataset(DataConfig(dataset=dataset or data.dataset, dataset_options=pairs)) if pairs else dataset
-    score = classifier.evaluate(source, split=split)
+    score = classifier.evaluate(dataset, split=split, options=pairs)
     if as_json:
         print_json(score.as_dict())
     else:

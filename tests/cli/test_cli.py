@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from seqcls.cli import main
@@ -304,3 +305,51 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
     from importlib.metadata import version
 
     assert run("--version").out == f"seqcls {version('seqcls')}\n"
+
+
+def test_a_file_of_ones_own_is_fitted_evaluated_and_predicted(run: Run, tmp_path: Path) -> None:
+    rows = [f"{('bad', 'good')[n % 2]} number {n},{('neg', 'pos')[n % 2]},{n // 4}" for n in range(120)]
+    Path(tmp_path, "own.csv").write_text("\n".join(["what,verdict,author", *rows, ",pos,9"]))
+    columns = ["--text-column", "what", "--label-column", "verdict", "--group-column", "author"]
+    fit = ["fit", "--dataset", "own.csv", *columns, "--encoder", "mean-pool", "--lr", "0.05", "--output", "own"]
+    refused = run(*fit)
+    assert refused.code == 1
+    assert "own.csv, line 122: there is no text in column 'what'" in refused.err
+    done = run(*fit, "--skip-bad-rows", "--test-fraction", "0.2", "--class-weights", "balanced", *SMALL[4:6], "--json")
+    assert done.code == 0
+    assert "1 of 121 rows of train are bad and left out" in done.err
+    assert json.loads(done.out)["test"]["accuracy"] == 1
+    assert run("evaluate", "own", "--dataset", "own.csv", "--dataset-option", "skip_bad_rows=true").out.startswith(
+        "Test set: Avg. loss: "
+    )
+    assert run("predict", "own", "good number 7").out.startswith("pos\t")
+
+
+def test_numbers_are_predicted_from_a_file(run: Run, tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 80, dtype=np.float32)[:, None]
+    labels = np.array(["low", "high"])[(np.arange(40) >= 20).astype(int)]
+    np.savez(tmp_path / "a.npz", values=values, offsets=np.arange(0, 81, 2), labels=labels)
+    fit = ["fit", "--dataset", "a.npz", "--encoder", "mean-pool", "--lr", "0.1", "--batch-size", "4", "--output", "numbers"]
+    assert run(*fit).code == 0
+    lines = run("predict", "numbers", "--file", "a.npz").out.splitlines()
+    assert lines[0].startswith("low\t")
+    assert lines[39].startswith("high\t")
+    assert lines[39].endswith("\tsequence 40")
+    refused = run("predict", "numbers", "0.5")
+    assert refused.code == 2
+    assert "the model reads sequences of numbers, not texts; give them as --file FILE.npz or FILE.ts" in refused.err
+    assert run("evaluate", "numbers", "--dataset", "a.npz").code == 0
+
+
+def test_several_labels_are_printed(run: Run, tmp_path: Path) -> None:
+    names = [["a"] * (n % 2) + ["b"] * (n // 2 % 2) for n in range(120)]
+    rows = [f"{' '.join(found) or 'c'} {n},{';'.join(found)}" for n, found in enumerate(names)]
+    Path(tmp_path, "m.csv").write_text("\n".join(["text,labels", *rows]))
+    fit = ["fit", "--dataset", "m.csv", "--label-delimiter", ";", "--dataset-option", "delimiter=,"]
+    done = run(*fit, "--encoder", "mean-pool", "--lr", "0.05", "--batch-size", "8", "--epochs", "10", "--output", "several")
+    assert done.code == 0
+    assert "F1: 1.000" in done.out
+    both, none = run("predict", "several", "a b", "c").out.splitlines()
+    assert [part.split(":")[0] for part in both.split("\t")[0].split()] == ["a", "b"]
+    assert none.startswith("-\t")
+    assert json.loads(run("predict", "several", "--json", "b").out)["labels"] == ["b"]
