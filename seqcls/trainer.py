@@ -209,9 +209,9 @@ class Trainer:
         return self._finish(run, state, data, received)
 
     def fit_baseline(self) -> Baseline:
-        """Train the linear baseline on the same splits, and write its figures into the run directory of `fit`, if it is there.
+        """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
 
-        Its words come from the texts, which a data set loads again for this; an epoch over them takes longer than that.
+        It reads the texts, not the encoded splits: a data set loads them again, which takes less time than an epoch does.
 
         Raises:
             MissingExtraError: scikit-learn is not installed.

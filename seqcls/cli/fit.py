@@ -296,7 +296,7 @@ def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseli
     if result.validation is not None and baseline.beats(result.validation):
         say(
             f"On validation the linear baseline is better than the network ({_figure(baseline.validation)} against "
-            f"{_figure(result.validation)}): more data, other settings or another encoder may help; else use a linear model.",
+            f"{_figure(result.validation)}); try other settings, another encoder or more data, or use a linear model.",
             quiet=quiet,
         )
     return baseline
