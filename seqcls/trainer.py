@@ -211,7 +211,7 @@ class Trainer:
     def fit_baseline(self) -> Baseline:
         """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
 
-        It reads the texts, not the encoded splits: a data set loads them again, which takes less time than an epoch does.
+        It reads the texts, not the encoded splits, so that a data set loads them again.
 
         Raises:
             MissingExtraError: scikit-learn is not installed.

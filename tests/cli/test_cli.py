@@ -146,7 +146,7 @@ def test_without_scikit_learn_a_line_says_so(run: Run, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("failure", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "all epochs done"),
         (MemoryError("no room"), 0, "The linear baseline failed, the run is complete: MemoryError: no room"),
     ],
 )
