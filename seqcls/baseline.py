@@ -155,16 +155,16 @@ class _LinearModel:
         self._is_binary = num_classes == 2 and train.labels.ndim == 1
         classes = _members(train.labels, num_classes)
         fitted = [_fit_class(x, members) for members in classes[int(self._is_binary) :]]
-        ratios, weights, bias = zip(*fitted, strict=True)
-        self._ratios, self._weights, self._bias = np.stack(ratios, axis=1), np.stack(weights, axis=1), np.array(bias)
+        ratios, weights, bias = (np.stack(arrays, axis=-1) for arrays in zip(*fitted, strict=True))
+        self._weights, self._squares, self._bias = ratios * weights, ratios**2, bias  # [F, K], [F, K], [K]
 
     def logits(self, split: Split) -> Tensor:
         """Return the logits of N texts, float64 [N, C], with some thousand texts at a time in memory."""
         parts = [np.empty((0, len(self._bias)))]
         for values, lengths in self._tokenizer.encode_chunks(split.texts):
             x = self._as_matrix(*self._find(values, lengths), len(lengths))
-            norms = np.sqrt(x @ self._ratios**2)  # |x ∘ r|, as x is 0 or 1
-            parts.append(x @ (self._ratios * self._weights) / np.maximum(norms, _TINY) + self._bias)
+            norms = np.sqrt(x @ self._squares)  # |x ∘ r|, as x is 0 or 1
+            parts.append(x @ self._weights / np.maximum(norms, _TINY) + self._bias)
         return torch.from_numpy(np.pad(np.concatenate(parts), ((0, 0), (int(self._is_binary), 0))))
 
     def _find(self, values: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -202,9 +202,8 @@ def _fit_class(x: csr_matrix, members: NDArray[np.bool_]) -> tuple[NDArray[np.fl
     from sklearn.preprocessing import normalize
 
     ratios = _log_shares(x, members) - _log_shares(x, ~members)
-    if (
-        members.all() or not members.any()
-    ):  # there is nothing to tell apart; the odds are those of one more text of the other
+    if members.all() or not members.any():
+        # There is nothing to tell apart; the odds are those of one more text of the other kind.
         return ratios, np.zeros_like(ratios), math.copysign(math.log(len(members) + 1), 1 if members.all() else -1)
     weighted = x.copy()
     weighted.data *= ratios[x.indices]
