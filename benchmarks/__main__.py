@@ -98,6 +98,33 @@ def imdb(arguments: argparse.Namespace) -> None:
     )
 
 
+def baseline(arguments: argparse.Namespace) -> None:
+    """The linear baseline on reviews and on IMDB, each in a new process: accuracy, time and memory."""
+    code = "import json, sys; from seqcls import fit_baseline, load_recipe; "
+    code += (
+        "from seqcls.pipeline import load_splits; splits = load_splits(load_recipe('default', dataset=sys.argv[1]).data); "
+    )
+    code += "print(json.dumps(fit_baseline(splits).as_dict()))"
+    for dataset in arguments.datasets:
+        rows, wall = [], []
+        for _ in range(arguments.rounds):
+            started = time.perf_counter()
+            run = subprocess.run([sys.executable, "-c", code, dataset], check=True, stdout=subprocess.PIPE)
+            wall.append(time.perf_counter() - started)
+            rows.append(json.loads(run.stdout))
+        _show(
+            {
+                "benchmark": f"baseline, {dataset}",
+                "validation_accuracy": rows[0]["validation"]["accuracy"],
+                "test_accuracy": rows[0]["test"]["accuracy"],
+                "features": rows[0]["features"],
+                "median_s": round(statistics.median(row["seconds"] for row in rows), 1),
+                "median_with_loading_s": round(statistics.median(wall), 1),
+                "peak_memory_gb": _peak_memory_of_children(),
+            }
+        )
+
+
 def prepare(arguments: argparse.Namespace) -> None:
     """Preparation of IMDB, the first time and from the cache, each in a new process."""
     code = "import time; s = time.perf_counter(); import seqcls; d = seqcls.load_recipe('default', dataset='imdb').data; "
@@ -199,7 +226,7 @@ def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, prepare, startup, scale, encoders, memory):
+    for measure in (throughput, imdb, baseline, prepare, startup, scale, encoders, memory):
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
         if measure is not memory:
@@ -213,6 +240,8 @@ def main() -> None:
         if measure is encoders:
             command.add_argument("--seeds", type=int, default=3, help="runs on reviews; the median is shown")
             command.add_argument("--only", nargs="*", default=[], metavar="ENCODER")
+            command.add_argument("--datasets", nargs="*", default=["reviews", "imdb"], choices=["reviews", "imdb"])
+        if measure is baseline:
             command.add_argument("--datasets", nargs="*", default=["reviews", "imdb"], choices=["reviews", "imdb"])
         if measure is imdb:
             command.add_argument("--recipe", default="default")

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seqcls.baseline import Baseline, fit_baseline
     from seqcls.callbacks import Callback, Evaluation, FitState
     from seqcls.classifier import Classifier
     from seqcls.config import Config, DataConfig, FitConfig, ModelConfig, load_recipe
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from seqcls.trainer import FitResult, Trainer
 
 _HOMES = {
+    "Baseline": "seqcls.baseline",
     "Callback": "seqcls.callbacks",
     "Classifier": "seqcls.classifier",
     "Config": "seqcls.config",
@@ -35,10 +37,12 @@ _HOMES = {
     "Split": "seqcls.datasets.base",
     "Splits": "seqcls.datasets.base",
     "Trainer": "seqcls.trainer",
+    "fit_baseline": "seqcls.baseline",
     "load_recipe": "seqcls.config",
 }
 
 __all__ = [
+    "Baseline",
     "Callback",
     "Classifier",
     "Config",
@@ -55,6 +59,7 @@ __all__ = [
     "Split",
     "Splits",
     "Trainer",
+    "fit_baseline",
     "load_recipe",
 ]
 

@@ -5,6 +5,7 @@ A run directory holds the settings, the log of evaluations, checkpoints, and poi
 
     RUN/config.toml                       resolved settings
         metrics.jsonl                     a line an evaluation
+        baseline.json                     figures of the linear baseline, if it was trained
         checkpoints.json                  {"best": NAME, "last": NAME}, replaced after a checkpoint is complete
         checkpoints/step-00000352/        model directory + training.safetensors + training.json
         model/                            model directory of the best checkpoint, once the run has ended
@@ -284,6 +285,11 @@ class RunDirectory:
                 if old not in (best, path):
                     shutil.rmtree(old)
         return path
+
+    def write_baseline(self, figures: Mapping[str, Any]) -> None:
+        """Write the figures of the linear baseline, over those of an earlier one."""
+        with writing(self.path):
+            replace_file(self.path / "baseline.json", to_json(figures))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add a line to the log of evaluations."""

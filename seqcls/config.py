@@ -134,6 +134,8 @@ class FitConfig(Section):
     """fp32, or bfloat16 autocast."""
     threads: Positive | None = None
     """CPU threads; PyTorch's choice if not given."""
+    baseline: bool = True
+    """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
 
 
 class Config(Section):

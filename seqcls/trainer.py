@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from seqcls.baseline import Baseline, fit_baseline, require_scikit_learn
 from seqcls.batching import Batch, batches, training_order
 from seqcls.cache import EncodedData
 from seqcls.callbacks import Callback, Checkpointer, EarlyStopping, Evaluation, FitState
@@ -33,7 +34,7 @@ from seqcls.inference import predict_logits
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits, sum_losses
 from seqcls.model import SequenceClassifier
 from seqcls.optimization import LearningRate, build_optimizer, class_weights
-from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, name_objects, prepare_data
+from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, load_splits, name_objects, prepare_data
 from seqcls.reporting.console import ConsoleReporter
 
 # On an accelerator the loop runs ahead of the device; it looks at the losses this seldom, since each look waits.
@@ -206,6 +207,21 @@ class Trainer:
             for callback in callbacks:
                 callback.on_fit_end(state)
         return self._finish(run, state, data, received)
+
+    def fit_baseline(self) -> Baseline:
+        """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
+
+        It reads the texts, not the encoded splits, so that a data set loads them again.
+
+        Raises:
+            MissingExtraError: scikit-learn is not installed.
+            DataError: As `fit`.
+        """
+        require_scikit_learn()
+        baseline = fit_baseline(load_splits(self.config.data, self._source))
+        if self._output is not None and (run := RunDirectory(self._output)).pointer_file.is_file():
+            run.write_baseline(baseline.as_dict())
+        return baseline
 
     def plan(self) -> Plan:
         """Prepare data and model, and return what `fit` would do, without writing a run directory."""
@@ -429,7 +445,7 @@ class Trainer:
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending = {"epochs", "device", "threads", "patience", "eval_batch_size"}
-    extending |= {"checkpoint_every_steps", "checkpoint_every_minutes"}
+    extending |= {"checkpoint_every_steps", "checkpoint_every_minutes", "baseline"}
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

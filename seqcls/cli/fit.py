@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqcls.cli.output import print_json, say, score_line
+from seqcls.cli.output import console, print_json, say, score_line
 
 if TYPE_CHECKING:
+    from seqcls.baseline import Baseline
     from seqcls.config import Config
+    from seqcls.metrics import Score
     from seqcls.trainer import FitResult, Plan, Trainer
 
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
@@ -74,6 +77,12 @@ def fit(
     ] = None,
     class_weights: Annotated[
         str | None, typer.Option(help="balanced, none, or a JSON file of a weight a label.", rich_help_panel=_TRAINING)
+    ] = None,
+    baseline: Annotated[
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline", help="Train a linear model as well, to compare.", rich_help_panel=_TRAINING
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="word, basic-english, character, bpe, or a tokenizer.json.", rich_help_panel=_DATA)
@@ -140,6 +149,7 @@ def fit(
             "device": device,
             "precision": precision,
             "class_weights": class_weights,
+            "baseline": baseline,
         },
     }
     changes = {section: _given(values) for section, values in flags.items()}
@@ -172,7 +182,7 @@ def fit(
     elif dry_run:
         _print_plan(trainer.plan(), as_json=as_json)
     else:
-        _print_result(trainer.fit(), as_json=as_json, quiet=quiet)
+        _fit(trainer, as_json=as_json, quiet=quiet)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -241,6 +251,22 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     typer.echo(f"training     {plan.total_steps:,} steps: {plan.config.fit.epochs} epochs of {plan.steps_per_epoch:,}")
 
 
+def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
+    """Train, print the result, and only then train the linear baseline: nothing that happens to it costs the result."""
+    result = trainer.fit()
+    _print_result(result, as_json=as_json, quiet=quiet)
+    baseline = None
+    try:
+        is_text = trainer.config.model.embedding != "features"
+        if trainer.config.fit.baseline and is_text and result.model is not None:
+            baseline = _fit_baseline(trainer, result, quiet=quiet)
+    finally:  # after Ctrl-C too
+        if as_json:
+            print_json(result.as_dict() | {"baseline": None if baseline is None else baseline.as_dict()})
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
 def _print_result(result: FitResult, *, as_json: bool, quiet: bool) -> None:
     from seqcls.reporting.console import format_seconds
 
@@ -248,13 +274,42 @@ def _print_result(result: FitResult, *, as_json: bool, quiet: bool) -> None:
         say(f"Interrupted; a checkpoint is saved. To go on: seqcls fit --resume {result.run}")
     else:
         say(f"{result.stop_reason}, {format_seconds(result.seconds)}", quiet=quiet)
-    if as_json:
-        print_json(result.as_dict())
-    elif result.model is not None:
+    if not as_json and result.model is not None:
         split, score = ("Test", result.test) if result.test is not None else ("Validation", result.validation)
         if score is not None:
             typer.echo(f"{split} set: {score_line(score)}")
         typer.echo(f"Model: {result.model}")
         say(f'Next: seqcls predict {result.model} "your text"', quiet=quiet)
-    if result.signal is not None:
-        raise typer.Exit(128 + result.signal)
+
+
+def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseline | None:
+    """Train the linear baseline and say how it compares; None, with a line on stderr, where that cannot be done."""
+    from seqcls.errors import MissingExtraError
+
+    try:
+        with nullcontext() if quiet else console().status("Training the linear baseline; Ctrl-C leaves it out"):
+            baseline = trainer.fit_baseline()
+    except MissingExtraError as error:
+        say(f"No linear baseline: {error}", quiet=quiet)
+        return None
+    except Exception as error:
+        say(f"The linear baseline failed, the run is complete: {type(error).__name__}: {error}")
+        return None
+    figures = [f"{name} {_figure(score)}" for name, score in _scores(baseline).items()]
+    say(f"Linear baseline ({baseline.description}): {', '.join(figures)} in {baseline.seconds:.1f} s", quiet=quiet)
+    if result.validation is not None and baseline.beats(result.validation):
+        say(
+            f"On validation the linear baseline is better than the network ({_figure(baseline.validation)} against "
+            f"{_figure(result.validation)}); try other settings, another encoder or more data, or use a linear model.",
+            quiet=quiet,
+        )
+    return baseline
+
+
+def _scores(baseline: Baseline) -> dict[str, Score]:
+    scores = {"validation": baseline.validation}
+    return scores if baseline.test is None else scores | {"test": baseline.test}
+
+
+def _figure(score: Score) -> str:
+    return f"{100 * score.accuracy:.1f} %" if score.f1 is None else f"{100 * score.accuracy:.1f} %, F1 {score.f1:.3f}"

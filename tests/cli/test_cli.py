@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from seqcls import Baseline, FitState, Score, trainer
 from seqcls.cli import main
+from seqcls.reporting.console import ConsoleReporter
 
 SMALL = ["--encoder", "lstm", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
 SMALL += ["--set", "embedding_size=8", "--encoder-option", "hidden_size=4"]
@@ -93,10 +96,87 @@ def test_fit_json_is_one_object_with_the_documented_keys(run: Run) -> None:
     result = json.loads(done.out)
     assert list(result) == [
         "run", "model", "stop_reason", "seconds", "train_examples_per_second", "parameters", "validation", "test",
+        "baseline",
     ]  # fmt: skip
     assert {"loss", "accuracy", "count"} <= set(result["test"])
     assert Path(result["model"], "config.json").is_file()
     assert result["run"].startswith("runs/reviews-lstm-")
+
+
+def test_the_linear_baseline_is_shown_beside_the_network(run: Run) -> None:
+    done = run("fit", *SMALL, "--output", "here")
+    assert re.search(
+        r"^Linear baseline \(NB-weighted 1-2-grams, logistic regression\): "
+        r"validation \d+\.\d %, test \d+\.\d % in \d+\.\d s$",
+        done.err,
+        re.MULTILINE,
+    )
+    assert "baseline" not in done.out
+    result = json.loads(run("fit", *SMALL, "--output", "again", "--json", "--quiet").out)["baseline"]
+    assert list(result) == ["description", "validation", "test", "seconds", "features"]
+    assert list(result["validation"]) == list(result["test"]) == ["loss", "accuracy", "correct", "count"]
+    assert json.loads(Path("again/baseline.json").read_text()) == result
+
+
+def test_no_baseline_leaves_it_out(run: Run) -> None:
+    done = run("fit", *SMALL, "--output", "here", "--no-baseline", "--json")
+    assert json.loads(done.out)["baseline"] is None
+    assert "baseline" not in done.err
+    assert not Path("here/baseline.json").exists()
+    assert "baseline = false" in run("fit", "--no-baseline", "--print-config").out
+
+
+@pytest.mark.parametrize(("correct", "is_warned"), [(19, True), (0, False)])
+def test_a_baseline_that_wins_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch, correct: int, is_warned: bool) -> None:
+    score = Score(loss=0.5, accuracy=correct / 20, correct=correct, count=20)
+    figures = Baseline("any", validation=score, test=None, seconds=1.0, features=9)
+    monkeypatch.setattr(trainer, "fit_baseline", lambda splits: figures)
+    done = run("fit", *SMALL)
+    assert f"Linear baseline (any): validation {100 * correct / 20:.1f} % in 1.0 s" in done.err
+    assert ("the linear baseline is better than the network (95.0 % against " in done.err) == is_warned
+
+
+def test_without_scikit_learn_a_line_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    done = run("fit", *SMALL)
+    assert done.code == 0
+    assert "No linear baseline: scikit-learn is not installed; run: pip install 'seqcls[report]'" in done.err
+    assert json.loads(run("fit", *SMALL, "--output", "here", "--json").out)["baseline"] is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "all epochs done"),
+        (MemoryError("no room"), 0, "The linear baseline failed, the run is complete: MemoryError: no room"),
+    ],
+)
+def test_whatever_happens_to_the_baseline_the_run_is_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, message: str
+) -> None:
+    def fail(splits: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(trainer, "fit_baseline", fail)
+    done = run("fit", *SMALL, "--output", "here")
+    assert done.code == code
+    assert message in done.err
+    assert "Model: here/model" in done.out
+    assert run("predict", "here", "good").code == 0
+    done = run("fit", *SMALL, "--output", "again", "--json", "--quiet")
+    assert done.code == code
+    assert json.loads(done.out)["baseline"] is None
+
+
+def test_an_interrupted_run_starts_no_baseline(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: ConsoleReporter, state: FitState) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ConsoleReporter, "on_step_end", interrupt)
+    done = run("fit", *SMALL, "--output", "here", "--json")
+    assert done.code == 130
+    assert "baseline" not in done.err
+    assert json.loads(done.out)["baseline"] is None
 
 
 def test_quiet_leaves_only_the_result(run: Run) -> None:
