@@ -1,4 +1,4 @@
-"""What is wrong with a data set: repeats, conflicting labels, leaks, damage, imbalance. Findings are values; cli/ prints them.
+"""What is wrong with a data set: repeats, conflicting labels, leaks, damage, imbalance. cli/ prints it.
 
 Texts are read in order, as they may lie on the disk; what is kept of each is a hash, a length and what is wrong with it.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from seqcls.callbacks import Callback
-from seqcls.check.texts import find_faults, find_long
 from seqcls.check.findings import Example, Finding, Severity
 from seqcls.check.labels import find_imbalance
 from seqcls.check.leaks import find_leaks, find_ratings
 from seqcls.check.repeats import find_conflicts, find_duplicates, find_near_duplicates
 from seqcls.check.scan import Scan, scan_splits
+from seqcls.check.texts import find_faults, find_long
 from seqcls.check.vocabulary import find_truncation, find_unknown, measure
 from seqcls.config import DataConfig
 from seqcls.datasets.base import Splits
@@ -42,7 +42,7 @@ def check(splits: Splits, config: DataConfig | None = None) -> list[Finding]:
 
 
 def quick_findings(splits: Splits) -> list[Finding]:
-    """Return the findings that one pass over the texts gives, warnings first: no near duplicates, no leaks, no vocabulary."""
+    """Return what one pass over the texts finds, warnings first: no near duplicates, no leaks, nothing of a vocabulary."""
     return _ranked(_quick(splits, scan_splits(splits)))
 
 

@@ -36,7 +36,9 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
     """
     train = splits.train
     assert train.labels is not None
-    has_label = train.labels.astype(bool) if splits.is_multi_label else np.eye(len(splits.label_names), dtype=bool)[train.labels]
+    has_label = (
+        train.labels.astype(bool) if splits.is_multi_label else np.eye(len(splits.label_names), dtype=bool)[train.labels]
+    )
     texts, labelled = _count_texts(train.texts, has_label, tokenizer)
     bound = _lower_bound(labelled, texts)
     share = has_label.mean(axis=0)[:, None]  # [C, 1]

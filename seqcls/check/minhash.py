@@ -3,8 +3,8 @@
 A text is the set of its shingles, runs of `SHINGLE` words in lower case, and two texts are near duplicates where the Jaccard
 index of their sets, shared over all shingles, is at least `THRESHOLD` (A. Broder, "On the resemblance and containment of
 documents", 1997). The least value that a random hash function takes over a set is equal for two sets with a probability of
-just that index s; so `BANDS` x `ROWS` such functions make a signature, and texts whose signatures agree in all rows of a band
-are candidates: a pair is one with probability 1 - (1 - s^ROWS)^BANDS, which is 0.988 at 0.7, 0.9998 at 0.8 and 0.12 at 0.3.
+just that index s; so `BANDS` times `ROWS` such functions make a signature, and texts whose signatures agree in all rows of a
+band are candidates: a pair is one with probability 1 - (1 - s^ROWS)^BANDS: 0.988 at 0.7, 0.9998 at 0.8, 0.12 at 0.3.
 """
 
 from __future__ import annotations

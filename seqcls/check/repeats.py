@@ -37,7 +37,9 @@ def find_near_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
     signatures = [Signatures.of(scan.split.texts, chosen) for scan, chosen in zip(scans, is_new, strict=True)]
     for number_later, later in enumerate(scans):
         for number_earlier, earlier in enumerate(scans[: number_later + 1]):
-            pairs = np.array(find_copies(signatures[number_later], signatures[number_earlier]), dtype=np.int64).reshape(-1, 2)
+            pairs = np.array(find_copies(signatures[number_later], signatures[number_earlier]), dtype=np.int64).reshape(
+                -1, 2
+            )
             if len(pairs):
                 yield _repeats(later, pairs[:, 0], earlier, pairs[:, 1], is_exact=False)
 
@@ -61,9 +63,7 @@ def find_conflicts(splits: Splits, scans: Sequence[Scan]) -> Iterator[Finding]:
     )
 
 
-def _repeats(
-    later: Scan, rows: NDArray[np.int64], earlier: Scan, others: NDArray[np.int64], *, is_exact: bool
-) -> Finding:
+def _repeats(later: Scan, rows: NDArray[np.int64], earlier: Scan, others: NDArray[np.int64], *, is_exact: bool) -> Finding:
     within, near = later is earlier, "" if is_exact else "near-"
     severity: Severity = "note" if within and len(rows) < REPEATED * len(later.hashes) else "warning"
     relabelled = int(np.sum(later.labels[rows] != earlier.labels[others]))
@@ -74,11 +74,17 @@ def _repeats(
         severity,
         len(rows),
         f"{number(len(rows), 'text')} of {later.name} {what}the same as {place} ({relabelled:,} with another label)",
-        "Keep one of each, or give copies one group: validation data held out of them has copies in training."
-        if within
-        else f"Remove them from {earlier.name}: a score on {later.name} should come from texts that are new to the model.",
+        _advice(later, earlier, relabelled=2 * relabelled > len(rows)),
         pair_examples(later, rows.tolist(), earlier, others.tolist()),
     )
+
+
+def _advice(later: Scan, earlier: Scan, *, relabelled: bool) -> str:
+    if relabelled:
+        return "Look at the labels first: most differ, so that they are wrong, or the texts are meant to differ in little."
+    if later is earlier:
+        return "Keep one of each, or give copies one group: validation data held out of them has copies in training."
+    return f"Remove them from {earlier.name}: a score on {later.name} should come from texts that are new to the model."
 
 
 def _shared(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

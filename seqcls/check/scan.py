@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -58,9 +59,13 @@ def scan_splits(splits: Splits) -> list[Scan]:
 
 
 def pair_examples(later: Scan, rows: Iterable[int], earlier: Scan, others: Iterable[int]) -> tuple[Example, ...]:
-    """Return the first of ``rows`` as examples, each after the one of ``others`` that it is like."""
-    pairs = islice(zip(rows, others, strict=True), EXAMPLES)
-    return tuple(example for row, other in pairs for example in (earlier.example(int(other)), later.example(int(row))))
+    """Return the first of ``rows`` as examples, each after the one of ``others`` that it is like, where they part."""
+    found = []
+    for row, other in islice(zip(rows, others, strict=True), EXAMPLES):
+        texts = [later.split.texts[row], earlier.split.texts[other]]
+        start = len(os.path.commonprefix(texts)) if texts[0] != texts[1] else 0
+        found += [earlier.example(other, start=start), later.example(row, start=start)]
+    return tuple(found)
 
 
 def first_rows(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -70,6 +75,6 @@ def first_rows(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     return rows
 
 
-def split_rows(scans: Sequence[Scan], values: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-    """Cut values of all texts, one scan after the other, into those of each."""
-    return np.split(values, np.cumsum([len(scan.hashes) for scan in scans])[:-1])
+def split_rows(scans: Sequence[Scan], flags: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Cut flags of all texts, one scan after the other, into those of each."""
+    return np.split(flags, np.cumsum([len(scan.hashes) for scan in scans])[:-1])
