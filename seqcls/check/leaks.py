@@ -36,21 +36,15 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
     """
     train = splits.train
     assert train.labels is not None
-    has_label = (
-        train.labels.astype(bool) if splits.is_multi_label else np.eye(len(splits.label_names), dtype=bool)[train.labels]
-    )
-    texts, labelled = _count_texts(train.texts, has_label, tokenizer)
-    bound = _lower_bound(labelled, texts)
-    share = has_label.mean(axis=0)[:, None]  # [C, 1]
-    # The odds compared as products: of a label that every text has they are infinite.
-    is_leak = (bound >= PURITY) & (bound * (1 - share) >= ODDS * share * (1 - bound))
-    is_leak[:, : len(SPECIALS)] = False
-    labels, tokens = np.nonzero(is_leak)
+    texts, labelled = _count_texts(train, len(splits.label_names), tokenizer)
+    sizes = train.labels.sum(axis=0, dtype=np.int64) if splits.is_multi_label else np.bincount(train.labels)
+    found = [_deciding(counts, texts, size / len(train)) for counts, size in zip(labelled, sizes, strict=True)]
+    labels, tokens = np.repeat(np.arange(len(found)), list(map(len, found))), np.concatenate(found)
     if not len(tokens):
         return
     order = np.argsort(-labelled[labels, tokens], kind="stable")
     labels, tokens = labels[order], tokens[order]
-    covered = labelled[labels, tokens] / has_label.sum(axis=0)[labels]
+    covered = labelled[labels, tokens] / sizes[labels]
     words = tokenizer.words()
     shown = [
         f"{words[token]!r} ({texts[token]:,} texts, {labelled[label, token] / texts[token]:.0%} {splits.label_names[label]})"
@@ -95,24 +89,43 @@ def _rated_example(text: str, row: int) -> Example:
     return Example("train", row + 1, excerpt(text, start=match.start() if match else 0))
 
 
-def _count_texts(
-    texts: Sequence[str], has_label: NDArray[np.bool_], tokenizer: TextTokenizer
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many texts have each token, int64 [V], and how many of those have each label, int64 [C, V]."""
-    size = tokenizer.vocab_size
-    total, labelled = np.zeros(size, np.int64), np.zeros((has_label.shape[1], size), np.int64)
-    row = 0
-    for ids, lengths in tokenizer.encode_chunks(texts):
+def _deciding(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return the tokens that nearly decide for a label.
+
+    Args:
+        labelled: [V], texts with each token and the label.
+        texts: [V], texts with each token.
+        share: That of the label in all texts.
+    """
+    bound = _lower_bound(labelled, texts)
+    # The odds are compared as products: those of a label that every text has are infinite.
+    is_deciding = (bound >= PURITY) & (bound * (1 - share) >= ODDS * share * (1 - bound))
+    is_deciding[: len(SPECIALS)] = False
+    return np.flatnonzero(is_deciding)
+
+
+def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return how many texts have each token, int64 [V], and how many of those have each label, int32 [C, V]."""
+    assert split.labels is not None
+    size, row = tokenizer.vocab_size, 0
+    total, labelled = np.zeros(size, np.int64), np.zeros((num_labels, size), np.int32)
+    for ids, lengths in tokenizer.encode_chunks(split.texts):
         pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once a text
-        owners, tokens = pairs // size, pairs % size
+        tokens = pairs % size
         total += np.bincount(tokens, minlength=size)
-        for label in np.flatnonzero(has_label[row : row + len(lengths)].any(axis=0)):
-            labelled[label] += np.bincount(tokens[has_label[row + owners, label]], minlength=size)
+        part = split.labels[row : row + len(lengths)]
+        owners, labels = np.nonzero(part) if part.ndim == 2 else (np.arange(len(part)), part)
+        # The tokens of each owner, one owner after the other.
+        counts = np.bincount(pairs // size, minlength=len(lengths))
+        starts = np.cumsum(counts) - counts
+        repeats = counts[owners]
+        places = np.arange(repeats.sum()) + np.repeat(starts[owners] - (np.cumsum(repeats) - repeats), repeats)
+        np.add.at(labelled, (np.repeat(labels, repeats), tokens[places]), 1)
         row += len(lengths)
     return total, labelled
 
 
-def _lower_bound(successes: NDArray[np.int64], trials: NDArray[np.int64]) -> NDArray[np.float64]:
+def _lower_bound(successes: NDArray[np.int32], trials: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the lower end of Wilson's interval of successes / trials; 0 where there were no trials."""
     count = np.maximum(trials, 1)
     share = successes / count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -62,10 +61,17 @@ def pair_examples(later: Scan, rows: Iterable[int], earlier: Scan, others: Itera
     """Return the first of ``rows`` as examples, each after the one of ``others`` that it is like, where they part."""
     found = []
     for row, other in islice(zip(rows, others, strict=True), EXAMPLES):
-        texts = [later.split.texts[row], earlier.split.texts[other]]
-        start = len(os.path.commonprefix(texts)) if texts[0] != texts[1] else 0
+        start = _first_difference(later.split.texts[row], earlier.split.texts[other])
         found += [earlier.example(other, start=start), later.example(row, start=start)]
     return tuple(found)
+
+
+def _first_difference(text: str, other: str) -> int:
+    """Return where two texts part; 0 if they are equal."""
+    if text == other:
+        return 0
+    places = (place for place, (one, two) in enumerate(zip(text, other, strict=False)) if one != two)
+    return next(places, min(len(text), len(other)))
 
 
 def first_rows(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

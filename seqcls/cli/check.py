@@ -82,6 +82,7 @@ def _print(data: str, splits: Splits, findings: Sequence[Finding]) -> None:
         console.print(Text(f"{finding.severity}: {finding.kind}", style="bold"))
         for sentence in (finding.message, finding.advice):
             for line in Text(sentence).wrap(console, console.width - 2):
+                line.rstrip()
                 console.print(Text("  ") + line)
         for example in finding.examples:
             shown = Text(f"    {example.split} {example.row}: {example.excerpt}")
