@@ -191,7 +191,9 @@ def test_a_token_that_decides_the_label_is_found(covered: int, severity: str) ->
     assert set(found) == {"leak"}
     assert f"'src7731' ({covered:,} texts, 100% pos)" in found["leak"].message
     assert (found["leak"].count, found["leak"].severity) == (1, severity)
-    assert [tuple(example[:2]) for example in found["leak"].examples] == [("train", 2)]
+    (example,) = found["leak"].examples
+    assert example[:2] == ("train", 2)
+    assert example.excerpt.endswith("src7731")
 
 
 def test_a_word_that_only_leans_to_a_label_and_a_rare_word_are_no_leaks() -> None:
@@ -244,6 +246,12 @@ def test_texts_on_the_disk_are_checked_as_those_in_memory() -> None:
     in_memory = Splits(train=_split(data["train"]), test=_split(data["test"]), label_names=NAMES)
     stored = Split(StoredTexts.write(data["train"]), in_memory.train.labels)
     assert check(Splits(train=stored, test=in_memory.test, label_names=NAMES)) == check(in_memory)
+
+
+def test_a_split_without_texts_and_texts_without_words_are_no_trouble() -> None:
+    empty = Split([], np.empty(0, dtype=np.int64))
+    wordless = Splits(train=_split([f"?{'!' * row}" for row in range(40)]), test=empty, label_names=NAMES)
+    assert [(finding.kind, finding.count) for finding in check(wordless)] == [("empty", 40), ("unknown-words", 4)]
 
 
 def test_surrogates_and_control_characters_do_no_harm() -> None:

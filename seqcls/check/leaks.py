@@ -18,7 +18,7 @@ PURITY = 0.9
 ODDS = 9.0
 """How many times the odds of that label among all texts the odds among those with the token have to be."""
 Z = 3.0
-"""Standard errors that the lower bound lies below: 81 texts without an exception are the fewest that suffice."""
+"""Standard errors that the lower bound lies below: 82 texts without an exception are the fewest that suffice."""
 COVERAGE = 0.1
 """Share of the label's texts with the token, from which on it is a warning."""
 RATED_TEXTS, RATED_RIGHT = 30, 0.8
@@ -56,7 +56,7 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
         len(tokens),
         f"{number(len(tokens), 'token')} nearly deciding the label: {listed(shown)}",
         "Ask whether each will be there, and mean the same, when the model is used; if not, remove it from the texts.",
-        _first_with(train.texts, tokens[:EXAMPLES].tolist(), tokenizer),
+        _first_with(train.texts, list(dict.fromkeys(tokens[:EXAMPLES].tolist())), tokenizer),
     )
 
 
@@ -135,7 +135,7 @@ def _lower_bound(successes: NDArray[np.int32], trials: NDArray[np.int64]) -> NDA
 
 
 def _first_with(texts: Sequence[str], tokens: list[int], tokenizer: TextTokenizer) -> tuple[Example, ...]:
-    """Return the first text with each token."""
+    """Return the first text with each token, once, where it has it."""
     first: dict[int, int] = {}
     row = 0
     for ids, lengths in tokenizer.encode_chunks(texts):
@@ -145,6 +145,12 @@ def _first_with(texts: Sequence[str], tokens: list[int], tokenizer: TextTokenize
             if len(places):
                 first[token] = row + int(owners[places[0]])
         row += len(lengths)
-        if len(first) == len(set(tokens)):
+        if len(first) == len(tokens):
             break
-    return tuple(Example("train", first[token] + 1, excerpt(texts[first[token]])) for token in dict.fromkeys(tokens))
+    words = tokenizer.words()
+    token_of = {first[token]: token for token in reversed(tokens)}  # the first token of those of one text
+    return tuple(_example(texts[row], row, words[token]) for row, token in sorted(token_of.items()))
+
+
+def _example(text: str, row: int, word: str) -> Example:
+    return Example("train", row + 1, excerpt(text, start=max(0, text.lower().find(word))))
