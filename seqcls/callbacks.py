@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from seqcls.checkpoint import RunDirectory, SavedModel, TrainingSnapshot, save_model_directory
 from seqcls.config import Config
+from seqcls.datasets.base import Splits
 from seqcls.errors import TrainingError
 from seqcls.metrics import RunningScore, Score
 from seqcls.model import SequenceClassifier
@@ -195,6 +196,9 @@ def _evaluation(values: dict[str, Any]) -> Evaluation:
 
 class Callback:
     """Hooks that a run calls in order; override those you need."""
+
+    def on_data(self, splits: Splits) -> None:
+        """Run when texts and labels were loaded; not run where they come encoded from the cache."""
 
     def on_fit_start(self, state: FitState) -> None:
         """Run before the first step, also of a resumed run."""

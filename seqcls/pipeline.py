@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,12 @@ def build_model(
     return SequenceClassifier(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
 
 
-def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> EncodedData:
+def prepare_data(
+    config: DataConfig,
+    source: Dataset | Splits | None = None,
+    *,
+    on_load: Callable[[Splits], None] | None = None,
+) -> EncodedData:
     """Split, fit the tokenizer on the training split alone, and encode every labelled split.
 
     What comes from a `Dataset` is kept in the cache folder under a key made of its fingerprint and the settings; splits
@@ -85,12 +90,19 @@ def prepare_data(config: DataConfig, source: Dataset | Splits | None = None) -> 
     Args:
         config: The settings.
         source: A built data set or splits; None builds the data set that the settings name.
+        on_load: Called with the splits as they were loaded; not called where the cache has them encoded.
     """
+
+    def read(splits: Splits) -> UnencodedData:
+        if on_load is not None:
+            on_load(splits)
+        return _with_tokenizer(load_splits(config, splits), config)
+
     if isinstance(source, Splits):
-        return _with_tokenizer(load_splits(config, source), config).encode()
+        return read(source).encode()
     dataset = source or build_dataset(config)
     cache, key = EncodedCache(cache_home() / "encoded"), _cache_key(dataset, config)
-    return cache.open(key) or cache.store(key, _with_tokenizer(load_splits(config, dataset), config))
+    return cache.open(key) or cache.store(key, read(dataset.load()))
 
 
 def is_usable(tokenizer: str) -> bool:
@@ -108,12 +120,13 @@ def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> S
 
 def _with_tokenizer(splits: Splits, config: DataConfig) -> UnencodedData:
     is_text = splits.train.is_text
-    tokenizer = _make_tokenizer(splits.train.texts, config) if is_text else FeatureScaler.fit(splits.train.sequences)
+    tokenizer = make_tokenizer(splits.train.texts, config) if is_text else FeatureScaler.fit(splits.train.sequences)
     unencoded = {name: Unencoded(tokenizer, split.sequences, split.labels) for name, split in splits.labelled().items()}
     return UnencodedData(tokenizer, unencoded, splits.label_names)
 
 
-def _make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
+def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
+    """Fit the tokenizer of the settings on the training texts, or read it from the file that they name."""
     if config.tokenizer in RULES:
         return TextTokenizer.fit(
             texts,
@@ -128,7 +141,7 @@ def _make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
 def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
     if config.tokenizer not in RULES:
-        settings["tokenizer"] = _make_tokenizer([], config).to_json()
+        settings["tokenizer"] = make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
     return hashlib.sha256(json.dumps([name, dataset.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
 

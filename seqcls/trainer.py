@@ -249,7 +249,7 @@ class Trainer:
                 # A wrong option, or a device that the encoder cannot use, must not come to light after minutes of loading.
                 with torch.device("meta"):
                     build_encoder(self.config.model).check_device(self._device)
-            self._data = prepare_data(self.config.data, self._source)
+            self._data = prepare_data(self.config.data, self._source, on_load=self._on_load)
             check_embedding(self.config.model, self._data)
             seed_everything(self.config.fit.seed)
             self._model = build_model(
@@ -262,6 +262,10 @@ class Trainer:
             if self._resumed is None:
                 self._model.embedding.start(self._data.tokenizer.words())
         return self._data, self._model
+
+    def _on_load(self, splits: Splits) -> None:
+        for callback in self.callbacks:
+            callback.on_data(splits)
 
     def _run_epoch(self, state: FitState, data: EncodedData, callbacks: Sequence[Callback]) -> None:
         """Train from the state's place in the epoch to the epoch's end, or until a callback asks to stop."""

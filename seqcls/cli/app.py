@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from seqcls.cli import fit, models, new, plugins
+from seqcls.cli import check, fit, models, new, plugins
 from seqcls.cli.output import console, print_error
 from seqcls.errors import SeqclsError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("fit")(fit.fit)
 app.command("train", hidden=True)(fit.fit)
+app.command("check")(check.check)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)
 app.command("list")(plugins.list_plugins)

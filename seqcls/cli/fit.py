@@ -203,6 +203,7 @@ def _trainer(
 ) -> Trainer:
     """Build the trainer from flags, which go over the settings file, which goes over the recipe."""
     from seqcls import options
+    from seqcls.check import DataReport
     from seqcls.config import merge, parse_settings
     from seqcls.errors import UsageError
     from seqcls.reporting.console import ConsoleReporter
@@ -212,7 +213,7 @@ def _trainer(
     for kind, pairs in plugin_options.items():
         values = options.parse_pairs(pairs or [], flag=f"--{kind}-option")
         changes = merge(changes, {_SECTION[kind]: {f"{kind}_options": values}})
-    callbacks = [] if quiet else [ConsoleReporter()]
+    callbacks = [] if quiet else [DataReport(say), ConsoleReporter()]
     if resume is not None:
         if any(names.values()) or any(files) or output or force:
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")

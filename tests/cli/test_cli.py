@@ -282,6 +282,10 @@ def test_a_reader_that_leaves_early_is_no_error(trained: Path) -> None:
     [
         (["fit", "--encoder", "lsmt"], "did you mean 'lstm'"),
         (["fit", "--dataset", "imbd"], "did you mean 'imdb'"),
+        (["check", "imbd"], "did you mean 'imdb'"),
+        (["check", "reviews", "--set", "max_lenght=3"], "did you mean max_length"),
+        (["check", "reviews", "--dataset-option", "train_size=1"], "train_size"),
+        (["check"], "Missing argument"),
         (["fit", "--recipe", "tutoriel"], "default, fasttext, tutorial"),
         (["fit", "--epoch", "3"], "--epochs"),
         (["fit", "--epochs", "many"], "--epochs"),
@@ -332,6 +336,7 @@ def test_wrong_usage_is_one_clear_message_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["check", "nowhere.csv"], "nowhere.csv"),
         (["predict", "nowhere", "text"], "there is no model directory nowhere"),
         (["predict", "empty", "text"], "neither a model directory"),
         (["evaluate", "nowhere"], "nowhere"),
@@ -374,6 +379,66 @@ def test_info_shows_options_with_types_and_defaults(run: Run) -> None:
     assert re.search(r'pooling +"last" \| "mean"', shown)
     options = json.loads(run("info", "dataset", "imdb", "--json").out)["options"]
     assert [option["name"] for option in options] == ["source", "validation", "validation_fraction", "split_seed"]
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> str:
+    """A CSV file with a text twice, an empty one and a long word that is no rich markup."""
+    rows = [
+        f"{place}, number {number}, was a [bold]{'good' if number % 2 else 'bad'} one"
+        for number, place in enumerate(f"place{chr(97 + number % 26)}{chr(97 + number // 26)}" for number in range(60))
+    ]
+    rows[7], rows[9] = rows[5], "..."
+    lines = [f'"{text}",{"good" if number % 2 else "bad"}' for number, text in enumerate(rows)]
+    (tmp_path / "faulty.csv").write_text("\n".join(["words,mood", *lines]) + "\n")
+    return "./faulty.csv"
+
+
+def test_check_says_what_is_wrong_where_and_what_to_do_in_80_columns(run: Run, faulty: str) -> None:
+    done = run("check", faulty, "--text-column", "words", "--dataset-option", "label_column=mood")
+    assert done.code == 0
+    assert done.out.startswith("./faulty.csv: train 60; 2 labels\n\nwarning: duplicates\n  1 text of train the same")
+    assert "    train 6: placefa, number 5, was a [bold]good one\n    train 8: placefa" in done.out
+    assert "  Remove them: to a model of words" in done.out
+    assert done.out.endswith("\n\n3 warnings, 0 notes\n")
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "\x1b" not in done.out
+
+
+def test_check_strict_fails_on_a_warning_alone(run: Run, faulty: str) -> None:
+    columns = ["--text-column", "words", "--label-column", "mood"]
+    assert run("check", faulty, *columns, "--strict").code == 1
+    rows = [f"place{chr(97 + number)} was a <b>{'good' if number % 2 else 'bad'}</b> one" for number in range(24)]
+    lines = [f"{text},{number % 2}" for number, text in enumerate(rows)]
+    Path("notes.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    done = run("check", "./notes.csv", "--strict")
+    assert done.code == 0
+    assert "note: html" in done.out
+    assert "0 warnings, " in done.out
+
+
+def test_check_json_is_one_object_with_the_documented_keys(run: Run, faulty: str) -> None:
+    checked = json.loads(run("check", faulty, "--text-column", "words", "--label-column", "mood", "--json").out)
+    assert list(checked) == ["dataset", "splits", "label_names", "findings"]
+    assert (checked["dataset"], checked["splits"]) == ("./faulty.csv", {"train": 60})
+    assert {finding["kind"] for finding in checked["findings"]} >= {"duplicates", "empty"}
+    for finding in checked["findings"]:
+        assert list(finding) == ["kind", "severity", "count", "message", "advice", "examples"]
+        assert all(list(example) == ["split", "row", "excerpt"] for example in finding["examples"])
+
+
+def test_fit_says_a_line_a_finding_before_training(run: Run, faulty: str) -> None:
+    data = ["--dataset", faulty, "--text-column", "words", "--label-column", "mood"]
+    small = ["--encoder", "mean-pool", "--epochs", "1"]
+    done = run("fit", *data, *small)
+    assert done.code == 0
+    lines = done.err.splitlines()
+    assert lines[0] == "warning: 1 text of train the same as an earlier text of train (0 with another label)"
+    assert lines[1] == "warning: 1 text with no letter and no digit (train 1)"
+    assert "`seqcls check`" in lines[2]
+    assert "warning" not in run("fit", *data, *small).err  # it was told when the data were read
+    quiet = run("fit", *data, *small, "--max-length", "9", "--quiet")
+    assert quiet.err == ""
 
 
 def test_train_is_a_hidden_alias_of_fit(run: Run) -> None:

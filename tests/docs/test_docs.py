@@ -21,7 +21,7 @@ from seqcls.config import all_settings
 
 LEFT_OUT = [block for page in PAGES for block in blocks(page) if block.skip is not None]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-COMMANDS = ("fit", "evaluate", "predict", "list", "info", "new")
+COMMANDS = ("fit", "check", "evaluate", "predict", "list", "info", "new")
 
 
 def _text(page: str) -> str:
@@ -125,6 +125,8 @@ def test_the_format_reference_names_every_file_and_key() -> None:
     output = json.loads(run_command("seqcls fit --output run --epochs 1 --set ema_decay=0.9 --json"))
     objects = [output, json.loads(run_command("seqcls fit --dry-run --json"))]
     objects += [json.loads(run_command(f"seqcls {command} --json")) for command in ("evaluate run", "predict run good")]
+    checked = json.loads(run_command("seqcls check reviews --json"))
+    objects += [checked, checked["findings"][0], checked["findings"][0]["examples"][0]]
     info = json.loads(run_command("seqcls info encoder lstm --json"))
     objects += [info, info["options"][0], json.loads(run_command("seqcls list --json"))]
     objects += [json.loads(Path("run/metrics.jsonl").read_text(encoding="utf-8"))]

@@ -1,0 +1,73 @@
+"""What a finding is, and how it is worded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+EXAMPLES = 3
+"""Most examples, or pairs of examples, that a finding has."""
+EXCERPT = 60
+"""Most characters of an example that are shown."""
+
+_LISTED = 8  # names in a message
+
+Severity = Literal["warning", "note"]
+
+
+class Example(NamedTuple):
+    """Where something was found: the split, the number of the text in it, from 1, and what stands there."""
+
+    split: str
+    row: int
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a person should look at before training.
+
+    Attributes:
+        kind: What it is, as the guide names it.
+        severity: A "warning" makes scores wrong or training worse; a "note" is good to know.
+        count: How many texts, labels or words it concerns, as the message says.
+        message: What was found.
+        advice: What to do, in one sentence.
+        examples: Some of the places; where a text is like another one, that one comes before it.
+    """
+
+    kind: str
+    severity: Severity
+    count: int
+    message: str
+    advice: str
+    examples: tuple[Example, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding as `seqcls check --json` prints it."""
+        return {**asdict(self), "examples": [example._asdict() for example in self.examples]}
+
+
+def excerpt(text: str, *, start: int = 0) -> str:
+    """Return a line of what stands around the character ``start``, without control characters."""
+    begin = max(0, start - EXCERPT // 3)
+    part = "".join(character if character.isprintable() else " " for character in text[begin : begin + 4 * EXCERPT])
+    line = " ".join(part.split())
+    return f"{'…' if begin else ''}{line[:EXCERPT]}{'…' if len(line) > EXCERPT else ''}"
+
+
+def number(count: int, noun: str) -> str:
+    """Return "1 text", "2,000 texts"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def by_split(counts: Mapping[str, int]) -> str:
+    """Return "train 3, test 1"; splits with none are left out."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
