@@ -366,7 +366,10 @@ def test_frequent_pairs_become_one() -> None:
 
 
 def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ranges = [(0, 0x80), (0, 0x250), (0, 0x3000), (0, 0xD800), (0xE000, 0x110000)]
     texts = ["It's GOOD.", "caf\u00e9 \u0130\u0301 \U0001f600 ☃", "\u0391\u03a3 \u4e2d\u6587", "a\x1cb\x85c"]
+    texts += ["".join(map(chr, rng.integers(*ranges[number % 5], size=30))) for number in range(500)]
     script = (
         "import json, sys\nfrom seqcls.text import TextTokenizer\n"
         "tokenizer = TextTokenizer.load(sys.argv[1])\n"

@@ -58,7 +58,7 @@ class DataReport(Callback):
 
     def on_data(self, splits: Splits) -> None:
         """Say the findings, and where more is to be had."""
-        findings = quick_findings(splits)
+        findings = quick_findings(splits) if splits.train.is_text else []
         for finding in findings:
             self._say(f"{finding.severity}: {finding.message}")
         if findings:

@@ -255,10 +255,10 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
 def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
     """Train, print the result, and only then train the linear baseline: nothing that happens to it costs the result."""
     result = trainer.fit()
-    _print_result(result, as_json=as_json, quiet=quiet)
+    is_text = trainer.config.model.embedding != "features"
+    _print_result(result, example='"your text"' if is_text else "--file FILE.npz", as_json=as_json, quiet=quiet)
     baseline = None
     try:
-        is_text = trainer.config.model.embedding != "features"
         if trainer.config.fit.baseline and is_text and result.model is not None:
             baseline = _fit_baseline(trainer, result, quiet=quiet)
     finally:  # after Ctrl-C too
@@ -268,7 +268,7 @@ def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(128 + result.signal)
 
 
-def _print_result(result: FitResult, *, as_json: bool, quiet: bool) -> None:
+def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool) -> None:
     from seqcls.reporting.console import format_seconds
 
     if result.signal is not None:
@@ -280,7 +280,7 @@ def _print_result(result: FitResult, *, as_json: bool, quiet: bool) -> None:
         if score is not None:
             typer.echo(f"{split} set: {score_line(score)}")
         typer.echo(f"Model: {result.model}")
-        say(f'Next: seqcls predict {result.model} "your text"', quiet=quiet)
+        say(f"Next: seqcls predict {result.model} {example}", quiet=quiet)
 
 
 def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseline | None:
