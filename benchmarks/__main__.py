@@ -75,7 +75,7 @@ def imdb(arguments: argparse.Namespace) -> None:
     results = []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            command = [*SEQCLS, "fit", "--dataset", "imdb", "--recipe", arguments.recipe]
+            command = [*SEQCLS, "fit", "--no-baseline", "--dataset", "imdb", "--recipe", arguments.recipe]
             command += ["--seed", str(seed), "--output", f"{folder}/run", "--json"]
             command += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
             started = time.perf_counter()
@@ -153,7 +153,7 @@ def startup(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "SEQCLS_HOME": home}
         help_seconds = [_seconds([*SEQCLS, "--help"], environment) for _ in range(10 * arguments.rounds)]
-        runs = [[*SEQCLS, "fit", "--output", f"{home}/run-{number}"] for number in range(arguments.rounds)]
+        runs = [[*SEQCLS, "fit", "--no-baseline", "--output", f"{home}/run-{number}"] for number in range(arguments.rounds)]
         fit_seconds = [_seconds(command, environment) for command in runs]
         score = json.loads(Path(home, "run-0", "model", "metrics.json").read_text(encoding="utf-8"))["test"]
     _show(

@@ -70,7 +70,18 @@ def whole_run(name: str, *, dataset: str, seed: int) -> dict[str, Any]:
         *(IMDB_FLAGS.get(name, []) if dataset == "imdb" else []),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "seqcls", "fit", *flags, "--output", f"{folder}/run", "--json", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "seqcls",
+            "fit",
+            "--no-baseline",
+            *flags,
+            "--output",
+            f"{folder}/run",
+            "--json",
+            "--quiet",
+        ]
         result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         result["predict_examples_per_second"] = _prediction_speed(Path(folder) / "run")
     return result

@@ -349,8 +349,10 @@ def _as_object(value: object, where: str) -> Row | BadRow:
 def _pyarrow() -> Any:
     try:
         import pyarrow
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtraError("pyarrow", "data") from None
+    except ImportError as error:
+        raise DataError(f"pyarrow cannot be used here: {error}") from error
     return pyarrow
 
 
