@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seqcls.encode_worker import encode_on_two_cores
 from seqcls.errors import CheckpointError, DataError
 from seqcls.features import FeatureScaler
 from seqcls.files import replacing
@@ -27,6 +28,7 @@ Preprocessor = TextTokenizer | FeatureScaler
 """What makes sequences of texts, or of numbers."""
 
 _DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
+_MANY_TEXTS = 200_000  # from here on a second process is worth its start
 _HEAD = 1024  # bytes for the length of the header and the header, which is written last, when all sizes are known
 # What reading JSON of an unexpected form can raise.
 GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -131,7 +133,11 @@ class Unencoded:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sequences as `Sequences.save` does, a few thousand in memory at a time."""
-        chunks = self.tokenizer.encode_chunks(self.texts)
+        chunks: Iterator[tuple[NDArray[Any], NDArray[np.int64]]]
+        if isinstance(self.tokenizer, TextTokenizer) and len(self.texts) >= _MANY_TEXTS:
+            chunks = encode_on_two_cores(self.tokenizer, self.texts)
+        else:
+            chunks = self.tokenizer.encode_chunks(self.texts)
         write_sequences(path, chunks, count=len(self.texts), labels=self.labels)
 
 

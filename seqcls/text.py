@@ -41,7 +41,7 @@ _BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control charact
 # letter or digit and an ASCII letter.
 _CHUNK, _CHUNK_CHARACTERS = 2_000, 2_000_000
 _PIECE = re.compile(r".{100000,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
-VOCABULARY_BYTES = 200_000_000
+VOCABULARY_BYTES = 100_000_000
 """Of more text than this, in characters, the vocabulary is made of an even sample."""
 
 
@@ -189,7 +189,7 @@ class TextTokenizer:
 
     def encode_chunks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
         """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64."""
-        for chunk in _chunks(map(_without_surrogates, texts)):
+        for chunk in chunks_of(map(_without_surrogates, texts)):
             found = [self._truncate(ids or [UNK_ID]) for ids in self._encode(chunk)]
             lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
             yield np.fromiter(chain.from_iterable(found), dtype=np.int32, count=int(lengths.sum())), lengths
@@ -207,7 +207,7 @@ class TextTokenizer:
     def _encode_slowly(self, texts: list[str]) -> list[list[int]]:
         pieces = [self._pieces(text) for text in texts]
         found: list[list[int]] = []
-        for chunk in _chunks(chain.from_iterable(pieces)):
+        for chunk in chunks_of(chain.from_iterable(pieces)):
             found += [encoding.ids for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
         new_id, parts = self._new_id, iter(found)
         joined = [list(chain.from_iterable(islice(parts, len(own)))) for own in pieces]
@@ -402,7 +402,7 @@ def _even_sample(texts: Sequence[str]) -> Iterable[str]:
     return islice(texts, 0, None, step)
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def chunks_of(texts: Iterable[str]) -> Iterator[list[str]]:
     """Yield texts in lists, neither too many nor too long together."""
     chunk: list[str] = []
     size = 0

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import seqcls.cache
 from seqcls.cache import EncodedCache, EncodedData, UnencodedData
+from seqcls.encode_worker import encode_on_two_cores
 from seqcls.errors import DataError
 from seqcls.sequences import Sequences, Unencoded, encode, unknown_rate, write_sequences
 from seqcls.text import UNK_ID, TextTokenizer
@@ -522,3 +523,26 @@ def test_of_a_large_file_a_sample_of_blocks_is_checked(
     assert cache.open(KEY) is None
     path.write_bytes(content[:-1])
     assert cache.open(KEY) is None
+
+
+def test_two_processes_encode_as_one(data: EncodedData, tmp_path: Path) -> None:
+    texts = [f"good film {number} \ud800 caf\u00e9" if number % 7 else "" for number in range(9_001)]
+    expected = data.tokenizer.encode_batch(texts)
+    found = list(encode_on_two_cores(data.tokenizer, texts))
+    assert np.concatenate([values for values, _ in found]).tolist() == expected[0].tolist()
+    assert np.concatenate([lengths for _, lengths in found]).tolist() == np.diff(expected[1]).tolist()
+    assert list(encode_on_two_cores(data.tokenizer, [])) == []
+
+
+@pytest.mark.parametrize("program", ["import sys; sys.exit(3)", "import sys; sys.stdin.buffer.read(50); print('no answer')"])
+def test_a_second_process_that_fails_is_replaced(
+    data: EncodedData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, program: str
+) -> None:
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        "seqcls.encode_worker.subprocess.Popen", lambda command, **kwargs: start([sys.executable, "-c", program], **kwargs)
+    )
+    texts = [f"good {number}" for number in range(7_000)]
+    found = list(encode_on_two_cores(data.tokenizer, texts))
+    assert np.concatenate([values for values, _ in found]).tolist() == data.tokenizer.encode_batch(texts)[0].tolist()
+    assert "the second encoding process failed" in caplog.text

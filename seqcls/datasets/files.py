@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -43,8 +43,7 @@ logger = logging.getLogger("seqcls")
 Labels = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A text with its labels, its group if there is a group column, and where it stands."""
 
     text: str

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 from seqcls.errors import DataError, MissingExtraError
 
@@ -34,8 +34,7 @@ COMPRESSED = {".gz", ".zst"}
 logger = logging.getLogger("seqcls")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row: where it begins, as "line 7" or "row 7", and its values by column."""
 
     where: str
