@@ -22,8 +22,9 @@ def throughput(arguments: argparse.Namespace) -> None:
     """Training and evaluation speed of the tutorial's model, ours and plain PyTorch's in turn, on the same reviews."""
     from benchmarks import plain_pytorch
     from seqcls import Trainer, load_recipe
-    from seqcls.callbacks import Callback, FitState
+    from seqcls.callbacks import Callback
     from seqcls.inference import evaluate
+    from seqcls.state import FitState
 
     class Clock(Callback):
         """Counts the time of the steps after the fifth, and ends the run."""

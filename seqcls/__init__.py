@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqcls.baseline import Baseline, fit_baseline
-    from seqcls.callbacks import Callback, Evaluation, FitState
+    from seqcls.callbacks import Callback
     from seqcls.classifier import Classifier
     from seqcls.config import Config, DataConfig, FitConfig, ModelConfig, load_recipe
     from seqcls.datasets.base import Dataset, Split, Splits
     from seqcls.encoders.base import Encoder
     from seqcls.errors import SeqclsError
     from seqcls.metrics import Score
-    from seqcls.trainer import FitResult, Trainer
+    from seqcls.results import FitResult
+    from seqcls.state import Evaluation, FitState
+    from seqcls.trainer import Trainer
 
 _HOMES = {
     "Baseline": "seqcls.baseline",
@@ -27,10 +29,10 @@ _HOMES = {
     "DataConfig": "seqcls.config",
     "Dataset": "seqcls.datasets.base",
     "Encoder": "seqcls.encoders.base",
-    "Evaluation": "seqcls.callbacks",
+    "Evaluation": "seqcls.state",
     "FitConfig": "seqcls.config",
-    "FitResult": "seqcls.trainer",
-    "FitState": "seqcls.callbacks",
+    "FitResult": "seqcls.results",
+    "FitState": "seqcls.state",
     "ModelConfig": "seqcls.config",
     "Score": "seqcls.metrics",
     "SeqclsError": "seqcls.errors",

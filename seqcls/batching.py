@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import signal
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from seqcls.sequences import Sequences
 
@@ -97,7 +101,62 @@ def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
     return Batch(torch.from_numpy(inputs), torch.from_numpy(np.asarray(lengths)), labels, indices)
 
 
-def batches(sequences: Sequences, order: Iterable[NDArray[np.int64]], device: torch.device) -> Iterator[Batch]:
-    """Yield the batches of ``order`` on ``device``."""
-    for indices in order:
-        yield collate(sequences, indices).to(device)
+def batches(
+    sequences: Sequences, order: Sequence[NDArray[np.int64]], device: torch.device, *, num_workers: int = 0
+) -> Generator[Batch]:
+    """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes."""
+    if not num_workers:
+        for indices in order:
+            yield collate(sequences, indices).to(device)
+        return
+    loader: DataLoader[Any] = DataLoader(
+        _Collated(sequences, order),
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_the_trainer,
+        multiprocessing_context="fork",  # the others would copy the data
+        generator=torch.Generator(),  # of its own: the loader draws a number, which must not be one of the training's
+    )
+    for batch in loader:
+        yield batch.to(device)
+
+
+class _Collated(Dataset[Batch]):
+    def __init__(self, sequences: Sequences, order: Sequence[NDArray[np.int64]]) -> None:
+        self._sequences, self._order = sequences, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> Batch:
+        return collate(self._sequences, self._order[index])
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    # Ctrl-C and schedulers signal every process; the trainer still needs batches to come to a good end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def is_dead_worker(error: BaseException) -> bool:
+    """Return whether an error says that a process that makes batches has died, or found no shared memory."""
+    return any(words in str(error) for words in ("DataLoader worker", "shared memory", "torch_shm_manager"))
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch into at most so many parts, each as long as its own longest sequence."""
+    if parts == 1:
+        return [batch]
+    size = math.ceil(len(batch) / parts)
+    return [_rows(batch, slice(start, start + size)) for start in range(0, len(batch), size)]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    lengths = batch.lengths[rows]
+    labels = None if batch.labels is None else batch.labels[rows]
+    return Batch(batch.inputs[rows, : int(lengths.max())], lengths, labels, batch.indices[rows])

@@ -1,14 +1,6 @@
-"""Model and run directories: written whole or not at all, checked when read, never executed.
+"""Model directories and checkpoints: written whole or not at all, checked when read, never executed.
 
 A model directory holds what prediction needs. A checkpoint is a model directory that also holds the state of the training.
-A run directory holds the settings, the log of evaluations, checkpoints, and pointers to the best and the last of them::
-
-    RUN/config.toml                       resolved settings
-        metrics.jsonl                     a line an evaluation
-        baseline.json                     figures of the linear baseline, if it was trained
-        checkpoints.json                  {"best": NAME, "last": NAME}, replaced after a checkpoint is complete
-        checkpoints/step-00000352/        model directory + training.safetensors + training.json
-        model/                            model directory of the best checkpoint, once the run has ended
 """
 
 from __future__ import annotations
@@ -16,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,8 +23,8 @@ from torch import Tensor
 from seqcls import registry
 from seqcls.config import Config
 from seqcls.encoders.base import Encoder
-from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, UnknownNameError
-from seqcls.files import new_directory, replace_file, write_file
+from seqcls.errors import CheckpointError, ConfigError, UnknownNameError
+from seqcls.files import new_directory, write_file
 from seqcls.model import SequenceClassifier
 from seqcls.pipeline import build_model, describe_plugins
 from seqcls.sequences import Preprocessor, load_preprocessor
@@ -50,6 +41,10 @@ class TrainingSnapshot:
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
+
+    def named(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with ``prefix``, without it."""
+        return {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,14 +159,13 @@ def save_model_directory(
 
 
 def load_model_directory(path: Path) -> SavedModel:
-    """Read a model directory, a checkpoint, or the best model of a run directory, and check every file's hash.
+    """Read a model directory or a checkpoint, and check every file's hash.
 
     Raises:
         CheckpointError: It is none, or a file is missing or damaged.
     """
-    path = _resolve_model_path(path)
     contents = _read_verified(path, MODEL_FILES)
-    description = _parse_json(contents["config.json"], path / "config.json")
+    description = parse_json(contents["config.json"], path / "config.json")
     if description.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {description.get('format_version')}, this seqcls reads {FORMAT_VERSION}; "
@@ -188,7 +182,7 @@ def load_model_directory(path: Path) -> SavedModel:
             ),
             thresholds=None if description["thresholds"] is None else tuple(map(float, description["thresholds"])),
             weights=_parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
-            metrics=_parse_json(contents["metrics.json"], path / "metrics.json"),
+            metrics=parse_json(contents["metrics.json"], path / "metrics.json"),
             plugins=description["plugins"],
         )
     except (KeyError, TypeError, ConfigError) as error:
@@ -200,101 +194,8 @@ def load_training(path: Path) -> TrainingSnapshot:
     contents = _read_verified(path, TRAINING_FILES)
     return TrainingSnapshot(
         tensors=_parse_tensors(contents["training.safetensors"], path / "training.safetensors"),
-        values=_parse_json(contents["training.json"], path / "training.json"),
+        values=parse_json(contents["training.json"], path / "training.json"),
     )
-
-
-@dataclass(frozen=True)
-class RunDirectory:
-    """The folder of one training run."""
-
-    path: Path
-
-    @classmethod
-    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> RunDirectory:
-        """Make the folder and write the settings.
-
-        Raises:
-            OutputExistsError: It exists and is not empty; with ``overwrite``, it exists and is no run directory.
-            CheckpointError: It cannot be written.
-        """
-        run = cls(path)
-        run.check_new(overwrite=overwrite)
-        with writing(path):
-            if path.exists() and any(path.iterdir()):
-                shutil.rmtree(path)
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            replace_file(path / "config.toml", config.to_toml().encode())
-        return run
-
-    def check_new(self, *, overwrite: bool) -> None:
-        """Raise OutputExistsError where `create` would, touching nothing."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
-        if not overwrite:
-            raise OutputExistsError(f"{self.path} exists; give another --output, or --force to replace the run in it")
-        if not self.path.is_dir() or not (self.path / "config.toml").is_file():
-            raise OutputExistsError(
-                f"{self.path} is not a run directory, so that --force does not replace it; give another --output"
-            )
-
-    @classmethod
-    def open(cls, path: Path) -> RunDirectory:
-        """Open an existing run directory; CheckpointError if it is none."""
-        run = cls(path)
-        if not run.pointer_file.is_file():
-            raise CheckpointError(f"{path} is not a run directory: it has no {run.pointer_file.name}")
-        return run
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def pointer_file(self) -> Path:
-        """The file that names the best and the last checkpoint."""
-        return self.path / "checkpoints.json"
-
-    @property
-    def model(self) -> Path:
-        """The model directory that the run leaves when it has ended."""
-        return self.path / "model"
-
-    @property
-    def metrics_file(self) -> Path:
-        """The log of evaluations."""
-        return self.path / "metrics.jsonl"
-
-    def pointed(self, which: str) -> Path | None:
-        """Return the checkpoint that "best" or "last" names; None if there is none yet."""
-        if not self.pointer_file.is_file():
-            return None
-        name = _parse_json(self.pointer_file.read_bytes(), self.pointer_file).get(which)
-        return None if name is None else self.checkpoints / str(name)
-
-    def save_checkpoint(self, step: int, *, is_best: bool, save: Callable[[Path], None]) -> Path:
-        """Write a checkpoint, move the pointers to it, and only then delete checkpoints that nothing points to."""
-        best = self.pointed("best")
-        path = free_name(self.checkpoints / f"step-{step:08d}")
-        save(path)
-        best = path if is_best or best is None else best
-        with writing(self.path):
-            replace_file(self.pointer_file, to_json({"best": best.name, "last": path.name}))
-            for old in self.checkpoints.iterdir():
-                if old not in (best, path):
-                    shutil.rmtree(old)
-        return path
-
-    def write_baseline(self, figures: Mapping[str, Any]) -> None:
-        """Write the figures of the linear baseline, over those of an earlier one."""
-        with writing(self.path):
-            replace_file(self.path / "baseline.json", to_json(figures))
-
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add a line to the log of evaluations."""
-        with writing(self.path), self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
 @contextlib.contextmanager
@@ -314,41 +215,18 @@ def to_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
 
 
-def free_name(path: Path) -> Path:
-    """Return ``path``, or the first of path-2, path-3 … that does not exist."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
-
-
-def _resolve_model_path(path: Path) -> Path:
-    """Return the model directory that ``path`` is, or that the run directory ``path`` holds."""
-    if not path.is_dir():
-        raise CheckpointError(f"there is no model directory {path}")
-    if (path / "config.json").is_file() or (path / "manifest.json").is_file():
-        return path
-    run = RunDirectory(path)
-    model = run.model if run.model.is_dir() else run.pointed("best")
-    if model is None:
-        raise CheckpointError(
-            f"{path} is neither a model directory (no config.json) nor a run directory (no checkpoints.json)"
-        )
-    return model
-
-
 def _read_verified(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Return the files' contents after comparing each with its hash in the manifest."""
-    hashes = _parse_json(_read_file(path / "manifest.json"), path / "manifest.json")
-    contents = {name: _read_file(path / name) for name in names}
+    hashes = parse_json(read_file(path / "manifest.json"), path / "manifest.json")
+    contents = {name: read_file(path / name) for name in names}
     for name, data in contents.items():
         if hashlib.sha256(data).hexdigest() != hashes.get(name):
             raise CheckpointError(f"{path / name} is damaged or was changed: its SHA-256 is not the one in manifest.json")
     return contents
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a file's content; CheckpointError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -357,7 +235,8 @@ def _read_file(path: Path) -> bytes:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _parse_json(data: bytes, path: Path) -> dict[str, Any]:
+def parse_json(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; CheckpointError if it holds none."""
     try:
         values = json.loads(data)
     except ValueError as error:

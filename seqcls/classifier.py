@@ -22,6 +22,7 @@ from seqcls.inference import predict_logits
 from seqcls.metrics import Score, score_logits
 from seqcls.paths import is_data_path
 from seqcls.pipeline import SPLITS, build_dataset, is_usable, load_splits, prepare_data
+from seqcls.run_directory import resolve_model_path
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID, TextTokenizer
 
@@ -53,7 +54,7 @@ class Classifier:
             CheckpointError: A file is missing or damaged, or the encoder's plugin is not installed.
             DeviceError: The device is not there.
         """
-        return cls(load_model_directory(Path(path)), device=device, encoder=encoder)
+        return cls(load_model_directory(resolve_model_path(Path(path))), device=device, encoder=encoder)
 
     @property
     def config(self) -> Config:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from seqcls import registry
 from seqcls.errors import ConfigError, UnknownNameError
@@ -85,6 +85,21 @@ class ModelConfig(Section):
     """Share of values of the encoded sequence dropped while training."""
 
 
+def seconds_of(duration: object) -> object:
+    """Turn "90s", "30m" or "1h30m" into seconds; leave anything else as it is.
+
+    Raises:
+        ValueError: It is a text of another form.
+    """
+    if not isinstance(duration, str):
+        return duration
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", duration.strip().lower())
+    if not duration.strip() or match is None:
+        raise ValueError("write a duration as 90s, 30m or 1h30m")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 class FitConfig(Section):
     """The training."""
 
@@ -126,6 +141,14 @@ class FitConfig(Section):
     """Save a checkpoint every so many steps."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = 10.0
     """Save a checkpoint when the last is this many minutes old."""
+    max_time: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds_of)] = None
+    """Stop with a checkpoint before the process has run this long, in seconds or as 90s, 30m, 1h30m."""
+    on_nan: Literal["stop", "rollback"] = "stop"
+    """When a loss or gradient is not finite: stop, or go back to the last checkpoint and halve the learning rate."""
+    max_rollbacks: Positive = 3
+    """Rollbacks after which the next loss that is not finite stops the run."""
+    auto_batch: bool = False
+    """When memory runs out, pass batches through the model in halves, quarters …; the gradient stays the same."""
     seed: int = Field(default=0, ge=0, lt=2**64)
     """Seed of initial weights, batch order and dropout."""
     device: str = "auto"
@@ -134,6 +157,10 @@ class FitConfig(Section):
     """fp32, or bfloat16 autocast."""
     threads: Positive | None = None
     """CPU threads; PyTorch's choice if not given."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that make batches ahead of the training; with 0 the training process makes them. The result is the same."""
+    deterministic: bool = False
+    """On a GPU, take only algorithms that give the same bits each time; slower. On a CPU they do in any case."""
     baseline: bool = True
     """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from seqcls.errors import DeviceError
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+# How CUDA and cuDNN, the CPU's allocator on Linux and on Windows, and Metal say it.
+_OUT_OF_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -53,6 +61,36 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def move_to(model: ModelT, device: torch.device) -> ModelT:
+    """Move a module to a device.
+
+    Raises:
+        DeviceError: The device is there but does not work.
+    """
+    try:
+        return model.to(device)
+    except RuntimeError as error:
+        if device.type == "cpu" or is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"{device} cannot be used: {reason}; see to the driver, or use --device cpu") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a device, or of the machine, is used up."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
+
+
+def use_deterministic_algorithms() -> None:
+    """Let PyTorch take only algorithms that give the same bits each time, and refuse operations that have none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def set_threads(threads: int | None) -> None:

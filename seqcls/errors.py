@@ -13,11 +13,14 @@ SeqclsError
 ├── DataError                  data is missing, damaged, incomplete or of the wrong form
 │   └── DownloadError          data could not be fetched
 ├── CheckpointError            a run or model directory cannot be written, or lacks or garbles something
-├── TrainingError              training cannot go on (a loss that is not finite)
+├── TrainingError              training cannot go on (out of memory, a data worker that died)
+│   └── NonFiniteError         a loss or gradient is not finite
 └── MissingExtraError          an optional dependency is not installed
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SeqclsError(Exception):
@@ -66,6 +69,22 @@ class CheckpointError(SeqclsError):
 
 class TrainingError(SeqclsError):
     """Training cannot go on."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or gradient is infinite or not a number.
+
+    Args:
+        step: The step that it belongs to, from 1.
+        examples: The examples that it was made from, as places in the training split.
+        found: What is known of the place and the cause.
+    """
+
+    def __init__(self, step: int, examples: Sequence[int], found: str = "the loss or its gradient is not finite") -> None:
+        shown = ", ".join(map(str, examples[:8])) + (f" and {len(examples) - 8} more" if len(examples) > 8 else "")
+        super().__init__(f"at step {step}, training examples {shown}: {found}. The last good checkpoint is kept")
+        self.step = step
+        self.examples = examples
 
 
 class MissingExtraError(SeqclsError):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+# The names that the functions here give to what is not yet, or no longer, in its place.
+_TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -44,7 +48,7 @@ def replace_file(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def new_directory(path: Path, *, replace: bool) -> Iterator[Path]:
     """Yield a hidden sibling of ``path`` that takes its name when the block ends, and is removed if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -57,6 +61,21 @@ def new_directory(path: Path, *, replace: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a folder and those above it, and flush their names to disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync_directory(folder.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the hidden temporary files and folders that a killed process left; no other may be at work in ``folder``."""
+    for path in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            _remove(path)
 
 
 def sync_directory(path: Path) -> None:
@@ -81,7 +100,11 @@ def _set_aside(path: Path) -> Iterator[None]:
     except BaseException:
         aside.rename(path)
         raise
-    if aside.is_symlink():
-        aside.unlink()
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
     else:
-        shutil.rmtree(aside)
+        shutil.rmtree(path)

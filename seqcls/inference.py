@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +16,29 @@ from seqcls.sequences import Sequences
 CPU_TOKENS = 12_800
 
 
+def never() -> bool:
+    """Return False."""
+    return False
+
+
+class StoppedError(Exception):
+    """A prediction was given up because it was asked to be."""
+
+
 def predict_logits(
-    model: nn.Module, sequences: Sequences, *, device: torch.device, batch_size: int, precision: str = "fp32"
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    device: torch.device,
+    batch_size: int,
+    precision: str = "fp32",
+    must_stop: Callable[[], bool] = never,
 ) -> Tensor:
-    """Return the model's logits, float32 [N, C] on the CPU; the model's training mode is left as it was."""
+    """Return the model's logits, float32 [N, C] on the CPU; the model's training mode is left as it was.
+
+    Raises:
+        StoppedError: ``must_stop``, which is asked before each batch, said so.
+    """
     was_training = model.training
     model.eval()
     max_tokens = CPU_TOKENS if device.type == "cpu" else None
@@ -27,6 +48,8 @@ def predict_logits(
         # Inference mode, not only no_grad: recurrent layers then take their faster forward path.
         with torch.inference_mode(), autocast(device, precision):
             for batch in batches(sequences, order, device):
+                if must_stop():
+                    raise StoppedError
                 outputs.append(model(batch.inputs, batch.lengths).float())
                 indices.append(torch.from_numpy(batch.indices))
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,26 @@ class RunningScore:
         self._pairs = torch.zeros(2, dtype=torch.int64, device=device)  # right pairs of text and label; said and true ones
         self._count = 0
         self._is_multi_label = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], device: torch.device) -> RunningScore:
+        """Return what `as_dict` described."""
+        running = cls(device)
+        running._loss += values["loss"]
+        running._correct += values["correct"]
+        running._pairs += torch.tensor(values["pairs"], device=device)
+        running._count, running._is_multi_label = values["count"], values["is_multi_label"]
+        return running
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums as plain values, which JSON keeps exactly."""
+        return {
+            "loss": float(self._loss),
+            "correct": int(self._correct),
+            "pairs": self._pairs.tolist(),
+            "count": self._count,
+            "is_multi_label": self._is_multi_label,
+        }
 
     def update(self, logits: Tensor, labels: Tensor, loss_sum: Tensor | None = None) -> None:
         """Add a batch: logits [B, C], labels int64 [B] or uint8 [B, C], and their summed loss if it is known already."""

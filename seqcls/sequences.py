@@ -5,6 +5,7 @@ The file format: https://huggingface.co/docs/safetensors (8 bytes of header leng
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
@@ -29,6 +30,7 @@ Preprocessor = TextTokenizer | FeatureScaler
 
 _DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
 _MANY_TEXTS = 200_000  # from here on a second process is worth its start
+_DIGEST_BLOCK, _DIGEST_BLOCKS = 1 << 18, 256  # time steps, and how many blocks of them at most
 _HEAD = 1024  # bytes for the length of the header and the header, which is written last, when all sizes are known
 # What reading JSON of an unexpected form can raise.
 GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -102,6 +104,22 @@ class Sequences:
     def lengths(self) -> NDArray[np.int64]:
         """int64 [N]."""
         return np.diff(self.offsets)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a sequence may have several labels."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of lengths, labels and values; of more than 67 million values, of 256 evenly spaced blocks."""
+        digest = hashlib.sha256(self.lengths.tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.tobytes())
+        step = max(_DIGEST_BLOCK, len(self.values) // _DIGEST_BLOCKS)
+        for start in range(0, len(self.values), step):
+            digest.update(self.values[start : start + _DIGEST_BLOCK].tobytes())
+        return digest.hexdigest()
 
     def take(self, indices: ArrayLike) -> Sequences:
         """Return copies of the sequences at ``indices``, in that order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -57,8 +58,15 @@ class _ConsoleHandler(logging.Handler):
         console().print(f"{prefix}{record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _exit_on_sigterm(number: int, _frame: object) -> None:
+    # As an exception, so that temporary files are removed and other processes ended on the way out.
+    print_error("terminated")
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     logger = logging.getLogger("seqcls")
     logger.addHandler(_ConsoleHandler())
     logger.propagate = False

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from seqcls.baseline import Baseline
     from seqcls.config import Config
     from seqcls.metrics import Score
-    from seqcls.trainer import FitResult, Plan, Trainer
+    from seqcls.results import FitResult, Plan
+    from seqcls.trainer import Trainer
 
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
 _SECTION = {"encoder": "model", "embedding": "model", "dataset": "data"}
@@ -117,6 +118,25 @@ def fit(
             "--set", metavar="NAME=VALUE", help="Any other setting, as --print-config names it.", rich_help_panel=_RUN
         ),
     ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop, with a checkpoint, within 90s, 30m or 1h30m.", rich_help_panel=_RUN),
+    ] = None,
+    on_nan: Annotated[
+        str | None,
+        typer.Option(help="When the loss is no number: stop, or rollback to a checkpoint.", rich_help_panel=_TRAINING),
+    ] = None,
+    auto_batch: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-batch/--no-auto-batch",
+            help="Cut batches that do not fit the memory; the result stays that of the whole ones.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None, typer.Option(help="Processes that make batches ahead of the training.", rich_help_panel=_TRAINING)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show sizes, parameters and steps; train nothing.", rich_help_panel=_RUN)
     ] = False,
@@ -150,6 +170,10 @@ def fit(
             "precision": precision,
             "class_weights": class_weights,
             "baseline": baseline,
+            "max_time": max_time,
+            "on_nan": on_nan,
+            "auto_batch": auto_batch,
+            "num_workers": num_workers,
         },
     }
     changes = {section: _given(values) for section, values in flags.items()}
@@ -254,7 +278,12 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
     """Train, print the result, and only then train the linear baseline: nothing that happens to it costs the result."""
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except (KeyboardInterrupt, SystemExit):
+        if trainer.run is not None:
+            say(f"The last checkpoint is safe. To go on: seqcls fit --resume {trainer.run}")
+        raise
     is_text = trainer.config.model.embedding != "features"
     _print_result(result, example='"your text"' if is_text else "--file FILE.npz", as_json=as_json, quiet=quiet)
     baseline = None
@@ -273,6 +302,8 @@ def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool
 
     if result.signal is not None:
         say(f"Interrupted; a checkpoint is saved. To go on: seqcls fit --resume {result.run}")
+    elif result.is_cut_short:
+        say(f"{result.stop_reason}, with a checkpoint. To go on: seqcls fit --resume {result.run}")
     else:
         say(f"{result.stop_reason}, {format_seconds(result.seconds)}", quiet=quiet)
     if not as_json and result.model is not None:

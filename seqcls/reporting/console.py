@@ -7,7 +7,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from seqcls.callbacks import Callback, Evaluation, FitState
+from seqcls.callbacks import Callback
+from seqcls.state import Evaluation, FitState
 
 SECONDS_BETWEEN_UPDATES = 0.5
 SECONDS_BETWEEN_LINES = 30.0

@@ -1,0 +1,314 @@
+"""The folder of one training run: settings, log of evaluations, checkpoints, and pointers to those that count.
+
+RUN/config.toml                       resolved settings
+metrics.jsonl                     a line an evaluation
+baseline.json                     figures of the linear baseline, if it was trained
+checkpoints.json                  names of checkpoints, replaced after a checkpoint is complete
+checkpoints/step-00000352/        model directory + training.safetensors + training.json
+model/                            model directory of the best checkpoint, once the run has ended
+lock                              locked by the process that writes here
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqcls.checkpoint import (
+    SavedModel,
+    TrainingSnapshot,
+    load_model_directory,
+    load_training,
+    parse_json,
+    read_file,
+    to_json,
+    writing,
+)
+from seqcls.config import Config
+from seqcls.errors import CheckpointError, OutputExistsError
+from seqcls.files import make_directory, remove_leftovers, replace_file
+
+_NAME = re.compile(r"step-(?P<step>\d{8,})(-(?P<attempt>\d+))?")
+
+logger = logging.getLogger("seqcls")
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """What checkpoints.json holds: names of checkpoints.
+
+    Attributes:
+        best: The best by the monitored figure; the first of all, until there is an evaluation.
+        last: The one to go on from.
+        previous: The ``last`` before, to fall back on.
+        previous_best: The ``best`` that goes with ``previous``.
+        damaged: Those passed over because they could not be read; never deleted.
+    """
+
+    best: str
+    last: str
+    previous: str | None = None
+    previous_best: str | None = None
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """All checkpoints that are kept."""
+        return {name for name in (self.best, self.last, self.previous, self.previous_best, *self.damaged) if name}
+
+
+@dataclass(frozen=True, eq=False)
+class Restorable:
+    """A checkpoint that was read whole, and what was passed over to find it."""
+
+    path: Path
+    model: SavedModel
+    training: TrainingSnapshot
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one training run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> RunDirectory:
+        """Make the folder and write the settings.
+
+        Raises:
+            OutputExistsError: It exists and is not empty; with ``overwrite``, it exists and is no run directory.
+            CheckpointError: It cannot be written, or another process is at work in it.
+        """
+        run = cls(path)
+        run.check_new(overwrite=overwrite)
+        with writing(path):
+            if path.exists() and any(path.iterdir()):
+                with run.locked():
+                    shutil.rmtree(path)
+            make_directory(run.checkpoints)
+            replace_file(path / "config.toml", config.to_toml().encode())
+        return run
+
+    def check_new(self, *, overwrite: bool) -> None:
+        """Raise OutputExistsError where `create` would, touching nothing."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not overwrite:
+            raise OutputExistsError(f"{self.path} exists; give another --output, or --force to replace the run in it")
+        if not self.path.is_dir() or not (self.path / "config.toml").is_file():
+            raise OutputExistsError(
+                f"{self.path} is not a run directory, so that --force does not replace it; give another --output"
+            )
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Open an existing run directory; CheckpointError if it is none."""
+        run = cls(path)
+        if not run.pointer_file.is_file() and not run.checkpoints.is_dir():
+            raise CheckpointError(f"{path} is not a run directory: it has no {run.pointer_file.name}")
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def pointer_file(self) -> Path:
+        """The file that names the checkpoints that count."""
+        return self.path / "checkpoints.json"
+
+    @property
+    def model(self) -> Path:
+        """The model directory that the run leaves when it has ended."""
+        return self.path / "model"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The log of evaluations."""
+        return self.path / "metrics.jsonl"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here; the lock ends with the process, however that ends.
+
+        Raises:
+            CheckpointError: Another process has it.
+        """
+        with contextlib.ExitStack() as stack:
+            with writing(self.path):
+                file = stack.enter_context((self.path / "lock").open("a+b"))
+                _lock(file.fileno(), self.path)
+                file.truncate(0)
+                file.write(f"{os.getpid()}\n".encode())
+                file.flush()
+            yield
+
+    def pointers(self) -> Pointers | None:
+        """Return what checkpoints.json says; None if there is none yet.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        if not self.pointer_file.is_file():
+            return None
+        values = parse_json(read_file(self.pointer_file), self.pointer_file)
+        try:
+            pointers = Pointers(**{**values, "damaged": tuple(values.get("damaged", ()))})
+            wrong = [name for name in pointers.names if not _NAME.fullmatch(name)]
+        except TypeError as error:
+            raise CheckpointError(f"{self.pointer_file} does not name checkpoints: {error}") from error
+        if wrong:
+            raise CheckpointError(f"{self.pointer_file} names {wrong[0]!r:.80}, which is no checkpoint")
+        return pointers
+
+    def pointed(self, which: str) -> Path | None:
+        """Return the checkpoint that "best" or "last" names; None if there is none yet."""
+        pointers = self.pointers()
+        return None if pointers is None else self.checkpoints / getattr(pointers, which)
+
+    def restorable(self) -> Restorable:
+        """Read the last checkpoint, or, with a warning that names the damage, the newest one that can be read.
+
+        Raises:
+            CheckpointError: None can be read.
+        """
+        damaged: list[str] = []
+        try:
+            pointers = self.pointers()
+        except CheckpointError as error:
+            logger.warning("%s; taking the newest checkpoint that is whole", error)
+            pointers = None
+        for name in self._newest_first(None if pointers is None else pointers.last):
+            path = self.checkpoints / name
+            try:
+                found = Restorable(path, load_model_directory(path), load_training(path), tuple(damaged))
+            except CheckpointError as error:
+                logger.warning("the checkpoint %s cannot be read: %s; trying the one before it", name, error)
+                damaged.append(name)
+            else:
+                return found
+        raise CheckpointError(f"{self.path} has no checkpoint to resume from" + (": none can be read" if damaged else ""))
+
+    def take_up(self, found: Restorable) -> None:
+        """Make a checkpoint the last one, and remove what a killed process left half written."""
+        with writing(self.path):
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+        try:
+            old = self.pointers()
+        except CheckpointError:
+            old = None
+        if old is None or old.last != found.path.name:
+            damaged = tuple(sorted({*found.damaged, *(() if old is None else old.damaged)}))
+            self._point(Pointers(best=self._best_of(found, damaged), last=found.path.name, damaged=damaged))
+
+    def save_checkpoint(self, step: int, *, is_best: bool, save: Callable[[Path], None]) -> Path:
+        """Write a checkpoint, move the pointers to it, and only then delete checkpoints that nothing points to."""
+        old = self.pointers()
+        path = free_name(self.checkpoints / f"step-{step:08d}")
+        save(path)
+        if old is None:
+            new = Pointers(best=path.name, last=path.name)
+        else:
+            best = path.name if is_best else old.best
+            new = Pointers(best=best, last=path.name, previous=old.last, previous_best=old.best, damaged=old.damaged)
+        self._point(new)
+        with writing(self.path):
+            for child in self.checkpoints.iterdir():
+                if child.name not in new.names:
+                    shutil.rmtree(child)
+        return path
+
+    def write_baseline(self, figures: Mapping[str, Any]) -> None:
+        """Write the figures of the linear baseline, over those of an earlier one."""
+        with writing(self.path):
+            replace_file(self.path / "baseline.json", to_json(figures))
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add a line to the log of evaluations."""
+        self._write_metrics([*self._metrics_lines(), json.dumps(row, sort_keys=True).encode()])
+
+    def keep_metrics(self, count: int) -> None:
+        """Keep the log's first ``count`` lines: the run has gone back to where it had as many."""
+        lines = self._metrics_lines()
+        if len(lines) > count:
+            self._write_metrics(lines[:count])
+
+    def _metrics_lines(self) -> list[bytes]:
+        return self.metrics_file.read_bytes().splitlines() if self.metrics_file.is_file() else []
+
+    def _write_metrics(self, lines: list[bytes]) -> None:
+        with writing(self.path):
+            replace_file(self.metrics_file, b"".join(line + b"\n" for line in lines))
+
+    def _point(self, pointers: Pointers) -> None:
+        with writing(self.path):
+            replace_file(self.pointer_file, to_json(vars(pointers)))
+
+    def _newest_first(self, last: str | None) -> list[str]:
+        """Return the names of checkpoints, ``last`` first, then by step and attempt, the newest first."""
+        found = {match[0]: match for path in self.checkpoints.glob("*") if (match := _NAME.fullmatch(path.name))}
+        names = sorted(found, key=lambda name: (int(found[name]["step"]), int(found[name]["attempt"] or 1)), reverse=True)
+        return names if last is None else [last, *(name for name in names if name != last)]
+
+    def _best_of(self, found: Restorable, damaged: Collection[str]) -> str:
+        """Return the checkpoint of the best evaluation that ``found`` knows, or ``found`` itself if that is gone."""
+        best = found.training.values["best"]
+        same_step = [name for name in self._newest_first(None) if best and int(name.split("-")[1]) == best["step"]]
+        return next((name for name in same_step if name not in damaged), found.path.name)
+
+
+def resolve_model_path(path: Path) -> Path:
+    """Return the model directory that ``path`` is, or that the run directory ``path`` holds."""
+    if not path.is_dir():
+        raise CheckpointError(f"there is no model directory {path}")
+    if (path / "config.json").is_file() or (path / "manifest.json").is_file():
+        return path
+    run = RunDirectory(path)
+    model = run.model if run.model.is_dir() else run.pointed("best")
+    if model is None:
+        raise CheckpointError(
+            f"{path} is neither a model directory (no config.json) nor a run directory (no checkpoints.json)"
+        )
+    return model
+
+
+def free_name(path: Path) -> Path:
+    """Return ``path``, or the first of path-2, path-3 … that does not exist."""
+    number, free = 1, path
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        # POSIX locks, not flock's: data workers, which are copies of this process, must not keep them when it is killed.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            logger.warning(
+                "%s cannot be locked (%s): see to it that one process at a time trains there", path, error.strerror
+            )
+            return
+        owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        raise CheckpointError(
+            f"{path} is in use by process {owner}; wait for it, stop it, or give another --output"
+        ) from None

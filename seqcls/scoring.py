@@ -1,0 +1,81 @@
+"""Scoring splits in the course of a run: in smaller batches where memory does not suffice, and with an eye on the time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqcls.cache import EncodedData
+from seqcls.config import FitConfig
+from seqcls.device import is_out_of_memory
+from seqcls.errors import TrainingError
+from seqcls.inference import never, predict_logits
+from seqcls.metrics import Score, score_logits
+from seqcls.model import SequenceClassifier
+
+logger = logging.getLogger("seqcls")
+
+
+class Scorer:
+    """Scores the labelled splits of the data.
+
+    Attributes:
+        seconds_an_example: Duration of the last whole pass over a split, divided by its examples; None before the first.
+    """
+
+    def __init__(self, config: FitConfig, data: EncodedData, device: torch.device) -> None:
+        self.seconds_an_example: float | None = None
+        self._config = config
+        self._data = data
+        self._device = device
+        self._batch_size = config.eval_batch_size
+
+    def score(
+        self,
+        model: SequenceClassifier,
+        split: str,
+        thresholds: Tensor | None = None,
+        *,
+        must_stop: Callable[[], bool] = never,
+    ) -> Score:
+        """Return the figures of a split; StoppedError if ``must_stop``, asked before each batch, says so."""
+        return score_logits(*self.logits(model, split, must_stop=must_stop), thresholds)
+
+    def logits(
+        self, model: SequenceClassifier, split: str, *, must_stop: Callable[[], bool] = never
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of a split, float32 [N, C], and its labels, on the CPU; raises like `score`."""
+        sequences, started = self._data.splits[split], time.monotonic()
+        while True:
+            try:
+                logits = predict_logits(
+                    model,
+                    sequences,
+                    device=self._device,
+                    batch_size=self._batch_size,
+                    precision=self._config.precision,
+                    must_stop=must_stop,
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                require_smaller_batches(self._batch_size, error, auto_batch=self._config.auto_batch)
+            else:
+                self.seconds_an_example = (time.monotonic() - started) / max(1, len(sequences))
+                return logits, torch.from_numpy(np.array(sequences.labels))
+            self._batch_size //= 2
+            logger.warning("out of memory while scoring %s: going on with batches of %d", split, self._batch_size)
+
+
+def require_smaller_batches(size: int, error: BaseException, *, auto_batch: bool) -> None:
+    """Raise TrainingError unless batches of ``size``, for which memory did not suffice, can and may be cut."""
+    reason = f"out of memory with {size} examples at a time ({str(error).splitlines()[0]:.200})"
+    if size == 1:
+        raise TrainingError(f"{reason}; use a lower --max-length or a smaller model") from error
+    if not auto_batch:
+        raise TrainingError(f"{reason}; use --auto-batch, or a lower --batch-size or --max-length") from error

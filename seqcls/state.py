@@ -1,0 +1,268 @@
+"""Where a run stands: the state that callbacks see, and how all of it is saved and restored."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from seqcls.checkpoint import SavedModel, TrainingSnapshot
+from seqcls.config import Config
+from seqcls.environment import describe_environment
+from seqcls.errors import CheckpointError, NonFiniteError
+from seqcls.metrics import RunningScore, Score
+from seqcls.model import SequenceClassifier
+from seqcls.optimization import LearningRate, optimizer_tensors, restore_optimizer
+from seqcls.sequences import Preprocessor
+
+# What the state counts; each is saved and restored by its name.
+_COUNTERS = (
+    "step",
+    "epoch",
+    "step_in_epoch",
+    "batch_in_step",
+    "evaluation_due",
+    "evaluations",
+    "stale_evaluations",
+    "examples",
+    "training_seconds",
+    "batch_parts",
+    "rollbacks",
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one evaluation during training.
+
+    Attributes:
+        train: Figures of the training batches since the evaluation before, with dropout on.
+        seconds: Time since the run began, earlier parts of a resumed run included.
+        examples_per_second: Training speed since the evaluation before, evaluation and saving not counted.
+    """
+
+    step: int
+    epoch: int
+    train: Score
+    validation: Score
+    lr: float
+    seconds: float
+    examples_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return asdict(self)
+
+
+@dataclass(eq=False)
+class FitState:
+    """Where a run stands. Callbacks read it, and may call `stop` and `save_soon`.
+
+    Attributes:
+        data_digest: A hash of the encoded training split.
+        step: Updates of the weights made so far.
+        epoch: Number of the running epoch, from 0.
+        step_in_epoch: Updates made in the running epoch.
+        batch_in_step: Batches whose gradients wait for the next update; other than 0 only where a run was stopped amid them.
+        evaluation_due: Whether an evaluation comes before the next batch.
+        evaluations: Evaluations so far.
+        best: The best evaluation so far, by ``config.fit.monitor``.
+        stale_evaluations: Evaluations since the best one.
+        running: Figures of the training batches since the last evaluation.
+        indices: int64 [N], the examples of the last update, as places in the training split.
+        batch_parts: Parts that a batch is cut into since it did not fit the memory whole.
+        save_seconds: The longest time that a checkpoint has taken.
+        rollbacks: Times that the run has gone back to a checkpoint after a loss that was not finite.
+    """
+
+    config: Config
+    label_names: tuple[str, ...]
+    tokenizer: Preprocessor
+    model: SequenceClassifier
+    averaged: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    learning_rate: LearningRate
+    device: torch.device
+    steps_per_epoch: int
+    total_steps: int
+    running: RunningScore
+    data_digest: str
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    batch_in_step: int = 0
+    evaluation_due: bool = False
+    evaluations: int = 0
+    best: Evaluation | None = None
+    stale_evaluations: int = 0
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    examples: int = 0
+    training_seconds: float = 0.0
+    batch_parts: int = 1
+    rollbacks: int = 0
+    earlier_seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    evaluated_at: tuple[int, float] = (0, 0.0)
+    stop_reason: str | None = None
+    save_requested: bool = False
+    save_seconds: float = 0.0
+    _unseen: list[tuple[int, NDArray[np.int64], Tensor]] = field(default_factory=list)
+
+    def stop(self, reason: str) -> None:
+        """Ask the loop to end after the running step; the first reason stays."""
+        self.stop_reason = self.stop_reason or reason
+
+    def save_soon(self) -> None:
+        """Ask for a checkpoint after the running step."""
+        self.save_requested = True
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began, earlier parts of a resumed run included."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    @property
+    def place(self) -> tuple[int, int, bool]:
+        """What changes whenever there is something new to save."""
+        return self.step, self.batch_in_step, self.evaluation_due
+
+    @property
+    def evaluated_model(self) -> SequenceClassifier:
+        """The model to evaluate and save: the averaged weights where averaging is on and has begun."""
+        if self.averaged is None or self.step == 0:
+            return self.model
+        module: SequenceClassifier = self.averaged.module  # type: ignore[assignment]
+        return module
+
+    def watch(self, value: Tensor, indices: NDArray[np.int64]) -> None:
+        """Remember a figure of the running step, made from the examples at ``indices``, for `check_finite` to look at."""
+        self._unseen.append((self.step + 1, indices, value))
+
+    def check_finite(self) -> None:
+        """Look at the figures since the last look: seldom on an accelerator, since a look waits for it.
+
+        Raises:
+            NonFiniteError: One is not finite; names its step and examples.
+        """
+        if not self._unseen:
+            return
+        finite = torch.stack([value.detach().float() for _, _, value in self._unseen]).isfinite().tolist()
+        bad = [(step, indices.tolist()) for (step, indices, _), good in zip(self._unseen, finite, strict=True) if not good]
+        self._unseen.clear()
+        if bad:
+            raise NonFiniteError(*bad[0])
+
+    def note_evaluation(self, evaluation: Evaluation) -> bool:
+        """Take note of an evaluation; return whether it is the best so far."""
+        self.evaluated_at = (self.examples, self.training_seconds)
+        self.evaluation_due, self.evaluations = False, self.evaluations + 1
+        improved = self.best is None or self._key(evaluation) > self._key(self.best)
+        if improved:
+            self.best = evaluation
+        self.stale_evaluations = 0 if improved else self.stale_evaluations + 1
+        self.learning_rate.on_evaluation(improved=improved)
+        return improved
+
+    def _key(self, evaluation: Evaluation) -> tuple[float, float]:
+        score = evaluation.validation
+        return (score.accuracy, -score.loss) if self.config.fit.monitor == "accuracy" else (-score.loss, score.accuracy)
+
+    def snapshot(self) -> TrainingSnapshot:
+        """Return all that a run needs, besides the evaluated weights, to go on from here."""
+        tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
+        if self.averaged is not None:
+            tensors |= {f"weights.{name}": tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        if self.batch_in_step:
+            parameters = self.model.named_parameters()
+            tensors |= {f"gradient.{name}": p.grad.detach().cpu() for name, p in parameters if p.grad is not None}
+        random_tensors, random_values = _random_state(self.device)
+        values = {name: getattr(self, name) for name in _COUNTERS} | {
+            "steps_per_epoch": self.steps_per_epoch,
+            "seconds": self.seconds,
+            "evaluated_at": list(self.evaluated_at),
+            "lr_reduction": self.learning_rate.reduction,
+            "best": None if self.best is None else self.best.as_dict(),
+            "running": self.running.as_dict(),
+            "data_digest": self.data_digest,
+            "environment": describe_environment(self.device),
+        }
+        return TrainingSnapshot(tensors | random_tensors, values | random_values)
+
+    def restore(self, saved: SavedModel, snapshot: TrainingSnapshot) -> None:
+        """Go back to where `snapshot` was taken; ``saved`` is the model saved with it.
+
+        Raises:
+            CheckpointError: The snapshot belongs to other data, or lacks something.
+        """
+        if snapshot.values.get("data_digest") != self.data_digest:
+            raise CheckpointError(
+                f"{saved.path} is of a run on other training data ({snapshot.values.get('steps_per_epoch')} steps an epoch, "
+                f"here {self.steps_per_epoch}); a run is resumed with the data it was started with"
+            )
+        try:
+            self._restore(saved, snapshot)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the training state in {saved.path} cannot be used: {error!r:.200}") from error
+
+    def _restore(self, saved: SavedModel, snapshot: TrainingSnapshot) -> None:
+        values = snapshot.values
+        for name in _COUNTERS:
+            setattr(self, name, values[name])
+        saved.load_into(self.evaluated_model)
+        if self.averaged is not None:
+            saved.load_into(self.averaged.module)  # type: ignore[arg-type]
+            self.averaged.n_averaged.fill_(self.step)
+            self.model.load_state_dict(snapshot.named("weights."))
+        restore_optimizer(self.optimizer, snapshot.named("optimizer."))
+        gradients = snapshot.named("gradient.")
+        for name, parameter in self.model.named_parameters():
+            parameter.grad = gradients[name].to(self.device) if name in gradients else None
+        self.learning_rate.reduction = values["lr_reduction"]
+        self.learning_rate.set_for(max(0, self.step - 1))
+        self.earlier_seconds = values["seconds"]
+        self.evaluated_at = (values["evaluated_at"][0], values["evaluated_at"][1])
+        self.best = None if values["best"] is None else _evaluation(values["best"])
+        self.running = RunningScore.from_dict(values["running"], self.device)
+        self._unseen.clear()
+        _restore_random_state(snapshot, self.device)
+
+
+def _random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the states of PyTorch's, NumPy's and Python's generators, as tensors and as JSON values."""
+    tensors = {"rng.torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors["rng.mps"] = torch.mps.get_rng_state()
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    tensors["rng.numpy"] = torch.from_numpy(np.asarray(keys, dtype=np.int64))
+    return tensors, {
+        "rng_numpy": [int(position), int(has_gauss), float(gauss)],
+        "rng_python": random.getstate(),
+    }
+
+
+def _restore_random_state(snapshot: TrainingSnapshot, device: torch.device) -> None:
+    tensors, values = snapshot.tensors, snapshot.values
+    torch.set_rng_state(tensors["rng.torch"])
+    if device.type == "cuda" and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
+    elif device.type == "mps" and "rng.mps" in tensors:
+        torch.mps.set_rng_state(tensors["rng.mps"])
+    position, has_gauss, gauss = values["rng_numpy"]
+    np.random.set_state(("MT19937", tensors["rng.numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = values["rng_python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def _evaluation(values: Mapping[str, Any]) -> Evaluation:
+    scores = {name: Score(**values[name]) for name in ("train", "validation")}
+    return Evaluation(**{**values, **scores})
