@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import signal
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seqcls.errors import TrainingError
 from seqcls.sequences import Sequences
 
 # Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
 # batch still changes from epoch to epoch.
 POOL_BATCHES = 50
+
+_WITHOUT_WORKERS = "use --num-workers 0, which needs no other process"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,50 +95,77 @@ def evaluation_order(
 
 def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
     """Gather the sequences at ``indices`` into one padded batch."""
+    return _as_batch(_gather(sequences, indices))
+
+
+def _gather(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any] | None, ...]:
+    """Return the inputs, lengths, labels and indices of a batch."""
     starts, lengths = sequences.offsets[indices], sequences.lengths[indices]
     values = sequences.values
     dtype = np.int64 if values.ndim == 1 else values.dtype
     inputs = np.zeros((len(indices), int(lengths.max()), *values.shape[1:]), dtype=dtype)
     for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
         inputs[row, :length] = values[start : start + length]
-    labels = None if sequences.labels is None else torch.from_numpy(np.asarray(sequences.labels[indices]))
-    return Batch(torch.from_numpy(inputs), torch.from_numpy(np.asarray(lengths)), labels, indices)
+    labels = None if sequences.labels is None else np.asarray(sequences.labels[indices])
+    return inputs, np.asarray(lengths), labels, indices
+
+
+def _as_batch(arrays: tuple[NDArray[Any] | None, ...]) -> Batch:
+    inputs, lengths, labels, indices = arrays
+    assert indices is not None
+    return Batch(
+        torch.from_numpy(inputs),
+        torch.from_numpy(lengths),
+        None if labels is None else torch.from_numpy(labels),
+        indices,
+    )
 
 
 def batches(
     sequences: Sequences, order: Sequence[NDArray[np.int64]], device: torch.device, *, num_workers: int = 0
 ) -> Generator[Batch]:
-    """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes."""
+    """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes.
+
+    Raises:
+        TrainingError: A worker cannot be started.
+    """
     if not num_workers:
         for indices in order:
             yield collate(sequences, indices).to(device)
         return
+    context = multiprocessing.get_context("fork")  # the others would copy the data
+    try:
+        context.Event()  # what the workers need first; the loader would fail half built
+    except OSError as error:
+        raise TrainingError(f"data workers cannot be started: {error.strerror}; {_WITHOUT_WORKERS}") from error
     loader: DataLoader[Any] = DataLoader(
-        _Collated(sequences, order),
+        _Gathered(sequences, order),
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_the_trainer,
-        multiprocessing_context="fork",  # the others would copy the data
+        multiprocessing_context=context,
         generator=torch.Generator(),  # of its own: the loader draws a number, which must not be one of the training's
     )
-    for batch in loader:
-        yield batch.to(device)
+    for arrays in loader:
+        yield _as_batch(arrays).to(device)
 
 
-class _Collated(Dataset[Batch]):
+class _Gathered(Dataset[Any]):
+    """Batches as arrays: they come through a pipe, where tensors would take shared memory, and hang when it is full."""
+
     def __init__(self, sequences: Sequences, order: Sequence[NDArray[np.int64]]) -> None:
         self._sequences, self._order = sequences, order
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, index: int) -> Batch:
-        return collate(self._sequences, self._order[index])
+    def __getitem__(self, index: int) -> tuple[NDArray[Any] | None, ...]:
+        return _gather(self._sequences, self._order[index])
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(arrays: Any) -> Any:
+    return arrays
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:
@@ -143,9 +174,11 @@ def _leave_signals_to_the_trainer(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def is_dead_worker(error: BaseException) -> bool:
-    """Return whether an error says that a process that makes batches has died, or found no shared memory."""
-    return any(words in str(error) for words in ("DataLoader worker", "shared memory", "torch_shm_manager"))
+def explain_dead_worker(error: BaseException) -> TrainingError | None:
+    """Return what is to be raised if an error says that a process that makes batches has died, else None."""
+    if "DataLoader worker" not in str(error):
+        return None
+    return TrainingError(f"{str(error).strip().splitlines()[-1]}; {_WITHOUT_WORKERS}")
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:

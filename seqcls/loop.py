@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqcls.batching import Batch, batches, is_dead_worker, split_batch, training_order
+from seqcls.batching import Batch, batches, explain_dead_worker, split_batch, training_order
 from seqcls.cache import EncodedData
 from seqcls.callbacks import Callback
 from seqcls.device import autocast, is_out_of_memory
-from seqcls.errors import NonFiniteError, TrainingError
+from seqcls.errors import NonFiniteError
 from seqcls.inference import StoppedError
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.metrics import RunningScore, sum_losses
@@ -98,8 +98,8 @@ class Loop:
                     raise
                 recover = partial(self._roll_back, str(error))
             except (RuntimeError, MemoryError) as error:
-                if is_dead_worker(error):
-                    raise TrainingError(f"{error} Use --num-workers 0, which takes no shared memory") from error
+                if (dead_worker := explain_dead_worker(error)) is not None:
+                    raise dead_worker from error
                 if not is_out_of_memory(error):
                     raise
                 size = math.ceil(self._config.batch_size / state.batch_parts)

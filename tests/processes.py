@@ -1,0 +1,95 @@
+"""Runs in processes of their own: copies of a server that has imported torch and done nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from toy import toy_config, toy_splits
+
+from seqcls import Callback, Config, Evaluation, FitState, Trainer
+from seqcls import loop as loop_module
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def in_process(function: Callable[..., Any], *arguments: Any, seconds: float = 60) -> Any:
+    """Return what ``function`` returns in a new process; AssertionError with its traceback if it raises."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the server starts with the first call
+    # An optimizer imports torch._dynamo, which takes longer than all else.
+    _CONTEXT.set_forkserver_preload(["torch._dynamo", "seqcls.trainer", "toy", "processes"])
+    ours, theirs = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_answer, args=(theirs, dict(os.environ), function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(seconds), f"no answer in {seconds} s"
+        answer, failure = ours.recv()
+    except EOFError:
+        answer, failure = None, "it died"
+    finally:
+        process.join(1)
+        process.kill()
+    assert failure is None, failure
+    return answer
+
+
+def _answer(pipe: Connection, environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ.update(environment)
+    try:
+        pipe.send((function(*arguments), None))
+    except BaseException:
+        pipe.send((None, traceback.format_exc()))
+
+
+class Log(Callback):
+    """Writes down the examples of each step, and kills its own process's run at given places.
+
+    A place is "batch N" (while the Nth gradient is made), "step N" (after the Nth update), "evaluating N" (in the Nth
+    evaluation) or "evaluation N" (after it), all counted from 1 within the process.
+    """
+
+    def __init__(self, stop: str | None = None) -> None:
+        self.steps: list[tuple[int, list[int]]] = []
+        self._counts = {"batch": 0, "step": 0, "evaluating": 0, "evaluation": 0}
+        self._stop = stop
+
+    def count(self, what: str) -> None:
+        self._counts[what] += 1
+        if self._stop == f"{what} {self._counts[what]}":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_step_end(self, state: FitState) -> None:
+        self.steps.append((state.step, state.indices.tolist()))
+        self.count("step")
+
+    def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
+        self.count("evaluation")
+
+    def counting(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **more: Any) -> Any:
+            self.count(what)
+            return function(*arguments, **more)
+
+        return counted
+
+
+def train(path: str, config: dict[str, Any], stop: str | None = None) -> tuple[list[tuple[int, list[int]]], int | None]:
+    """Start or resume the run in ``path``; return the examples of its steps, and the signal that ended it."""
+    log = Log(stop)
+    loop_module.Loop._add_gradient = log.counting("batch", loop_module.Loop._add_gradient)  # type: ignore[method-assign]
+    loop_module.Loop._evaluate = log.counting("evaluating", loop_module.Loop._evaluate)  # type: ignore[method-assign]
+    if (Path(path) / "checkpoints.json").is_file():
+        torch.manual_seed(12345)  # whatever the process has drawn before makes no difference
+        trainer = Trainer.resume(path, data=toy_splits(), callbacks=[log])
+    else:
+        settings = toy_config() if "data" not in config else Config()
+        trainer = Trainer(None, toy_splits(), config=settings.updated(config, source="test"), callbacks=[log], output=path)
+    return log.steps, trainer.fit().signal

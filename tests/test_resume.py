@@ -1,0 +1,133 @@
+"""A run that is interrupted and resumed, in new processes, ends with the same bits as one that is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import in_process, train
+from toy import toy_config
+
+from seqcls import registry
+from seqcls.checkpoint import load_model_directory, load_training
+from seqcls.run_directory import RunDirectory
+
+BUILT_IN = sorted(info.name for info in registry.encoders.list() if info.provider == "seqcls")
+# 64 examples in batches of 4, three to a step: six steps an epoch, the last of one batch; a validation every four steps.
+STEPS = {"epochs": 2, "batch_size": 4, "accumulate": 3, "eval_every_steps": 4, "lr": 0.02}
+# Each counted from the start or the resumption: the first step; within an epoch; within a step; in a validation; after a
+# validation; at the end of an epoch.
+PLACES = ["step 1", "step 2", "batch 2", "evaluating 1", "evaluation 1", "batch 1", "step 2"]
+TIMES = {"seconds", "training_seconds", "examples_per_second", "evaluated_at", "environment"}
+
+
+def _config(encoder: str = "lstm", *, model: dict[str, Any] | None = None, **fit: Any) -> dict[str, Any]:
+    config = toy_config(**{**STEPS, **fit}).model_dump()
+    options = {"hidden_size": 4} if "hidden_size" in registry.encoders.get(encoder).__init__.__annotations__ else {}
+    config["model"] |= {"encoder": encoder, "encoder_options": options, **(model or {})}
+    return dict(config)
+
+
+def _untimed(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _untimed(value) for name, value in values.items() if name not in TIMES}
+    return values
+
+
+def _assert_same_end(one: Path, other: Path) -> None:
+    """The same weights, optimizer, generators, counters and log of evaluations, bit for bit."""
+    ends = []
+    for path in (one, other):
+        last = RunDirectory(path).pointed("last")
+        assert last is not None
+        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        weights = load_model_directory(last).weights | load_model_directory(path / "model").weights
+        training = load_training(last)
+        ends.append((weights | training.tensors, _untimed(training.values), [_untimed(row) for row in rows]))
+    (tensors, values, rows), (other_tensors, other_values, other_rows) = ends
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+    assert values == other_values
+    assert rows == other_rows
+
+
+def _run(path: Path, config: dict[str, Any], places: list[str]) -> list[tuple[int, list[int]]]:
+    """Run to the end, killed by SIGTERM at each of the places; return the examples of every step."""
+    steps = []
+    for place in [*places, None]:
+        done, number = in_process(train, str(path), config, place)
+        assert (number is None) == (place is None), place
+        steps += done
+    return steps
+
+
+def _assert_resumes(tmp_path: Path, config: dict[str, Any], places: list[str]) -> None:
+    whole = _run(tmp_path / "whole", config, [])
+    assert _run(tmp_path / "cut", config, places) == whole
+    _assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("encoder", BUILT_IN)
+def test_every_encoder_resumes_from_every_place(tmp_path: Path, encoder: str) -> None:
+    _assert_resumes(tmp_path, _config(encoder), PLACES)
+
+
+@pytest.mark.parametrize("place", sorted({*PLACES, "step 6", "batch 7", "evaluating 2", "evaluating 3", "evaluation 3"}))
+def test_each_place_alone_resumes(tmp_path: Path, place: str) -> None:
+    _assert_resumes(tmp_path, _config(ema_decay=0.9), [place])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle", "plateau"])
+def test_every_schedule_resumes(tmp_path: Path, schedule: str) -> None:
+    # The rate is high, so that some validations are no better than the one before: the plateau schedule then halves it.
+    _assert_resumes(tmp_path, _config(schedule=schedule, lr=0.3), ["batch 5", "evaluating 1", "evaluation 1"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ema_decay": 0.9, "optimizer": "adamw"},
+        {"checkpoint_every_steps": 1},
+        {"num_workers": 2},
+        {"threads": 2},
+        {"precision": "bf16"},
+        {"bucket": False, "clip_norm": None, "class_weights": "balanced"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_every_kind_of_training_resumes(tmp_path: Path, settings: dict[str, Any]) -> None:
+    _assert_resumes(tmp_path, _config(**settings), PLACES)
+
+
+def test_noise_of_every_kind_resumes(tmp_path: Path) -> None:
+    options = {"hidden_size": 4, "num_layers": 2, "dropout": 0.3, "weight_dropout": 0.3, "bidirectional": True}
+    noise = {"word_dropout": 0.4, "embedding_dropout": 0.4, "output_dropout": 0.4, "encoder_options": options}
+    config = _config(model=noise)
+    _assert_resumes(tmp_path, config, PLACES)
+
+
+def test_patience_is_counted_on_over_an_interruption(tmp_path: Path) -> None:
+    # At this rate the first validation stays the best; the run must end after three more, however it is cut up.
+    config = _config(lr=3.0, schedule="constant", patience=3, epochs=20)
+    _assert_resumes(tmp_path, config, ["evaluation 2", "evaluation 1", "step 1"])
+    values = load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values
+    assert values["stale_evaluations"] == 3
+    assert values["epoch"] < 20
+
+
+def test_the_number_of_workers_makes_no_difference(tmp_path: Path) -> None:
+    steps = [_run(tmp_path / str(count), _config(num_workers=count), []) for count in (0, 2)]
+    assert steps[0] == steps[1]
+    _assert_same_end(tmp_path / "0", tmp_path / "2")
+
+
+def test_the_examples_are_shuffled_and_all_different(tmp_path: Path) -> None:
+    # Else the tests above would not see a wrong order.
+    steps = _run(tmp_path / "run", _config(), [])
+    epochs = [[index for _, indices in part for index in indices] for part in (steps[:6], steps[6:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(64))
+    assert epochs[0] != epochs[1] != sorted(epochs[1])
