@@ -15,7 +15,8 @@ from typing import Any
 
 from seqcls.errors import DataError, SeqclsError
 from seqcls.files import replace_file, sync_directory
-from seqcls.sequences import GARBLED, Preprocessor, Sequences, Unencoded, load_preprocessor
+from seqcls.sequences import Preprocessor, Sequences, Unencoded, parse_preprocessor
+from seqcls.verified import GARBLED
 
 # Raise it whenever the layout of an entry or the rules of the tokenizer change: older entries are then rebuilt.
 FORMAT_VERSION = 2
@@ -108,7 +109,9 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
     for name, recorded in manifest["files"].items():
         if _file_record(folder / name) != recorded:
             raise DataError(f"{name} is damaged: its size or SHA-256 is not that in {_MANIFEST}")
-    tokenizer = load_preprocessor(folder / _TOKENIZER, max_length=manifest["max_length"], truncating=manifest["truncating"])
+    path = folder / _TOKENIZER
+    limits = {name: manifest[name] for name in ("max_length", "truncating")}
+    tokenizer = parse_preprocessor(path.read_bytes(), path, **limits)
     splits = {name: Sequences.load(folder / _split_file(name)) for name in manifest["splits"]}
     return EncodedData(tokenizer, splits, tuple(manifest["label_names"]))
 

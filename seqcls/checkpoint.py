@@ -8,31 +8,36 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from seqcls import registry
 from seqcls.config import Config
 from seqcls.encoders.base import Encoder
-from seqcls.errors import CheckpointError, ConfigError, UnknownNameError
+from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownNameError
 from seqcls.files import new_directory, write_file
+from seqcls.forms import Description, Figures, Progress
 from seqcls.model import SequenceClassifier
 from seqcls.pipeline import build_model, describe_plugins
-from seqcls.sequences import Preprocessor, load_preprocessor
+from seqcls.sequences import Preprocessor, parse_preprocessor
 from seqcls.text import TextTokenizer
+from seqcls.verified import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified
 
 FORMAT_VERSION = 1
-MODEL_FILES = ("config.json", "metrics.json", "model.safetensors", "tokenizer.json")
-TRAINING_FILES = ("training.json", "training.safetensors")
+# The largest that a file may be. Tokenizers of large models in many languages have 40 MB.
+MODEL_FILES = {"config.json": JSON_LIMIT, "metrics.json": JSON_LIMIT, "model.safetensors": None, "tokenizer.json": 64 << 20}
+TRAINING_FILES = {"training.json": JSON_LIMIT, "training.safetensors": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +75,31 @@ class SavedModel:
         if encoder is None:
             self._check_installed("encoder", self.config.model.encoder)
         try:
-            model = build_model(
+            self._rehearse(encoder)
+            model = self._build(encoder)
+        except SeqclsError:
+            raise
+        except Exception as error:  # an encoder may raise anything
+            raise CheckpointError(f"{self.path}/config.json describes a model that cannot be built: {error}") from error
+        self.load_into(model)
+        return model
+
+    def _rehearse(self, encoder: Encoder | None) -> None:
+        """Build the model without memory for its values and compare it: it may be described as larger than any machine."""
+        try:
+            with _Budget(1000 + 100 * len(self.weights), self.path), torch.device("meta"):
+                model = self._build(encoder)
+        except SeqclsError:
+            raise
+        except Exception:
+            if self._is_built_in():
+                raise
+            return  # an encoder of others need not know the meta device; installing it meant trusting it
+        self._compare(model)
+
+    def _build(self, encoder: Encoder | None) -> SequenceClassifier:
+        try:
+            return build_model(
                 self.config.model,
                 vocab_size=self.tokenizer.vocab_size,
                 num_classes=len(self.label_names),
@@ -78,8 +107,10 @@ class SavedModel:
             )
         except ConfigError as error:
             raise CheckpointError(f"{self.path}/config.json: {error}") from error
-        self.load_into(model)
-        return model
+
+    def _is_built_in(self) -> bool:
+        named = {"encoder": self.config.model.encoder, "embedding": self.config.model.embedding}
+        return all(name in registry.REGISTRIES[kind].builtins for kind, name in named.items())
 
     def _check_installed(self, kind: str, name: str) -> None:
         try:
@@ -89,17 +120,37 @@ class SavedModel:
 
     def load_into(self, model: SequenceClassifier) -> None:
         """Load the weights into a built model; CheckpointError names the first that does not fit."""
-        expected = model.state_dict()
-        for name in expected.keys() ^ self.weights.keys():
-            place = "lacks" if name in expected else "has the unexpected tensor"
-            raise CheckpointError(f"{self.path}/model.safetensors {place} {name}; {self._remedy('encoder')}")
-        for name, tensor in expected.items():
-            if tensor.shape != self.weights[name].shape:
-                raise CheckpointError(
-                    f"{self.path}/model.safetensors: {name} has shape {list(self.weights[name].shape)}, but "
-                    f"config.json makes it {list(tensor.shape)}; the files belong to different models"
-                )
+        self._compare(model)
+        parameters = dict(model.named_parameters())
+        for name, tensor in self.weights.items():
+            # Infinity may stand in a buffer, such as the mask of an encoder.
+            if _is_broken(tensor, may_be_infinite=name not in parameters):
+                raise CheckpointError(f"{self.path}/model.safetensors: a value of {name} is not finite; {_OTHER_MODEL}")
         model.load_state_dict(self.weights)
+
+    def _compare(self, model: SequenceClassifier) -> None:
+        """Raise a CheckpointError unless the weights have the names, shapes and types of the model's."""
+        takes = "ids" if isinstance(self.tokenizer, TextTokenizer) else "features"
+        if model.embedding.takes != takes:
+            raise CheckpointError(
+                f"{self.path}/tokenizer.json gives {takes}, but the embedding of config.json takes {model.embedding.takes}; "
+                f"{_OTHER_MODEL}"
+            )
+        expected, remedy = model.state_dict(), _OTHER_MODEL if self._is_built_in() else self._remedy("encoder")
+        for name in sorted(expected.keys() ^ self.weights.keys()):
+            place = "lacks" if name in expected else "has the unexpected tensor"
+            raise CheckpointError(f"{self.path}/model.safetensors {place} {name:.200}; {remedy}")
+        for name, tensor in expected.items():
+            found = self.weights[name]
+            if tensor.shape != found.shape:
+                raise CheckpointError(
+                    f"{self.path}/model.safetensors: {name} has shape {list(found.shape)}, but config.json and "
+                    f"tokenizer.json make it {list(tensor.shape)}; {_OTHER_MODEL}"
+                )
+            if tensor.dtype != found.dtype:
+                raise CheckpointError(
+                    f"{self.path}/model.safetensors: {name} is {found.dtype}, and should be {tensor.dtype}; {_OTHER_MODEL}"
+                )
 
     def _remedy(self, kind: str) -> str:
         plugin = self.plugins[kind]
@@ -108,6 +159,33 @@ class SavedModel:
             or_pass = ", or pass a built one as encoder" if kind == "encoder" else ""
             return f"it was made with {plugin.get('target')}: register that {kind} first{or_pass}"
         return f"install the package that provides it: pip install {distribution}=={version}"
+
+
+_OTHER_MODEL = "the files belong to different models: copy the whole folder again"
+
+
+def _is_broken(tensor: Tensor, *, may_be_infinite: bool = False) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return False
+    extremes = torch.stack(tensor.aminmax())  # NaN if there is one; no copy, unlike tensor.isfinite()
+    return bool(extremes.isnan().any() if may_be_infinite else (~extremes.isfinite()).any())
+
+
+class _Budget(TorchFunctionMode):
+    """Ends the building of a model that asks far more of torch than the tensors in its file account for."""
+
+    def __init__(self, calls: int, path: Path) -> None:
+        super().__init__()
+        self._calls = calls
+        self._path = path
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._calls -= 1
+        if self._calls < 0:
+            raise CheckpointError(
+                f"{self._path}/config.json describes a model of far more tensors than model.safetensors has; {_OTHER_MODEL}"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 def save_model_directory(
@@ -164,38 +242,79 @@ def load_model_directory(path: Path) -> SavedModel:
     Raises:
         CheckpointError: It is none, or a file is missing or damaged.
     """
-    contents = _read_verified(path, MODEL_FILES)
-    description = parse_json(contents["config.json"], path / "config.json")
-    if description.get("format_version") != FORMAT_VERSION:
+    contents = read_verified(path, MODEL_FILES)
+    config_path = path / "config.json"
+    values = parse_json(contents["config.json"], config_path)
+    version = values.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {description.get('format_version')}, this seqcls reads {FORMAT_VERSION}; "
-            f"it was written by seqcls {description.get('seqcls_version')}: install that version"
+            f"{path} has format version {version!r:.60}, this seqcls reads {FORMAT_VERSION}; "
+            f"it was written by seqcls {values.get('seqcls_version')!r:.60}: install that version"
+        )
+    description = check_form(values, Description, config_path)
+    if description.thresholds is not None and len(description.thresholds) != len(description.label_names):
+        raise CheckpointError(
+            f"{config_path} has {len(description.thresholds)} thresholds for {len(description.label_names)} labels; "
+            f"{_OTHER_MODEL}"
         )
     try:
-        config = Config().updated(description["config"], source=f"{path}/config.json")
-        return SavedModel(
-            path=path,
-            config=config,
-            label_names=tuple(description["label_names"]),
-            tokenizer=load_preprocessor(
-                path / "tokenizer.json", max_length=config.data.max_length, truncating=config.data.truncating
-            ),
-            thresholds=None if description["thresholds"] is None else tuple(map(float, description["thresholds"])),
-            weights=_parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
-            metrics=parse_json(contents["metrics.json"], path / "metrics.json"),
-            plugins=description["plugins"],
-        )
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{path}/config.json cannot be used: {error}") from error
+        config = Config().updated(description.config, source=str(config_path))
+    except (*GARBLED, ConfigError) as error:
+        raise CheckpointError(f"{config_path} cannot be used: {error}") from error
+    return SavedModel(
+        path=path,
+        config=config,
+        label_names=tuple(description.label_names),
+        tokenizer=parse_preprocessor(
+            contents["tokenizer.json"],
+            path / "tokenizer.json",
+            max_length=config.data.max_length,
+            truncating=config.data.truncating,
+        ),
+        thresholds=None if description.thresholds is None else tuple(description.thresholds),
+        weights=parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
+        metrics=_parse_metrics(contents["metrics.json"], path / "metrics.json"),
+        plugins={kind: plugin.model_dump() for kind, plugin in description.plugins},
+    )
+
+
+def _parse_metrics(data: bytes, path: Path) -> dict[str, Any]:
+    metrics = parse_json(data, path)
+    for figures in metrics.values():
+        if isinstance(figures, dict) and "accuracy" in figures:
+            check_form(figures, Figures, path)
+    return metrics
 
 
 def load_training(path: Path) -> TrainingSnapshot:
     """Read the training state of the checkpoint at ``path``; CheckpointError if it is missing or damaged."""
-    contents = _read_verified(path, TRAINING_FILES)
-    return TrainingSnapshot(
-        tensors=_parse_tensors(contents["training.safetensors"], path / "training.safetensors"),
-        values=parse_json(contents["training.json"], path / "training.json"),
-    )
+    contents = read_verified(path, TRAINING_FILES)
+    tensors = parse_tensors(contents["training.safetensors"], path / "training.safetensors")
+    values = parse_json(contents["training.json"], path / "training.json")
+    check_form(values, Progress, path / "training.json")
+    for name, tensor in tensors.items():
+        if not re.fullmatch(r"optimizer\.[0-9]{1,9}\.\w+|(weights|gradient)\..+|rng\.\w+", name):
+            raise CheckpointError(f"{path}/training.safetensors has the unexpected tensor {name:.200}; {_OTHER_MODEL}")
+        if _is_broken(tensor):
+            raise CheckpointError(f"{path}/training.safetensors: a value of {name} is not finite; {_OTHER_MODEL}")
+    try:
+        _try_generators(tensors, values)
+    except (RuntimeError, *GARBLED) as error:
+        raise CheckpointError(
+            f"{path} does not hold the states of the random generators: {error}; {_OTHER_MODEL}"
+        ) from error
+    return TrainingSnapshot(tensors, values)
+
+
+def _try_generators(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Give the states to generators that nobody uses; any standard error if they are none."""
+    torch.Generator().set_state(tensors["rng.torch"])
+    keys = tensors["rng.numpy"].numpy()
+    if keys.dtype != np.int64 or keys.min() < 0 or keys.max() >= 1 << 32:
+        raise ValueError("rng.numpy holds other numbers than 32-bit words")
+    np.random.RandomState().set_state(("MT19937", keys.astype(np.uint32), *values["rng_numpy"]))
+    version, internal, gauss_next = values["rng_python"]
+    random.Random().setstate((version, tuple(internal), gauss_next))
 
 
 @contextlib.contextmanager
@@ -213,44 +332,6 @@ def writing(path: Path) -> Iterator[None]:
 def to_json(values: Mapping[str, Any]) -> bytes:
     """Return values as sorted, indented JSON."""
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _read_verified(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the files' contents after comparing each with its hash in the manifest."""
-    hashes = parse_json(read_file(path / "manifest.json"), path / "manifest.json")
-    contents = {name: read_file(path / name) for name in names}
-    for name, data in contents.items():
-        if hashlib.sha256(data).hexdigest() != hashes.get(name):
-            raise CheckpointError(f"{path / name} is damaged or was changed: its SHA-256 is not the one in manifest.json")
-    return contents
-
-
-def read_file(path: Path) -> bytes:
-    """Return a file's content; CheckpointError if it is missing or cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} lacks {path.name}; copy the whole folder") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-
-
-def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds; CheckpointError if it holds none."""
-    try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object")
-    return values
-
-
-def _parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
-    try:
-        return load_tensors(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
 
 
 def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seqcls.errors import CheckpointError, DataError
 from seqcls.files import replace_file
+from seqcls.verified import GARBLED, JSON_LIMIT, parse_json
 
 _CHUNK = 2_000  # sequences
 
@@ -65,11 +66,21 @@ class FeatureScaler:
             CheckpointError: It is missing or damaged.
         """
         try:
-            content = json.loads(Path(path).read_bytes())
+            return cls.from_json(Path(path).read_bytes(), Path(path))
+        except OSError as error:
+            raise CheckpointError(f"cannot read the feature statistics {path}: {error.strerror}") from error
+
+    @classmethod
+    def from_json(cls, data: bytes, path: Path) -> FeatureScaler:
+        """Read the content of the file ``path``; raises like `load`."""
+        if len(data) > JSON_LIMIT:
+            raise CheckpointError(f"{path} has {len(data):,} bytes, more than the statistics of any features")
+        content = parse_json(data, path)
+        try:
             mean, std = (np.array(content[name], dtype=np.float64) for name in ("mean", "std"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except GARBLED as error:
             raise CheckpointError(f"cannot read the feature statistics {path}: {error}") from error
-        if mean.ndim != 1 or mean.shape != std.shape or not len(mean) or not np.isfinite(mean).all() or not (std > 0).all():
+        if mean.ndim != 1 or mean.shape != std.shape or not len(mean) or not _are_sound(mean, std):
             raise CheckpointError(f"{path} does not hold a mean and a standard deviation above 0 for each feature")
         return cls(mean, std)
 
@@ -116,6 +127,10 @@ class FeatureScaler:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write mean and standard deviation, whole or not at all; OSError if it cannot be written."""
         replace_file(Path(path), self.to_json().encode())
+
+
+def _are_sound(mean: NDArray[np.float64], std: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
 
 
 def as_features(sequence: Any, *, size: int | None, where: str) -> NDArray[Any]:

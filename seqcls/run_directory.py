@@ -28,14 +28,13 @@ from seqcls.checkpoint import (
     TrainingSnapshot,
     load_model_directory,
     load_training,
-    parse_json,
-    read_file,
     to_json,
     writing,
 )
 from seqcls.config import Config
 from seqcls.errors import CheckpointError, OutputExistsError
 from seqcls.files import make_directory, remove_leftovers, replace_file
+from seqcls.verified import JSON_LIMIT, parse_json, read_file
 
 _NAME = re.compile(r"step-(?P<step>\d{8,})(-(?P<attempt>\d+))?")
 
@@ -163,7 +162,7 @@ class RunDirectory:
         """
         if not self.pointer_file.is_file():
             return None
-        values = parse_json(read_file(self.pointer_file), self.pointer_file)
+        values = parse_json(read_file(self.pointer_file, JSON_LIMIT), self.pointer_file)
         try:
             pointers = Pointers(**{**values, "damaged": tuple(values.get("damaged", ()))})
             wrong = [name for name in pointers.names if not _NAME.fullmatch(name)]

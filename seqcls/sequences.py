@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqcls.encode_worker import encode_on_two_cores
-from seqcls.errors import CheckpointError, DataError
+from seqcls.errors import DataError
 from seqcls.features import FeatureScaler
 from seqcls.files import replacing
 from seqcls.text import UNK_ID, TextTokenizer, Truncating
+from seqcls.verified import GARBLED
 
 Preprocessor = TextTokenizer | FeatureScaler
 """What makes sequences of texts, or of numbers."""
@@ -32,8 +33,6 @@ _DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
 _MANY_TEXTS = 200_000  # from here on a second process is worth its start
 _DIGEST_BLOCK, _DIGEST_BLOCKS = 1 << 18, 256  # time steps, and how many blocks of them at most
 _HEAD = 1024  # bytes for the length of the header and the header, which is written last, when all sizes are known
-# What reading JSON of an unexpected form can raise.
-GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,13 +203,11 @@ def _head(entries: list[tuple[str, np.dtype[Any], list[int]]]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def load_preprocessor(path: Path, *, max_length: int | None, truncating: Truncating) -> Preprocessor:
-    """Read the tokenizer, or feature statistics, that a ``save`` wrote to ``path``; CheckpointError if it is damaged."""
-    try:
-        is_text = b'"model"' in path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    return TextTokenizer.load(path, max_length=max_length, truncating=truncating) if is_text else FeatureScaler.load(path)
+def parse_preprocessor(data: bytes, path: Path, *, max_length: int | None, truncating: Truncating) -> Preprocessor:
+    """Read the tokenizer, or feature statistics, from the content of the file ``path``; CheckpointError if it is damaged."""
+    if b'"model"' in data:
+        return TextTokenizer.from_json(data, path, max_length=max_length, truncating=truncating)
+    return FeatureScaler.from_json(data, path)
 
 
 def encode(tokenizer: Preprocessor, texts: Iterable[Any], labels: ArrayLike | None = None) -> Sequences:

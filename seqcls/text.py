@@ -41,6 +41,7 @@ _BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control charact
 # letter or digit and an ASCII letter.
 _CHUNK, _CHUNK_CHARACTERS = 2_000, 2_000_000
 _PIECE = re.compile(r".{100000,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
+_MOST_HOLES = 1000  # ids without a word that a small vocabulary of another program may have
 VOCABULARY_BYTES = 100_000_000
 """Of more text than this, in characters, the vocabulary is made of an even sample."""
 
@@ -154,11 +155,25 @@ class TextTokenizer:
             CheckpointError: It is missing or damaged.
         """
         try:
-            tokenizer = Tokenizer.from_buffer(Path(path).read_bytes())
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        return cls.from_json(data, path, max_length=max_length, truncating=truncating)
+
+    @classmethod
+    def from_json(
+        cls, data: bytes, path: str | os.PathLike[str], *, max_length: int | None = None, truncating: Truncating = "middle"
+    ) -> TextTokenizer:
+        """Read the content of the file ``path``; raises like `load`."""
+        try:
+            tokenizer = Tokenizer.from_buffer(data)
         except Exception as error:  # tokenizers raises nothing more special
             raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
-        if not tokenizer.get_vocab_size():
+        numbers = tokenizer.get_vocab().values()
+        if not numbers:
             raise CheckpointError(f"the tokenizer {path} has no vocabulary")
+        if max(numbers) >= 2 * len(numbers) + _MOST_HOLES:  # a list of all ids could be larger than memory
+            raise CheckpointError(f"the tokenizer {path} has {len(numbers):,} words, but the id {max(numbers):,}")
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @property

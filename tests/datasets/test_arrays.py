@@ -17,7 +17,7 @@ from seqcls import Classifier, Splits, Trainer, load_recipe
 from seqcls.datasets.arrays import ArraysDataset, read_arrays
 from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.features import FeatureScaler
-from seqcls.sequences import load_preprocessor
+from seqcls.sequences import parse_preprocessor
 from seqcls.testing import check_dataset
 
 TS = """# a comment
@@ -162,7 +162,9 @@ def test_a_feature_that_never_changes_is_only_centred() -> None:
 def test_statistics_come_back_from_their_file(tmp_path: Path) -> None:
     scaler = FeatureScaler(np.array([0.1, 1 / 3]), np.array([1e-7, 2.0]))
     scaler.save(tmp_path / "file.json")
-    loaded = load_preprocessor(tmp_path / "file.json", max_length=None, truncating="pre")
+    loaded = parse_preprocessor(
+        (tmp_path / "file.json").read_bytes(), tmp_path / "file.json", max_length=None, truncating="pre"
+    )
     assert isinstance(loaded, FeatureScaler)
     assert (loaded.mean.tolist(), loaded.std.tolist()) == (scaler.mean.tolist(), scaler.std.tolist())
     for content in ("{}", "[", '{"mean": [1], "std": [0]}', '{"mean": [1], "std": [1, 2]}', '{"mean": ["a"], "std": [1]}'):
