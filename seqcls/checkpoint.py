@@ -80,7 +80,10 @@ class SavedModel:
         except SeqclsError:
             raise
         except Exception as error:  # an encoder may raise anything
-            raise CheckpointError(f"{self.path}/config.json describes a model that cannot be built: {error}") from error
+            reason = f"{error}".partition("\n")[0]  # torch adds its own stack
+            raise CheckpointError(
+                f"{self.path}/config.json describes a model that cannot be built: {reason:.200}; {_OTHER_MODEL}"
+            ) from error
         self.load_into(model)
         return model
 

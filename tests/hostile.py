@@ -1,0 +1,93 @@
+"""Loads directories in processes of their own, and says what that cost: a test can fail on a hang or on too much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MOST_SECONDS = 10
+_MOST_MEMORY = 2 << 30  # bytes beyond those in use: a failing test must not take the machine with it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of loading a directory: the error's class and message ("" if there was none), and the costs."""
+
+    error: str
+    message: str
+    seconds: float
+    megabytes: float
+
+
+class Loader:
+    """A process that loads what it is told in a fork of itself: it has imported everything, so that a load takes little."""
+
+    def __init__(self, warm_up: Path) -> None:
+        command = [sys.executable, __file__, str(warm_up)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def load(self, what: str, path: Path) -> Outcome:
+        """Load the "model" or "training" at ``path``."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([what, str(path)]) + "\n")
+        self._process.stdin.flush()
+        return Outcome(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _load(what: str, path: Path) -> None:
+    from seqcls import Classifier
+    from seqcls.checkpoint import load_training
+
+    if what == "training":
+        load_training(path)
+    else:
+        Classifier.from_pretrained(path, device="cpu").predict_proba(["superb film", "é"])
+
+
+def _measure(what: str, path: Path) -> dict[str, Any]:
+    signal.alarm(_MOST_SECONDS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + _MOST_MEMORY, resource.RLIM_INFINITY))
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    error, message = "", ""
+    try:
+        _load(what, path)
+    except BaseException as raised:
+        error, message = type(raised).__name__, str(raised)[:5_000]
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"error": error, "message": message, "seconds": seconds, "megabytes": (after - before) / 1024}
+
+
+def _serve(warm_up: Path) -> None:
+    _load("model", warm_up)
+    for line in sys.stdin:
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if not child:
+            what, path = json.loads(line)
+            os.write(sender, json.dumps(_measure(what, Path(path))).encode())
+            os._exit(0)
+        os.close(sender)
+        with os.fdopen(receiver, "rb") as answer:
+            outcome = answer.read().decode()
+        _, status = os.waitpid(child, 0)
+        lost = {"error": f"status {status}", "message": "", "seconds": float(_MOST_SECONDS), "megabytes": 0.0}
+        sys.stdout.write((outcome or json.dumps(lost)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))
