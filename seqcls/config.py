@@ -59,7 +59,10 @@ class DataConfig(Section):
     def _read_path(cls, settings: object) -> object:
         """Read a path in the place of a data set's name as the data set that reads it."""
         if isinstance(settings, dict) and isinstance(path := settings.get("dataset"), str) and is_data_path(path):
-            options = {**settings.get("dataset_options", {}), "path": path}
+            options = settings.get("dataset_options", {})
+            if not isinstance(options, dict):
+                return settings  # which is refused for that
+            options = {**options, "path": path}
             return {**settings, "dataset": dataset_of_path(path), "dataset_options": options}
         return settings
 
@@ -200,7 +203,14 @@ def _explain(detail: Any, source: str) -> str:
         close = difflib.get_close_matches(name, all_settings_dotted(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return f"{source}: unknown setting {name}{hint}"
-    return f"{source}: {name} is {detail['input']!r:.60}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return f"{source}: {name} is {_shown(detail['input'])}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except RecursionError:
+        return "a table of too many levels"
 
 
 def all_settings() -> dict[str, str]:
@@ -224,7 +234,7 @@ def load_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number too long, or too many brackets
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 

@@ -10,6 +10,7 @@ _Number = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _NumpyState = tuple[Annotated[int, Field(ge=0, le=624)], Annotated[int, Field(ge=0, le=1)], float]  # place, Gauss, Gauss
 _PythonState = tuple[Literal[3], list[_Count], float | None]  # version, words and place, Gauss
+_CheckpointName = Annotated[str, Field(pattern=r"^step-[0-9]{8,}(-[0-9]+)?$")]
 _FromList = Field(strict=False)  # JSON has no tuples
 
 
@@ -77,8 +78,18 @@ class Evaluation(Form):
     examples_per_second: _Number
 
 
+class Checkpoints(Form):
+    """checkpoints.json."""
+
+    best: _CheckpointName
+    last: _CheckpointName
+    previous: _CheckpointName | None = None
+    previous_best: _CheckpointName | None = None
+    damaged: Annotated[tuple[_CheckpointName, ...], _FromList] = ()
+
+
 class Progress(Form):
-    """training.json, as `seqcls.callbacks.FitState` writes it."""
+    """training.json, as `FitState.snapshot` writes it."""
 
     step: _Count
     epoch: _Count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.config import FitConfig
-from seqcls.errors import ConfigError
+from seqcls.errors import CheckpointError, ConfigError
+from seqcls.verified import GARBLED
 
 # One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
 ONE_CYCLE_START = 1 / 25
@@ -94,10 +96,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load what `optimizer_tensors` returned."""
+    """Load what `optimizer_tensors` returned.
+
+    Raises:
+        CheckpointError: A tensor belongs to no parameter, or is neither a single number nor of its shape.
+    """
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)
+        if int(number) >= len(shapes) or (tensor.ndim and tensor.shape != shapes[int(number)]):
+            raise CheckpointError(
+                f"the optimizer's {key} has shape {list(tensor.shape)}, which fits no parameter of that number; "
+                "the training state belongs to a different model"
+            )
         state.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -131,7 +143,7 @@ def class_weights(setting: str, labels: NDArray[Any], label_names: Sequence[str]
 def _read_weights(path: Path, label_names: Sequence[str]) -> NDArray[np.float64]:
     try:
         weights = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, *GARBLED) as error:
         raise ConfigError(f"class_weights takes balanced, none, or a JSON file; cannot read {path}: {error}") from error
     wrong = set(label_names) ^ set(weights) if isinstance(weights, dict) else set(label_names)
     if wrong:
@@ -139,6 +151,6 @@ def _read_weights(path: Path, label_names: Sequence[str]) -> NDArray[np.float64]
             f"{path} must have an object with a weight for each label, {list(label_names)}; see to {sorted(wrong)}"
         )
     for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            raise ConfigError(f"{path}: the weight of {name!r} is {weight!r}; give a number above 0")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
+            raise ConfigError(f"{path}: the weight of {name!r} is {weight!r:.60}; give a number above 0")
     return np.array([weights[name] for name in label_names], dtype=np.float64)

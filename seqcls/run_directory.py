@@ -34,7 +34,8 @@ from seqcls.checkpoint import (
 from seqcls.config import Config
 from seqcls.errors import CheckpointError, OutputExistsError
 from seqcls.files import make_directory, remove_leftovers, replace_file
-from seqcls.verified import JSON_LIMIT, parse_json, read_file
+from seqcls.forms import Checkpoints
+from seqcls.verified import JSON_LIMIT, check_form, parse_json, read_file
 
 _NAME = re.compile(r"step-(?P<step>\d{8,})(-(?P<attempt>\d+))?")
 
@@ -163,14 +164,7 @@ class RunDirectory:
         if not self.pointer_file.is_file():
             return None
         values = parse_json(read_file(self.pointer_file, JSON_LIMIT), self.pointer_file)
-        try:
-            pointers = Pointers(**{**values, "damaged": tuple(values.get("damaged", ()))})
-            wrong = [name for name in pointers.names if not _NAME.fullmatch(name)]
-        except TypeError as error:
-            raise CheckpointError(f"{self.pointer_file} does not name checkpoints: {error}") from error
-        if wrong:
-            raise CheckpointError(f"{self.pointer_file} names {wrong[0]!r:.80}, which is no checkpoint")
-        return pointers
+        return Pointers(**check_form(values, Checkpoints, self.pointer_file).model_dump())
 
     def pointed(self, which: str) -> Path | None:
         """Return the checkpoint that "best" or "last" names; None if there is none yet."""

@@ -223,7 +223,11 @@ class TextTokenizer:
         pieces = [self._pieces(text) for text in texts]
         found: list[list[int]] = []
         for chunk in chunks_of(chain.from_iterable(pieces)):
-            found += [encoding.ids for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
+            try:
+                encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+            except Exception as error:  # tokenizers raises nothing more special
+                raise CheckpointError(f"the tokenizer that was loaded cannot encode some text: {error}") from error
+            found += [encoding.ids for encoding in encodings]
         new_id, parts = self._new_id, iter(found)
         joined = [list(chain.from_iterable(islice(parts, len(own)))) for own in pieces]
         return joined if new_id is None else [[new_id[number] for number in numbers] for numbers in joined]

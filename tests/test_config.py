@@ -141,7 +141,14 @@ def test_a_pair_that_names_no_setting_is_refused(pair: str, message: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "cannot read"), (b"[fit", "no.toml is not valid TOML"), (b"\xff", "cannot read")]
+    ("content", "message"),
+    [
+        (None, "cannot read"),
+        (b"[fit", "no.toml is not valid TOML"),
+        (b"\xff", "cannot read"),
+        (b"x = " + b"[" * 100_000, "no.toml is not valid TOML"),
+        (b"x = " + b"9" * 5_000, "no.toml is not valid TOML"),
+    ],
 )
 def test_a_settings_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "no.toml"
@@ -150,6 +157,15 @@ def test_a_settings_file_that_cannot_be_read_is_named(tmp_path: Path, content: b
     with pytest.raises(ConfigError, match=r"no\.toml") as raised:
         load_toml(path)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[fit]\n" + ".".join(["lr"] * 3_000) + " = 1", "data.dataset = 'a.csv'\ndata.dataset_options = [1]"]
+)
+def test_settings_of_a_wrong_form_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"lr is|dataset_options is"):
+        Config().updated(load_toml(tmp_path / "a.toml"), source="a.toml")
 
 
 def test_merging_goes_into_tables_and_changes_neither_side() -> None:

@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer, load_recipe
-from seqcls.checkpoint import RunDirectory, load_model_directory, load_training, to_json
+from seqcls.checkpoint import load_model_directory, load_training, to_json
 from seqcls.errors import CheckpointError
+from seqcls.run_directory import RunDirectory, resolve_model_path
 
 Change = Callable[[Path], object]
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")
@@ -484,8 +485,11 @@ def test_a_model_in_the_cache_of_hugging_face_is_read(model: Path, tmp_path: Pat
 def test_a_pointer_names_a_checkpoint_of_the_run(trained: Path, tmp_path: Path, name: object) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     (run / "checkpoints.json").write_bytes(to_json({"best": name, "last": name}))
-    with pytest.raises(CheckpointError, match=r"checkpoints\.json: last is"):
-        Trainer.resume(run, data=toy_splits())
+    with pytest.raises(CheckpointError, match=r"checkpoints\.json: best"):
+        RunDirectory(run).pointed("last")
+    shutil.rmtree(run / "model")
+    with pytest.raises(CheckpointError, match=r"checkpoints\.json: best"):
+        resolve_model_path(run)
 
 
 ENCODERS = ["numpy-simple-rnn", "torch-rnn", "lstm", "gru", "min-gru", "mean-pool", "cnn", "transformer", "bilstm-mean-pool"]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,10 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seqcls.config import FitConfig
+from seqcls.errors import CheckpointError, ConfigError
 from seqcls.optimization import (
     ONE_CYCLE_START,
     LearningRate,
     build_optimizer,
+    class_weights,
     optimizer_tensors,
     restore_optimizer,
     schedule_factor,
@@ -116,6 +121,21 @@ def test_a_restored_optimizer_takes_the_same_steps(name: str) -> None:
 
     assert all(map(torch.equal, resume(restored=True), expected))
     assert not any(map(torch.equal, resume(restored=False), expected))
+
+
+@pytest.mark.parametrize("key", ["0.exp_avg", "99.exp_avg"])
+def test_state_of_another_model_is_refused(key: str) -> None:
+    model = _network()
+    optimizer = build_optimizer(model, FitConfig(), torch.device("cpu"))
+    with pytest.raises(CheckpointError, match=f"{key} has shape .* different model"):
+        restore_optimizer(optimizer, {key: torch.zeros(7, 7, 7)})
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": 1e400, "b": 1}', '{"a": 1' + "0" * 400 + ', "b": 1}'])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "weights.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"weights\.json"):
+        class_weights(str(tmp_path / "weights.json"), np.array([0, 1]), ["a", "b"])
 
 
 def test_state_is_named_by_parameter_and_quantity() -> None:

@@ -215,6 +215,7 @@ def _with_added_token() -> bytes:
         b"\xff\xfe",
         fitted("a b").to_json().encode()[:-40],
         tokenizers.Tokenizer(tokenizers.models.BPE()).to_str().encode(),
+        _vocabulary({"[PAD]": 0, "[UNK]": 1, "far": (1 << 32) - 1}),
     ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
@@ -265,6 +266,14 @@ def test_a_tokenizer_of_another_program_gives_its_own_tokens(tmp_path: Path, mod
             "[UNK]" if token in ("[UNK]", "<unk>") or other.token_to_id(token) is None else token for token in tokens
         ]
         assert [tokenizer.words()[index] for index in tokenizer.encode(text)] == expected
+
+
+def test_a_tokenizer_without_its_unknown_word_is_said_to_be_wrong(tmp_path: Path) -> None:
+    model = tokenizers.models.WordLevel({"film": 0}, unk_token="[UNK]")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer.load(tmp_path / "tokenizer.json")
+    with pytest.raises(CheckpointError, match="cannot encode some text"):
+        tokenizer.encode("room")
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -68,11 +67,14 @@ def read_arrays(path: Path) -> Iterator[Pair]:
 
 def _read_npz(path: Path) -> Iterator[Pair]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("values", "offsets", "labels")}
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            # What is no array in the archive comes as bytes, and a single number without a dimension.
+            arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
     except KeyError as error:
         raise DataError(f"{path} has no array {error}; it should hold values, offsets and labels") from error
-    except (ValueError, TypeError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what NumPy and zipfile raise at a damaged file has no common class
         raise DataError(f"cannot read {path}: {error}") from error
     values, offsets, labels = arrays["values"], arrays["offsets"], arrays["labels"]
     if labels.dtype.kind not in "iuU" or labels.ndim != 1:

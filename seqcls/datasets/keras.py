@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seqcls.errors import DataError
+from seqcls.verified import GARBLED
 
 WORD_INDEX = "imdb_word_index.json"
 _INDEX_FROM = 3  # Keras: 0 is padding, 1 the start, 2 an unknown word; the word of rank r is r + 3
@@ -32,8 +34,10 @@ def read_imdb(path: Path, split: str) -> Iterator[tuple[str, int]]:
             labels = _read_lists(archive.read(f"y_{split}.npy"))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; it should be Keras' imdb.npz") from error
-    except (pickle.UnpicklingError, ValueError, TypeError, EOFError, IndexError, AttributeError, OverflowError) as error:
+    except Exception as error:  # what NumPy, pickle and zipfile raise at a damaged file has no common class
         raise DataError(f"{path} is damaged, or holds more than lists of whole numbers: {error}") from error
+    if not all(map(_is_list_of_numbers, sequences)) or not _is_list_of_numbers(labels):
+        raise DataError(f"{path} is damaged, or holds more than lists of whole numbers, in {split}")
     if len(sequences) != len(labels):
         raise DataError(f"{path} has {len(sequences)} reviews but {len(labels)} labels in {split}")
     for sequence, label in zip(sequences, labels, strict=True):
@@ -48,8 +52,18 @@ def _read_words(path: Path) -> dict[int, str]:
         raise DataError(
             f"cannot read {path}, which has the words of imdb.npz: {error.strerror}; put it beside it"
         ) from error
-    except (ValueError, AttributeError, TypeError) as error:
+    except GARBLED as error:
         raise DataError(f"{path} is damaged: {error}; it should be an object of words and their ranks") from error
+
+
+# The operations that make an array of lists of numbers, each at its length (Python's Lib/pickletools.py). Those
+# are left out that ask for as much memory as they like: a place in the memo is below 2^20, a text below 256 bytes.
+_OPERATIONS = [
+    rb"[K\x80q].|M..|J.{4}|r..[\x00-\x0f]\x00|h.|j..[\x00-\x0f]\x00|\x95.{8}",
+    rb"[](){}aebtsuN.R0\x85\x86\x87\x88\x89\x93\x94]|c[^\n]{1,99}\n[^\n]{1,99}\n",
+    *(rb"[CU\x8a\x8c]\x%02x.{%d}|[BTX]\x%02x\0\0\0.{%d}" % (size, size, size, size) for size in range(256)),
+]
+_PICKLE = re.compile(rb"(?:%s)*+" % b"|".join(_OPERATIONS), re.DOTALL)
 
 
 def _read_lists(data: bytes) -> Any:
@@ -62,6 +76,8 @@ def _read_lists(data: bytes) -> Any:
         if dtype.kind not in "iu":
             raise ValueError(f"an array of {dtype}")
         return np.frombuffer(file.read(), dtype=dtype).reshape(shape).tolist()
+    if not _PICKLE.fullmatch(data, file.tell()):
+        raise pickle.UnpicklingError("it does more than make a list")
     content = _InertUnpickler(file).load().content
     if not isinstance(content, list) or not all(_is_list_of_numbers(item) for item in content):
         raise ValueError("something else than lists of whole numbers stands in it")

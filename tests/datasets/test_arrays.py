@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,45 @@ def test_a_broken_ts_is_refused(write: Callable[[str, str], Path], old: str, new
     path = write("a.ts", TS.replace(old, new))
     with pytest.raises(DataError, match=message):
         list(read_arrays(path))
+
+
+def _member(data: bytes) -> bytes:
+    """Return an archive whose array of values is not one that NumPy wrote."""
+    file = io.BytesIO()
+    np.savez(file, offsets=np.array([0, 1]), labels=np.array([0]))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("values.npy", data)
+    return file.getvalue()
+
+
+HEADER = (
+    b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)                  }".ljust(117)
+    + b"\n"
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _member(b"no array"),
+        _member(b""),
+        _member(HEADER.replace(b"(1,)", b"(1, ") + bytes(4)),  # an open bracket
+        _member(HEADER.replace(b"'<f4'", b"'<f4 ") + bytes(4)),  # an open quote
+        _member(HEADER.replace(b"(1,)", b"(9**")),
+        _member(HEADER),  # no value
+        _member(HEADER.replace(b"(1,)                  ", b"(1152921504606846976,)") + bytes(4)),
+        _member(HEADER + bytes(4)).replace(
+            b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"
+        ),  # encrypted
+        _member(HEADER + bytes(4)).replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),  # of a later version
+    ],
+    ids=["bytes", "nothing", "bracket", "quote", "code", "cut", "huge", "encrypted", "version"],
+)
+def test_a_garbled_archive_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.npz"):
+        list(read_arrays(tmp_path / "a.npz"))
 
 
 def test_files_that_are_none_are_refused(write: Callable[[str, str], Path], tmp_path: Path) -> None:

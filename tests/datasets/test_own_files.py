@@ -236,6 +236,8 @@ class Runs:
         objects([1], Runs()),
         objects([1], [True]),
         objects([1], [1.5]),
+        np.array([1, 2]),
+        np.zeros((2, 2, 2), dtype=int),
     ],
 )
 def test_a_pickle_in_an_archive_is_never_executed(
@@ -263,6 +265,25 @@ def test_other_pickles_are_refused(write: Write, tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more"):
         load(write("imdb.npz", file.getvalue()))
     assert not Path("it-ran").exists()
+
+
+# A place in the memo of 2^32 - 1, for which Python's reader of pickles would take 64 GB; and a text of 2^60 bytes.
+@pytest.mark.parametrize("code", [b"\x80\x04]r\xff\xff\xff\xff.", b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"."])
+def test_a_pickle_takes_no_memory_for_what_it_does_not_hold(write: Write, code: bytes) -> None:
+    write("imdb_word_index.json", b'{"a": 1}')
+    member = io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x_train.npy", member.getvalue() + code)
+    with pytest.raises(DataError, match="it does more than make a list"):
+        load(write("imdb.npz", file.getvalue()))
+
+
+def test_a_word_index_of_nested_lists_is_refused(write: Write) -> None:
+    write("imdb_word_index.json", b"[" * 100_000)
+    with pytest.raises(DataError, match=r"imdb_word_index\.json is damaged"):
+        load(write("imdb.npz", keras_archive(x_train=objects([1]), y_train=np.array([1]))))
 
 
 # One verdict for all forms: a row is fine, or it is bad and named.
