@@ -19,6 +19,7 @@ from toy import toy_config, toy_splits
 from seqcls import Classifier, Trainer, callbacks
 from seqcls import loop as loop_module
 from seqcls.checkpoint import load_training
+from seqcls.cli.loading import uninterrupted
 from seqcls.config import seconds_of
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.run_directory import RunDirectory
@@ -121,6 +122,24 @@ def test_start_up_can_be_interrupted(tmp_path: Path, number: signal.Signals, del
     assert "Traceback" not in err or process.returncode == -number
     if run.exists():
         assert RunDirectory(run).restorable()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_imports(number: signal.Signals) -> None:
+    usual = signal.signal(number, lambda *_: sys.exit(7))
+    imported = []
+
+    def import_modules() -> None:
+        with uninterrupted():
+            signal.raise_signal(number)
+            imported.append("torch")
+
+    try:
+        with pytest.raises(SystemExit):
+            import_modules()
+    finally:
+        signal.signal(number, usual)
+    assert imported
 
 
 def _fit_with_signals(path: str, numbers: list[int], hook: str) -> tuple[str, int | None, int]:

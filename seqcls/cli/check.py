@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seqcls.cli.loading import uninterrupted
 from seqcls.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look for duplicates, leaks, damaged texts, rare labels and more, and say where they are and what to do."""
-    from seqcls.check import check as find
-    from seqcls.pipeline import build_dataset
+    with uninterrupted():
+        from seqcls.check import check as find
+        from seqcls.pipeline import build_dataset
 
     columns = {"text_column": text_column, "label_column": label_column}
     config = _resolve(data, dataset_option or [], columns, setting or [])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqcls.cli.loading import uninterrupted
 from seqcls.cli.output import console, print_json, say, score_line
 
 if TYPE_CHECKING:
@@ -226,12 +227,13 @@ def _trainer(
     quiet: bool,
 ) -> Trainer:
     """Build the trainer from flags, which go over the settings file, which goes over the recipe."""
-    from seqcls import options
-    from seqcls.check import DataReport
-    from seqcls.config import merge, parse_settings
-    from seqcls.errors import UsageError
-    from seqcls.reporting.console import ConsoleReporter
-    from seqcls.trainer import Trainer
+    with uninterrupted():
+        from seqcls import options
+        from seqcls.check import DataReport
+        from seqcls.config import merge, parse_settings
+        from seqcls.errors import UsageError
+        from seqcls.reporting.console import ConsoleReporter
+        from seqcls.trainer import Trainer
 
     changes = merge(changes, parse_settings(settings, flag="--set"))
     for kind, pairs in plugin_options.items():

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seqcls.cli.loading import uninterrupted
 from seqcls.cli.output import print_json, say, score_line
 
 _CHUNK = 1024  # texts read before they are classified and printed
@@ -29,8 +30,9 @@ def evaluate(
     as_json: _Json = False,
 ) -> None:
     """Print a model's loss and accuracy on a split of a data set."""
-    from seqcls import options
-    from seqcls.classifier import Classifier
+    with uninterrupted():
+        from seqcls import options
+        from seqcls.classifier import Classifier
 
     pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
     classifier = Classifier.from_pretrained(model, device=device)
@@ -51,8 +53,9 @@ def predict(
     as_json: _Json = False,
 ) -> None:
     """Print the label and its probability for each text."""
-    from seqcls.classifier import Classifier
-    from seqcls.errors import UsageError
+    with uninterrupted():
+        from seqcls.classifier import Classifier
+        from seqcls.errors import UsageError
 
     if (file is None) == (not texts):
         raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
