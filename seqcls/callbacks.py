@@ -13,7 +13,7 @@ from seqcls.state import Evaluation, FitState
 
 
 class Callback:
-    """Hooks that a run calls in order; override those you need."""
+    """Hooks that a run calls in order; override those you need. Of several processes the first one calls them."""
 
     def on_data(self, splits: Splits) -> None:
         """Run when texts and labels were loaded; not run where they come encoded from the cache."""
@@ -47,19 +47,21 @@ class Checkpointer(Callback):
     def on_fit_start(self, state: FitState) -> None:
         """Save at once, so that a full disk or an encoder that cannot be saved is found in seconds, not at the end."""
         self._saved, self._saved_at = state.place, time.monotonic()
-        if self._run.pointed("last") is None:  # else the run is resumed from it
+        is_new = state.world.is_main and self._run.pointed("last") is None  # else the run is resumed from it
+        if state.world.any(is_new):
             self._save(state)
 
     def on_step_end(self, state: FitState) -> None:
         """Save if it is time, or if it was asked for."""
         by_steps = self._every_steps is not None and state.step % self._every_steps == 0
         by_time = self._every_seconds is not None and time.monotonic() - self._saved_at >= self._every_seconds
-        if by_steps or by_time or state.save_requested:
+        if state.world.any(by_steps or by_time or state.save_requested):
             self._save(state)
 
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
         """Save, and make it the best checkpoint if the evaluation is the best."""
-        self._run.append_metrics({**evaluation.as_dict(), "best": improved})
+        if state.world.is_main:
+            self._run.append_metrics({**evaluation.as_dict(), "best": improved})
         self._save(state, improved=improved, metrics={"validation": evaluation.validation.as_dict()})
 
     def on_fit_end(self, state: FitState) -> None:
@@ -79,7 +81,8 @@ class Checkpointer(Callback):
             metrics={"step": state.step, **(metrics or {})},
             training=state.snapshot(),
         )
-        self._run.save_checkpoint(state.step, is_best=improved, save=save)
+        if state.world.is_main:
+            self._run.save_checkpoint(state.step, is_best=improved, save=save)
         self._saved, self._saved_at = state.place, time.monotonic()
         state.save_seconds = max(state.save_seconds, self._saved_at - started)
 

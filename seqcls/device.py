@@ -20,12 +20,20 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 _OUT_OF_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str = "auto", local_rank: int | None = None) -> torch.device:
     """Return the device of that name; "auto" takes the first of cuda, mps, cpu that is there.
+
+    Args:
+        name: auto, cpu, cuda, cuda:N or mps.
+        local_rank: Which of several processes on this machine asks: each takes the GPU of its number.
 
     Raises:
         DeviceError: The name is unknown, or this machine lacks the device.
     """
+    if local_rank is not None and name != "cpu":
+        if name not in ("auto", "cuda"):
+            raise DeviceError(f"several processes cannot share {name}; use --device auto, cuda (a GPU each) or cpu")
+        name = f"cuda:{local_rank}" if name == "cuda" or torch.cuda.is_available() else "cpu"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
@@ -61,6 +69,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def rank_seed(seed: int, rank: int, step: int = 0) -> int:
+    """Return the seed of one of several processes, whose dropout must differ; that of the first is ``seed`` itself."""
+    return seed if rank == 0 else int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0]) >> 1
 
 
 def move_to(model: ModelT, device: torch.device) -> ModelT:

@@ -13,8 +13,8 @@ import torch
 _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
 
 
-def describe_environment(device: torch.device) -> dict[str, str | int]:
-    """Return the build of PyTorch, the device, the number of threads and the versions of packages."""
+def describe_environment(device: torch.device, processes: int) -> dict[str, str | int]:
+    """Return the build of PyTorch, the device, the numbers of threads and processes and the versions of packages."""
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -22,13 +22,14 @@ def describe_environment(device: torch.device) -> dict[str, str | int]:
         "device": device.type if device.type == "cpu" else _device_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         **{name: metadata.version(name) for name in _PACKAGES},
     }
 
 
-def differences(recorded: Mapping[str, Any], device: torch.device) -> list[str]:
+def differences(recorded: Mapping[str, Any], device: torch.device, processes: int) -> list[str]:
     """Return how this environment differs from a recorded one, as "threads 2 -> 1"."""
-    here = describe_environment(device)
+    here = describe_environment(device, processes)
     return [f"{name} {recorded.get(name)} -> {value}" for name, value in here.items() if recorded.get(name) != value]
 
 

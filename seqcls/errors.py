@@ -85,6 +85,7 @@ class NonFiniteError(TrainingError):
         super().__init__(f"at step {step}, training examples {shown}: {found}. The last good checkpoint is kept")
         self.step = step
         self.examples = examples
+        self.found = found
 
 
 class MissingExtraError(SeqclsError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.batching import batches, evaluation_order
@@ -33,8 +35,11 @@ def predict_logits(
     batch_size: int,
     precision: str = "fp32",
     must_stop: Callable[[], bool] = never,
+    places: NDArray[np.int64] | None = None,
 ) -> Tensor:
     """Return the model's logits, float32 [N, C] on the CPU; the model's training mode is left as it was.
+
+    With ``places``, int64 [N], they are those of the sequences there, at least one.
 
     Raises:
         StoppedError: ``must_stop``, which is asked before each batch, said so.
@@ -42,8 +47,10 @@ def predict_logits(
     was_training = model.training
     model.eval()
     max_tokens = CPU_TOKENS if device.type == "cpu" else None
-    order = evaluation_order(sequences.lengths, batch_size=batch_size, max_tokens=max_tokens)
-    outputs, indices = [], []
+    lengths = sequences.lengths if places is None else sequences.lengths[places]
+    rows = evaluation_order(lengths, batch_size=batch_size, max_tokens=max_tokens)
+    order = rows if places is None else [places[part] for part in rows]
+    outputs = []
     try:
         # Inference mode, not only no_grad: recurrent layers then take their faster forward path.
         with torch.inference_mode(), autocast(device, precision):
@@ -51,11 +58,10 @@ def predict_logits(
                 if must_stop():
                     raise StoppedError
                 outputs.append(model(batch.inputs, batch.lengths).float())
-                indices.append(torch.from_numpy(batch.indices))
     finally:
         model.train(was_training)
     logits = torch.cat(outputs).cpu()
-    return torch.empty_like(logits).index_copy_(0, torch.cat(indices), logits)
+    return torch.empty_like(logits).index_copy_(0, torch.from_numpy(np.concatenate(rows)), logits)
 
 
 def evaluate(

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -86,7 +87,7 @@ class Loop:
         """Run the epochs that are left."""
         state = self._state
         recover: Callable[[], None]
-        while (state.epoch < self._config.epochs or state.evaluation_due) and state.stop_reason is None:
+        while (state.epoch < self._config.epochs or state.evaluation_due) and not self._must_all_stop():
             try:
                 if state.evaluation_due:  # the run was stopped before it, or in it
                     self._evaluate()
@@ -116,7 +117,8 @@ class Loop:
             train.lengths, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch, bucket=config.bucket
         )
         windows = [order[start : start + config.accumulate] for start in range(0, len(order), config.accumulate)]
-        remaining = order[state.step_in_epoch * config.accumulate + state.batch_in_step :]
+        remaining = [state.world.share(indices) for indices in order[self._batches_done() :]]
+        remaining = [indices for indices in remaining if len(indices)]
         state.model.train()
         with contextlib.closing(batches(train, remaining, self._device, num_workers=config.num_workers)) as loader:
             for window in windows[state.step_in_epoch :]:
@@ -126,23 +128,32 @@ class Loop:
                     callback.on_step_end(state)
                 if state.evaluation_due:
                     self._evaluate()
-                if self._must_stop():
+                if self._must_all_stop():
                     return
+
+    def _batches_done(self) -> int:
+        return self._state.step_in_epoch * self._config.accumulate + self._state.batch_in_step
 
     def _train_step(self, window: Sequence[NDArray[np.int64]], loader: Generator[Batch]) -> bool:
         """Update the weights once from the examples of a window of batches; return False if stopped amid it."""
         state, started, before = self._state, time.monotonic(), copy.deepcopy(self._state.running)
-        count = sum(len(indices) for indices in window)
-        for _ in window[state.batch_in_step :]:
+        count, failure = sum(len(indices) for indices in window), None
+        for indices in window[state.batch_in_step :]:
             try:
-                self._add_gradient(next(loader), count)
-            except Exception:
+                if len(state.world.share(indices)):
+                    self._add_gradient(next(loader), count)
+            except (RuntimeError, MemoryError, NonFiniteError) as error:
                 state.running = before  # the step may be tried again
-                raise
+                if not isinstance(error, NonFiniteError) and not is_out_of_memory(error):
+                    raise
+                failure = error
+                break
             state.batch_in_step += 1
-            if state.batch_in_step < len(window) and self._must_stop():
+            # Several processes stop together, after a step.
+            if state.batch_in_step < len(window) and state.world.size == 1 and self._must_stop():
                 state.training_seconds += time.monotonic() - started
                 return False
+        state.world.meet(failure)
         self._update(np.concatenate(window))
         state.examples += count
         state.training_seconds += time.monotonic() - started
@@ -168,6 +179,7 @@ class Loop:
     def _update(self, indices: NDArray[np.int64]) -> None:
         """Update the weights from the gradients, which were made from the examples at ``indices``."""
         state = self._state
+        state.world.add_gradients(state.model)
         # With no limit given the norm is taken all the same: it shows a gradient that is not finite.
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self._config.clip_norm or math.inf)
         if self._device.type != "cpu":
@@ -199,7 +211,7 @@ class Loop:
         evaluation = Evaluation(
             step=state.step,
             epoch=state.epoch,
-            train=state.running.compute(),
+            train=state.running_of_all().compute(),
             validation=validation,
             lr=state.learning_rate.value,
             seconds=state.seconds,
@@ -220,6 +232,17 @@ class Loop:
                 state.stop(f"the time limit of {limit} is reached")
         return state.stop_reason is not None
 
+    def _must_all_stop(self) -> bool:
+        """Return whether one of the processes must stop: then all do, after the same step, and know why."""
+        state = self._state
+        must_stop, number, is_cut_short = state.world.largest(
+            self._must_stop(), self._signals.received or 0, self.is_cut_short
+        )
+        if must_stop:
+            self._signals.received, self.is_cut_short = number or None, bool(is_cut_short)
+            state.stop(f"interrupted by {signal.Signals(number).name}" if number else "another process was asked to stop")
+        return bool(must_stop)
+
     def _must_leave(self) -> bool:
         """Return whether not even a running evaluation may be ended; a callback's wish to stop lets it."""
         return self._signals.received is not None or (self._limit.seconds is not None and self._must_stop())
@@ -239,7 +262,8 @@ class Loop:
         state.restore(found.model, found.training)
         state.learning_rate.reduction *= ROLLBACK_FACTOR ** (rollbacks - state.rollbacks)
         state.rollbacks, state.earlier_seconds = rollbacks, seconds
-        self._run.keep_metrics(state.evaluations)
+        if state.world.is_main:
+            self._run.keep_metrics(state.evaluations)
         logger.warning(
             "%s. Going back to step %d with half the learning rate; rollback %d of at most %d",
             reason,

@@ -13,8 +13,9 @@ from torch import Tensor
 from seqcls.cache import EncodedData
 from seqcls.config import FitConfig
 from seqcls.device import is_out_of_memory
+from seqcls.distributed import World
 from seqcls.errors import TrainingError
-from seqcls.inference import never, predict_logits
+from seqcls.inference import StoppedError, never, predict_logits
 from seqcls.metrics import Score, score_logits
 from seqcls.model import SequenceClassifier
 
@@ -22,17 +23,18 @@ logger = logging.getLogger("seqcls")
 
 
 class Scorer:
-    """Scores the labelled splits of the data.
+    """Scores the labelled splits of the data, each process of a run its share.
 
     Attributes:
         seconds_an_example: Duration of the last whole pass over a split, divided by its examples; None before the first.
     """
 
-    def __init__(self, config: FitConfig, data: EncodedData, device: torch.device) -> None:
+    def __init__(self, config: FitConfig, data: EncodedData, device: torch.device, world: World) -> None:
         self.seconds_an_example: float | None = None
         self._config = config
         self._data = data
         self._device = device
+        self._world = world
         self._batch_size = config.eval_batch_size
 
     def score(
@@ -51,23 +53,36 @@ class Scorer:
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of a split, float32 [N, C], and its labels, on the CPU; raises like `score`."""
         sequences, started = self._data.splits[split], time.monotonic()
+        try:
+            logits = self._logits_of_share(model, split, must_stop)
+            self.seconds_an_example = (time.monotonic() - started) / max(1, len(sequences))
+        except StoppedError:
+            logits = None
+        if self._world.any(logits is None):
+            raise StoppedError
+        assert logits is not None
+        return self._world.gather_rows(logits, len(sequences)), torch.from_numpy(np.array(sequences.labels))
+
+    def _logits_of_share(self, model: SequenceClassifier, split: str, must_stop: Callable[[], bool]) -> Tensor:
+        sequences = self._data.splits[split]
+        places = self._world.share(np.arange(len(sequences)))
+        if not len(places):
+            return torch.zeros(0, len(self._data.label_names))
         while True:
             try:
-                logits = predict_logits(
+                return predict_logits(
                     model,
                     sequences,
                     device=self._device,
                     batch_size=self._batch_size,
                     precision=self._config.precision,
                     must_stop=must_stop,
+                    places=places,
                 )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 require_smaller_batches(self._batch_size, error, auto_batch=self._config.auto_batch)
-            else:
-                self.seconds_an_example = (time.monotonic() - started) / max(1, len(sequences))
-                return logits, torch.from_numpy(np.array(sequences.labels))
             self._batch_size //= 2
             logger.warning("out of memory while scoring %s: going on with batches of %d", split, self._batch_size)
 

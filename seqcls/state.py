@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from seqcls.checkpoint import SavedModel, TrainingSnapshot
 from seqcls.config import Config
+from seqcls.device import rank_seed, seed_everything
+from seqcls.distributed import World
 from seqcls.environment import describe_environment
 from seqcls.errors import CheckpointError, NonFiniteError
 from seqcls.metrics import RunningScore, Score
 from seqcls.model import SequenceClassifier
 from seqcls.optimization import LearningRate, optimizer_tensors, restore_optimizer
 from seqcls.sequences import Preprocessor
+from seqcls.verified import parse_tensors
 
 # What the state counts; each is saved and restored by its name.
 _COUNTERS = (
@@ -68,6 +74,7 @@ class FitState:
 
     Attributes:
         data_digest: A hash of the encoded training split.
+        world: The processes of the run, which hold the same but for ``running`` and their random generators.
         step: Updates of the weights made so far.
         epoch: Number of the running epoch, from 0.
         step_in_epoch: Updates made in the running epoch.
@@ -76,7 +83,7 @@ class FitState:
         evaluations: Evaluations so far.
         best: The best evaluation so far, by ``config.fit.monitor``.
         stale_evaluations: Evaluations since the best one.
-        running: Figures of the training batches since the last evaluation.
+        running: Figures of this process's share of the training batches since the last evaluation.
         indices: int64 [N], the examples of the last update, as places in the training split.
         batch_parts: Parts that a batch is cut into since it did not fit the memory whole.
         save_seconds: The longest time that a checkpoint has taken.
@@ -95,6 +102,7 @@ class FitState:
     total_steps: int
     running: RunningScore
     data_digest: str
+    world: World = field(default_factory=World)
     step: int = 0
     epoch: int = 0
     step_in_epoch: int = 0
@@ -150,15 +158,23 @@ class FitState:
         """Look at the figures since the last look: seldom on an accelerator, since a look waits for it.
 
         Raises:
-            NonFiniteError: One is not finite; names its step and examples.
+            NonFiniteError: One is not finite, here or in another process; names its step and examples.
         """
-        if not self._unseen:
-            return
-        finite = torch.stack([value.detach().float() for _, _, value in self._unseen]).isfinite().tolist()
+        if self.device.type == "cpu":
+            return  # there each figure is looked at when it is made
+        values = [value.detach().float() for _, _, value in self._unseen]
+        finite = torch.stack(values).isfinite().tolist() if values else []
         bad = [(step, indices.tolist()) for (step, indices, _), good in zip(self._unseen, finite, strict=True) if not good]
         self._unseen.clear()
-        if bad:
-            raise NonFiniteError(*bad[0])
+        self.world.meet(NonFiniteError(*bad[0]) if bad else None)
+
+    def running_of_all(self) -> RunningScore:
+        """Return the figures ``running`` of all processes together."""
+        own = self.running.as_dict()
+        sums = [own["loss"], own["correct"], *own["pairs"], own["count"], own["is_multi_label"]]
+        loss, correct, right, named, count, is_multi_label = self.world.add(torch.tensor(sums, dtype=torch.float64)).tolist()
+        values = {"loss": loss, "correct": int(correct), "pairs": [int(right), int(named)], "count": int(count)}
+        return RunningScore.from_dict(values | {"is_multi_label": bool(is_multi_label)}, self.device)
 
     def note_evaluation(self, evaluation: Evaluation) -> bool:
         """Take note of an evaluation; return whether it is the best so far."""
@@ -176,7 +192,7 @@ class FitState:
         return (score.accuracy, -score.loss) if self.config.fit.monitor == "accuracy" else (-score.loss, score.accuracy)
 
     def snapshot(self) -> TrainingSnapshot:
-        """Return all that a run needs, besides the evaluated weights, to go on from here."""
+        """Return all that a run needs, besides the evaluated weights, to go on from here; called by all processes."""
         tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         if self.averaged is not None:
             tensors |= {f"weights.{name}": tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
@@ -184,15 +200,18 @@ class FitState:
             parameters = self.model.named_parameters()
             tensors |= {f"gradient.{name}": p.grad.detach().cpu() for name, p in parameters if p.grad is not None}
         random_tensors, random_values = _random_state(self.device)
+        for rank, packed in enumerate(self.world.gather(_pack(random_tensors, random_values))):
+            if rank:
+                random_tensors[_generators_of(rank)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "steps_per_epoch": self.steps_per_epoch,
             "seconds": self.seconds,
             "evaluated_at": list(self.evaluated_at),
             "lr_reduction": self.learning_rate.reduction,
             "best": None if self.best is None else self.best.as_dict(),
-            "running": self.running.as_dict(),
+            "running": self.running_of_all().as_dict(),
             "data_digest": self.data_digest,
-            "environment": describe_environment(self.device),
+            "environment": describe_environment(self.device, self.world.size),
         }
         return TrainingSnapshot(tensors | random_tensors, values | random_values)
 
@@ -224,15 +243,27 @@ class FitState:
         restore_optimizer(self.optimizer, snapshot.named("optimizer."))
         gradients = snapshot.named("gradient.")
         for name, parameter in self.model.named_parameters():
-            parameter.grad = gradients[name].to(self.device) if name in gradients else None
+            # The sum over the processes is taken later: one of them has it all.
+            has_some = name in gradients and self.world.is_main
+            parameter.grad = gradients[name].to(self.device) if has_some else None
         self.learning_rate.reduction = values["lr_reduction"]
         self.learning_rate.set_for(max(0, self.step - 1))
         self.earlier_seconds = values["seconds"]
         self.evaluated_at = (values["evaluated_at"][0], values["evaluated_at"][1])
         self.best = None if values["best"] is None else _evaluation(values["best"])
-        self.running = RunningScore.from_dict(values["running"], self.device)
+        running = RunningScore.from_dict(values["running"], self.device)
+        self.running = running if self.world.is_main else RunningScore(self.device)
         self._unseen.clear()
-        _restore_random_state(snapshot, self.device)
+        self._restore_random_state(snapshot)
+
+    def _restore_random_state(self, snapshot: TrainingSnapshot) -> None:
+        rank = self.world.rank
+        if rank == 0:
+            _set_random_state(snapshot.tensors, snapshot.values, self.device)
+        elif _generators_of(rank) in snapshot.tensors:
+            _set_random_state(*_unpack(snapshot.tensors[_generators_of(rank)]), self.device)
+        else:  # the run had fewer processes when it was saved
+            seed_everything(rank_seed(self.config.fit.seed, rank, self.step))
 
 
 def _random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -250,8 +281,22 @@ def _random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, An
     }
 
 
-def _restore_random_state(snapshot: TrainingSnapshot, device: torch.device) -> None:
-    tensors, values = snapshot.tensors, snapshot.values
+def _generators_of(rank: int) -> str:
+    """Return the name of the tensor that holds the generators of a process other than the first."""
+    return f"rng.rank{rank}"
+
+
+def _pack(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
+    text = torch.frombuffer(bytearray(json.dumps(values), "utf-8"), dtype=torch.uint8)
+    return save_tensors({**tensors, "values": text})
+
+
+def _unpack(packed: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors = parse_tensors(packed.numpy().tobytes(), Path("the generators of a process"))
+    return tensors, json.loads(tensors.pop("values").numpy().tobytes())
+
+
+def _set_random_state(tensors: Mapping[str, Tensor], values: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(tensors["rng.torch"])
     if device.type == "cuda" and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"], device)

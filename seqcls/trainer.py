@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from seqcls.baseline import Baseline, fit_baseline, require_scikit_learn
@@ -23,14 +25,16 @@ from seqcls.datasets.base import Dataset, Label, Splits
 from seqcls.device import (
     autocast,
     move_to,
+    rank_seed,
     resolve_device,
     seed_everything,
     set_threads,
     use_deterministic_algorithms,
 )
+from seqcls.distributed import world
 from seqcls.encoders.base import Encoder
 from seqcls.environment import differences
-from seqcls.errors import CheckpointError, ConfigError
+from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.loop import Loop
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
@@ -80,10 +84,13 @@ class Trainer:
         )
         self.config = name_objects(config, encoder, data)
         self.callbacks = [ConsoleReporter()] if callbacks is None else list(callbacks)
+        if not world().is_main:
+            self.callbacks = []
         self._output = None if output is None else Path(output)
         self._overwrite = overwrite
         self._resumed: Restorable | None = None
-        self._device = resolve_device(self.config.fit.device)
+        self._world = world()
+        self._device = resolve_device(self.config.fit.device, self._world.local_rank)
         autocast(self._device, self.config.fit.precision)  # refuses what the device cannot
         self._data: EncodedData | None = None
         self._model: SequenceClassifier | None = None
@@ -141,21 +148,19 @@ class Trainer:
             TrainingError: The loss is not finite, memory is used up, or a data worker died; the last checkpoint is kept.
             DataError, ConfigError, DeviceError: As the message says.
         """
-        run, signals = self._output_directory(), Signals()
+        signals = Signals()
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._world.reporting())
             stack.enter_context(signals.saving())
+            run = self._output_directory()
             data, model = self.prepare()
-            if self._resumed is not None:
+            if self._resumed is not None and self._world.is_main:
                 stack.enter_context(run.locked())
             state = self._start(model, data)
-            if self._resumed is None:
-                run = RunDirectory.create(run.path, self.config, overwrite=self._overwrite)
-                stack.enter_context(run.locked())
-            else:
-                run.take_up(self._resumed)
-                run.keep_metrics(state.evaluations)
+            if self._world.is_main:
+                self._open(run, state, stack)
             callbacks = [*self._own_callbacks(run), *self.callbacks]
-            scorer = Scorer(self.config.fit, data, self._device)
+            scorer = Scorer(self.config.fit, data, self._device, self._world)
             limit = TimeLimit(self._began, self.config.fit.max_time)
             loop = Loop(state, data, run=run, scorer=scorer, callbacks=callbacks, signals=signals, limit=limit)
             with contextlib.ExitStack() as looping:
@@ -167,9 +172,12 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_fit_end(state)
             scores = {}
-            if signals.received is None:
-                has_time = limit.seconds is None or limit.leaves(loop.test_seconds())
-                scores = self._finish(run, state, data, scorer, has_time=has_time)
+            has_time = limit.seconds is None or limit.leaves(loop.test_seconds())
+            # A signal may have come to one process alone, since the loop has ended.
+            received, lacks_time = self._world.largest(signals.received or 0, not has_time)
+            signals.received = received or None
+            if not received:
+                scores = self._finish(run, state, data, scorer, has_time=not lacks_time)
         assert state.stop_reason is not None
         return FitResult(
             run=run.path,
@@ -183,6 +191,15 @@ class Trainer:
             validation=scores.get("validation", None if state.best is None else state.best.validation),
             test=scores.get("test"),
         )
+
+    def _open(self, run: RunDirectory, state: FitState, stack: contextlib.ExitStack) -> None:
+        """Make the run directory, or bring it to where the resumed run stands, and keep other runs out of it."""
+        if self._resumed is None:
+            RunDirectory.create(run.path, self.config, overwrite=self._overwrite)
+            stack.enter_context(run.locked())
+        else:
+            run.take_up(self._resumed)
+            run.keep_metrics(state.evaluations)
 
     def fit_baseline(self) -> Baseline:
         """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
@@ -227,7 +244,9 @@ class Trainer:
                 # A wrong option, or a device that the encoder cannot use, must not come to light after minutes of loading.
                 with torch.device("meta"):
                     build_encoder(self.config.model).check_device(self._device)
-            self._data = prepare_data(self.config.data, self._source, on_load=self._on_load)
+            with self._world.main_first():  # the others find the encoded data in the cache
+                self._data = prepare_data(self.config.data, self._source, on_load=self._on_load)
+            self._require_same_data(self._data)
             check_embedding(self.config.model, self._data)
             seed_everything(self.config.fit.seed)
             model = build_model(
@@ -240,7 +259,15 @@ class Trainer:
             self._model.encoder.check_device(self._device)
             if self._resumed is None:
                 self._model.embedding.start(self._data.tokenizer.words())
+            self._world.broadcast(self._model)
+            if self._world.rank:
+                seed_everything(rank_seed(self.config.fit.seed, self._world.rank))
         return self._data, self._model
+
+    def _require_same_data(self, data: EncodedData) -> None:
+        digests = self._world.gather(data.splits["train"].digest.encode())
+        if len(set(digests)) > 1:
+            raise DataError("the processes of this run have read different training data; give all of them the same files")
 
     def _on_load(self, splits: Splits) -> None:
         for callback in self.callbacks:
@@ -266,11 +293,12 @@ class Trainer:
             total_steps=total_steps,
             running=RunningScore(self._device),
             data_digest=data.splits["train"].digest,
+            world=self._world,
             started=self._began,
         )
         if self._resumed is not None:
             state.restore(self._resumed.model, self._resumed.training)
-            changed = differences(self._resumed.training.values["environment"], self._device)
+            changed = differences(self._resumed.training.values["environment"], self._device, self._world.size)
             if changed:
                 logger.warning("the run goes on in another environment, so that the bits may differ: %s", ", ".join(changed))
         return state
@@ -290,6 +318,19 @@ class Trainer:
             scores["test"] = scorer.score(model, "test", thresholds)
         elif "test" in data.splits:
             logger.warning("no time is left to score the test split; `seqcls evaluate %s` does it", run.path)
+        if self._world.is_main:
+            self._save_model(run, model, data, thresholds, scores)
+        self._world.any(False)  # it is there when the other processes return
+        return scores
+
+    def _save_model(
+        self,
+        run: RunDirectory,
+        model: SequenceClassifier,
+        data: EncodedData,
+        thresholds: Tensor | None,
+        scores: Mapping[str, Score],
+    ) -> None:
         save_model_directory(
             run.model,
             config=self.config,
@@ -300,7 +341,6 @@ class Trainer:
             metrics={name: score.as_dict() for name, score in scores.items()},
             replace=True,
         )
-        return scores
 
     def _load_best(self, run: RunDirectory, state: FitState) -> SavedModel:
         """Read the best checkpoint; the last where no evaluation was made, or, with a warning, where the best is damaged."""
@@ -323,8 +363,9 @@ class Trainer:
         if self._output is None:
             name = f"{self.config.data.dataset}-{self.config.model.encoder}-{datetime.now():%Y%m%d-%H%M%S}"
             self._output = free_name(Path("runs") / name.replace(":", "-"))
+        self._output = Path(os.fsdecode(self._world.gather(os.fsencode(self._output))[0]))
         run = RunDirectory(self._output)
-        if self._resumed is None:
+        if self._resumed is None and self._world.is_main:
             run.check_new(overwrite=self._overwrite)
         return run
 

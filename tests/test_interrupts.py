@@ -242,14 +242,14 @@ def test_a_time_limit_ends_the_run_in_time_with_model_and_checkpoint(tmp_path: P
 def test_a_time_limit_leaves_out_the_test_split_if_there_is_no_time_for_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The limit is over when training begins: one step is made, nothing was evaluated, and the model is that of this step.
+    # The limit is over when training begins: no step is made, nothing was evaluated, and the model is the initial one.
     config = toy_config(max_time="1s")
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
     assert (result.test, result.validation) == (None, None)
     assert "seqcls evaluate" in caplog.text
     last = RunDirectory(result.run).pointed("last")
     assert last is not None
-    assert load_training(last).values["step"] == 1
+    assert load_training(last).values["step"] == 0
     assert result.model is not None
     ours, theirs = Classifier.from_pretrained(result.model), Classifier.from_pretrained(last)
     assert (ours.predict_proba(["superb film"]) == theirs.predict_proba(["superb film"])).all()

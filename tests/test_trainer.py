@@ -49,7 +49,7 @@ def _assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 def _loop(trainer: Trainer, path: Path) -> Loop:
     data, model = trainer.prepare()
     state = trainer._start(model, data)
-    scorer, limit = Scorer(trainer.config.fit, data, state.device), TimeLimit(0.0, None)
+    scorer, limit = Scorer(trainer.config.fit, data, state.device, state.world), TimeLimit(0.0, None)
     return Loop(state, data, run=RunDirectory(path), scorer=scorer, callbacks=[], signals=Signals(), limit=limit)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from seqcls.cli import check, fit, models, new, plugins
-from seqcls.cli.output import console, print_error
+from seqcls.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError
 
 app = typer.Typer(
@@ -70,7 +70,7 @@ def main() -> None:
     logger = logging.getLogger("seqcls")
     logger.addHandler(_ConsoleHandler())
     logger.propagate = False
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     try:
         app()
     except SeqclsError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqcls.cli.loading import uninterrupted
-from seqcls.cli.output import console, print_json, say, score_line
+from seqcls.cli.output import console, is_main_process, print_json, say, score_line
 
 if TYPE_CHECKING:
     from seqcls.baseline import Baseline
@@ -203,9 +204,11 @@ def fit(
         quiet=quiet,
     )
     if print_config:
-        typer.echo(trainer.config.to_toml(), nl=False)
+        _print_config(trainer)
     elif dry_run:
         _print_plan(trainer.plan(), as_json=as_json)
+    elif not is_main_process():
+        _fit_silently(trainer)
     else:
         _fit(trainer, as_json=as_json, quiet=quiet)
 
@@ -233,19 +236,28 @@ def _trainer(
         from seqcls.config import merge, parse_settings
         from seqcls.errors import UsageError
         from seqcls.reporting.console import ConsoleReporter
+        from seqcls.run_directory import RunDirectory
         from seqcls.trainer import Trainer
 
     changes = merge(changes, parse_settings(settings, flag="--set"))
     for kind, pairs in plugin_options.items():
         values = options.parse_pairs(pairs or [], flag=f"--{kind}-option")
         changes = merge(changes, {_SECTION[kind]: {f"{kind}_options": values}})
-    callbacks = [] if quiet else [DataReport(say), ConsoleReporter()]
+    callbacks = [] if quiet or not is_main_process() else [DataReport(say), ConsoleReporter()]
     if resume is not None:
         if any(names.values()) or any(files) or output or force:
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
         return Trainer.resume(resume, changes=changes, callbacks=callbacks)
     config = _resolve(names, files, changes)
-    return Trainer(config=config, callbacks=callbacks, output=output, overwrite=force)
+    trainer = Trainer(config=config, callbacks=callbacks, output=output, overwrite=force or _is_restarted())
+    if output is not None and _is_restarted() and RunDirectory(output).pointers() is not None:
+        return Trainer.resume(output, changes=trainer.config.model_dump(), callbacks=callbacks)
+    return trainer
+
+
+def _is_restarted() -> bool:
+    """Return whether torchrun has started the same command again, after a process of it had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
 
 
 def _resolve(
@@ -262,7 +274,14 @@ def _resolve(
     return config.updated(changes, source="command line")
 
 
+def _print_config(trainer: Trainer) -> None:
+    if is_main_process():
+        typer.echo(trainer.config.to_toml(), nl=False)
+
+
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    if not is_main_process():
+        return
     values = plan.as_dict()
     if as_json:
         print_json(values)
@@ -295,6 +314,13 @@ def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
     finally:  # after Ctrl-C too
         if as_json:
             print_json(result.as_dict() | {"baseline": None if baseline is None else baseline.as_dict()})
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
+def _fit_silently(trainer: Trainer) -> None:
+    """Take part in a run that another process reports on."""
+    result = trainer.fit()
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 

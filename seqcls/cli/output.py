@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -30,9 +31,15 @@ def say(message: str, *, quiet: bool = False) -> None:
         console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
+def is_main_process() -> bool:
+    """Return whether this is the process that reports: of several that train one model, the first."""
+    return os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
+
+
 def print_error(message: str) -> None:
     """Print an error on stderr."""
-    typer.echo(f"error: {message}", err=True)
+    of = "" if is_main_process() else f" (rank {os.environ['RANK']})"
+    typer.echo(f"error{of}: {message}", err=True)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

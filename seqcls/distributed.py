@@ -1,0 +1,297 @@
+"""Several processes that train one model, as torchrun starts them: what they tell each other. One alone tells nobody.
+
+There is no DistributedDataParallel: it averages the gradients of the processes, which is wrong where their shares of a batch
+differ in size, and it meets at every backward pass, where accumulation needs it once a step. Here the gradients of summed
+losses are added (Goyal et al. 2017, section 3), so that two processes give what one gives with the same batch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqcls.errors import NonFiniteError, TrainingError
+
+# A process that is gone is noticed at once; this is for one that hangs. Saving, which one does, must end in time.
+_TIMEOUT = timedelta(minutes=10)
+_MEETING_SECONDS = 120.0
+_FAILED = "failed"
+
+
+class World:
+    """The processes of a run, of which this is number ``rank`` of ``size``.
+
+    All of them call the same methods in the same order, and get the same answers. This class is for a process on its own.
+
+    Attributes:
+        rank: From 0; the process of rank 0 alone writes files and reports.
+        size: Number of processes.
+        local_rank: The rank among those of this machine; None for a process on its own.
+    """
+
+    rank = 0
+    size = 1
+    local_rank: int | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def share(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return this process's part of some examples; it may be empty."""
+        return indices[self.rank :: self.size]
+
+    def largest(self, *values: int) -> list[int]:
+        """Return for each value the largest that a process gave."""
+        return [int(value) for value in values]
+
+    def any(self, value: bool) -> bool:
+        """Return whether it is so for one of the processes."""
+        return bool(self.largest(value)[0])
+
+    def add(self, values: Tensor) -> Tensor:
+        """Return the sums over the processes."""
+        return values
+
+    def add_gradients(self, model: nn.Module) -> None:
+        """Make each gradient its sum over the processes; one that no process has stays None."""
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """Return what the processes gave, by rank."""
+        return [data]
+
+    def gather_rows(self, rows: Tensor, count: int) -> Tensor:
+        """Return [N, C], put together from the rows of the processes' `share` of ``count`` = N examples."""
+        del count
+        return rows
+
+    def broadcast(self, model: nn.Module) -> None:
+        """Give all processes the weights that the first one has."""
+
+    def meet(self, failure: Exception | None) -> None:
+        """Raise the failure of any process in each of them: one that all can recover from, in the same way."""
+        if failure is not None:
+            raise failure
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the process of rank 0 run the block before the others do."""
+        yield
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Let the other processes know why this one leaves the block by an exception."""
+        yield
+
+
+@cache
+def world() -> World:
+    """Return the processes that this one was started with, as the environment says; the first call meets them.
+
+    Raises:
+        TrainingError: They cannot be reached.
+    """
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if size == "1":
+        return World()
+    import torch.distributed as dist
+
+    # Its default arguments hold the group that there is at its import; a thread of a group that is never freed aborts the
+    # process, at times, when Python ends. An optimizer imports it.
+    import torch.distributed.nn
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=timedelta(seconds=_MEETING_SECONDS)))
+        store = _fresh(store, rank, count)
+        # The figures are on the CPU also where the gradients are on a GPU.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TrainingError(
+            f"WORLD_SIZE is {size}, but the {size} processes cannot meet: {reason}; start them by torchrun, "
+            "or unset WORLD_SIZE to train with one"
+        ) from error
+    atexit.register(_leave)
+    return _Group(store, rank, count)
+
+
+def _fresh(store: Any, rank: int, size: int) -> Any:
+    """Return a part of the store that these processes agree on: torchrun gives them that of those that failed before."""
+    from torch.distributed.distributed_c10d import PrefixStore
+
+    name = uuid.uuid4().hex
+    if rank:
+        store.set(f"seqcls/hello/{rank}", name)
+        _wait_until(lambda: store.check([f"seqcls/welcome/{name}"]), "the process of rank 0 did not come")
+        name = store.get(f"seqcls/welcome/{name}").decode()
+        store.set(f"seqcls/{name}/here/{rank}", "")
+    else:
+        for other in range(1, size):
+
+            def is_here(hello: str = f"seqcls/hello/{other}", answer: str = f"seqcls/{name}/here/{other}") -> bool:
+                if store.check([hello]):  # it may be that of an earlier process, to which the answer does no harm
+                    store.set(f"seqcls/welcome/{store.get(hello).decode()}", name)
+                return bool(store.check([answer]))
+
+            _wait_until(is_here, f"the process of rank {other} did not come")
+    return PrefixStore(f"seqcls/{name}", store)
+
+
+def _wait_until(condition: Callable[[], bool], failure: str) -> None:
+    """Ask again and again, in Python, where a signal can end the wait."""
+    end = time.monotonic() + _MEETING_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{failure} within {_MEETING_SECONDS:.0f} s")
+        time.sleep(0.02)
+
+
+def _leave() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _Group(World):
+    """Several processes, which meet through torch.distributed."""
+
+    def __init__(self, store: Any, rank: int, size: int) -> None:
+        import torch.distributed as dist
+
+        self._dist = dist
+        self._store = store
+        self._meetings = 0
+        self.rank, self.size = rank, size
+        self.local_rank = int(os.environ.get("LOCAL_RANK", rank))
+
+    def largest(self, *values: int) -> list[int]:
+        found = torch.tensor(values, dtype=torch.int64)
+        with self._talking():
+            self._dist.all_reduce(found, op=self._dist.ReduceOp.MAX)
+        return [int(value) for value in found.tolist()]
+
+    def add(self, values: Tensor) -> Tensor:
+        total = values.clone()
+        with self._talking():
+            self._dist.all_reduce(total)
+        return total
+
+    def add_gradients(self, model: nn.Module) -> None:
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        has_one = torch.tensor([p.grad is not None for p in parameters], device=parts[0].device)
+        # All in one message, at whose end stands which parameters have a gradient at all.
+        *sums, counts = self.add(torch.cat([part.to(dtype).flatten() for part in [*parts, has_one]])).split(
+            [part.numel() for part in [*parts, has_one]]
+        )
+        for parameter, total, count in zip(parameters, sums, counts.tolist(), strict=True):
+            parameter.grad = total.view_as(parameter).to(parameter.dtype) if count else None
+
+    def gather(self, data: bytes) -> list[bytes]:
+        (longest,) = self.largest(len(data))
+        mine = torch.zeros(8 + longest, dtype=torch.uint8)
+        mine[: 8 + len(data)] = torch.from_numpy(np.frombuffer(len(data).to_bytes(8, "little") + data, np.uint8).copy())
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        with self._talking():
+            self._dist.all_gather(found, mine)
+        messages = [tensor.numpy().tobytes() for tensor in found]
+        return [message[8 : 8 + int.from_bytes(message[:8], "little")] for message in messages]
+
+    def gather_rows(self, rows: Tensor, count: int) -> Tensor:
+        height = -(-count // self.size)
+        mine = torch.zeros(height, rows.shape[1], dtype=rows.dtype)
+        mine[: len(rows)] = rows
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        with self._talking():
+            self._dist.all_gather(found, mine)
+        return torch.stack(found, dim=1).flatten(0, 1)[:count]  # example i is row i // size of process i % size
+
+    def broadcast(self, model: nn.Module) -> None:
+        with self._talking(), torch.no_grad():
+            for tensor in model.state_dict().values():
+                self._dist.broadcast(tensor, src=0)
+
+    def meet(self, failure: Exception | None) -> None:
+        if not self.any(failure is not None):
+            return
+        found = [json.loads(message) for message in self.gather(json.dumps(_describe(failure)).encode())]
+        rank, first = next((rank, description) for rank, description in enumerate(found) if description is not None)
+        if rank == self.rank:
+            assert failure is not None
+            raise failure
+        raise NonFiniteError(*first) if isinstance(first, list) else MemoryError(f"rank {rank}: {first}")
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        self._meetings += 1
+        done = f"done-{self._meetings}"
+        with self._talking():
+            while not self.is_main and not self._store.check([done]):  # for hours, if it takes hours to encode the data
+                if self._store.check([_FAILED]):
+                    raise RuntimeError("it failed")
+                time.sleep(0.05)
+        yield
+        if self.is_main:
+            self._store.set(done, "")
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            words = str(error) or type(error).__name__
+            try:
+                if not self._store.check([_FAILED]):
+                    self._store.set(_FAILED, f"rank {self.rank} failed: {words}"[:2000])
+            except RuntimeError:  # nobody is left to be told
+                pass
+            raise
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Turn the loss of another process into a TrainingError with the reason that it gave."""
+        try:
+            yield
+        except RuntimeError as error:
+            reason = self._reason() or (
+                f"another process was killed or cannot be reached ({str(error).strip().splitlines()[0]:.200})"
+            )
+            raise TrainingError(
+                f"rank {self.rank} stops, since {reason}. The last checkpoint is whole; seqcls fit --resume goes on from it"
+            ) from error
+
+    def _reason(self) -> str | None:
+        """Return what a process that failed has reported, which may come a moment after its connection has closed."""
+        end = time.monotonic() + 3
+        try:
+            while not self._store.check([_FAILED]):
+                if time.monotonic() > end:
+                    return None
+                time.sleep(0.05)
+            return str(self._store.get(_FAILED).decode(errors="replace"))
+        except RuntimeError:  # the store went with the process that kept it
+            return None
+
+
+def _describe(failure: Exception | None) -> list[Any] | str | None:
+    if isinstance(failure, NonFiniteError):
+        return [failure.step, list(failure.examples), failure.found]
+    return None if failure is None else str(failure)
