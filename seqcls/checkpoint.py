@@ -225,12 +225,12 @@ def save_model_directory(
     contents = {
         "config.json": to_json(description),
         "metrics.json": to_json(metrics),
-        "model.safetensors": save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}),
+        "model.safetensors": _to_safetensors(weights),
         "tokenizer.json": tokenizer.to_json().encode(),
     }
     if training is not None:
         contents["training.json"] = to_json(training.values)
-        contents["training.safetensors"] = save_tensors(training.tensors)
+        contents["training.safetensors"] = _to_safetensors(training.tensors)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     # The model card may be edited by its owner, so that it is in no manifest.
     contents |= {"manifest.json": to_json(hashes), "README.md": _model_card(description, metrics).encode()}
@@ -335,6 +335,13 @@ def writing(path: Path) -> Iterator[None]:
 def to_json(values: Mapping[str, Any]) -> bytes:
     """Return values as sorted, indented JSON."""
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the bytes of a safetensors file; of several metadata keys the library would shuffle the order."""
+    described = json.dumps({"format_version": FORMAT_VERSION}, sort_keys=True, separators=(",", ":"))
+    values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save_tensors(values, metadata={"seqcls": described})
 
 
 def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

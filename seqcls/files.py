@@ -71,11 +71,24 @@ def make_directory(path: Path) -> None:
         sync_directory(folder.parent)
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether the functions here gave the name, to what a killed process has left half written."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the hidden temporary files and folders that a killed process left; no other may be at work in ``folder``."""
     for path in folder.glob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            _remove(path)
+        if is_temporary(path):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder and all in it."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def sync_directory(path: Path) -> None:
@@ -100,11 +113,4 @@ def _set_aside(path: Path) -> Iterator[None]:
     except BaseException:
         aside.rename(path)
         raise
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
+    remove(aside)

@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,11 @@ from seqcls.checkpoint import (
 )
 from seqcls.config import Config
 from seqcls.errors import CheckpointError, OutputExistsError
-from seqcls.files import make_directory, remove_leftovers, replace_file
+from seqcls.files import is_temporary, make_directory, remove, remove_leftovers, replace_file
 from seqcls.forms import Checkpoints
 from seqcls.verified import JSON_LIMIT, check_form, parse_json, read_file
 
+_LOCK, _SETTINGS = "lock", "config.toml"
 _NAME = re.compile(r"step-(?P<step>\d{8,})(-(?P<attempt>\d+))?")
 
 logger = logging.getLogger("seqcls")
@@ -83,33 +83,52 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> RunDirectory:
-        """Make the folder and write the settings.
+    @contextlib.contextmanager
+    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> Iterator[RunDirectory]:
+        """Make the folder, write the settings, and keep other processes from writing there for the block.
 
         Raises:
-            OutputExistsError: It exists and is not empty; with ``overwrite``, it exists and is no run directory.
+            OutputExistsError: As `check_new`.
             CheckpointError: It cannot be written, or another process is at work in it.
         """
         run = cls(path)
         run.check_new(overwrite=overwrite)
         with writing(path):
-            if path.exists() and any(path.iterdir()):
-                with run.locked():
-                    shutil.rmtree(path)
-            make_directory(run.checkpoints)
-            replace_file(path / "config.toml", config.to_toml().encode())
-        return run
+            make_directory(path)
+        with run.locked():
+            run.check_new(overwrite=overwrite)  # another process may have been quicker
+            with writing(path):
+                for child in path.iterdir():
+                    if child.name != _LOCK:
+                        remove(child)
+                make_directory(run.checkpoints)
+                replace_file(path / _SETTINGS, config.to_toml().encode())
+            yield run
 
     def check_new(self, *, overwrite: bool) -> None:
-        """Raise OutputExistsError where `create` would, touching nothing."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
-        if not overwrite:
-            raise OutputExistsError(f"{self.path} exists; give another --output, or --force to replace the run in it")
-        if not self.path.is_dir() or not (self.path / "config.toml").is_file():
-            raise OutputExistsError(
-                f"{self.path} is not a run directory, so that --force does not replace it; give another --output"
-            )
+        """Check that `create` can make the folder, touching nothing.
+
+        Raises:
+            OutputExistsError: It exists and holds anything of worth; with ``overwrite``, it is no run directory.
+            CheckpointError: It cannot be written.
+        """
+        place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if self._holds_something():
+            if not overwrite:
+                raise OutputExistsError(f"{self.path} exists; give another --output, or --force to replace the run in it")
+            if not (self.path / _SETTINGS).is_file():
+                raise OutputExistsError(
+                    f"{self.path} is not a run directory, so that --force does not replace it; give another --output"
+                )
+        if not os.access(place, os.W_OK):
+            raise CheckpointError(f"cannot write {self.path}: {place} is read-only; choose another --output")
+
+    def _holds_something(self) -> bool:
+        """Return whether there is more than what a run leaves that ended before its first checkpoint."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        names = {child.name for child in (*self.path.iterdir(), *self.checkpoints.glob("*")) if not is_temporary(child)}
+        return bool(names) and not (_LOCK in names and names <= {_LOCK, _SETTINGS, self.checkpoints.name})
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -148,7 +167,7 @@ class RunDirectory:
         """
         with contextlib.ExitStack() as stack:
             with writing(self.path):
-                file = stack.enter_context((self.path / "lock").open("a+b"))
+                file = stack.enter_context((self.path / _LOCK).open("a+b"))
                 _lock(file.fileno(), self.path)
                 file.truncate(0)
                 file.write(f"{os.getpid()}\n".encode())
@@ -203,7 +222,9 @@ class RunDirectory:
             old = self.pointers()
         except CheckpointError:
             old = None
-        if old is None or old.last != found.path.name:
+        if old is not None and old.last == found.path.name:
+            self._prune(old)
+        else:
             damaged = tuple(sorted({*found.damaged, *(() if old is None else old.damaged)}))
             self._point(Pointers(best=self._best_of(found, damaged), last=found.path.name, damaged=damaged))
 
@@ -218,11 +239,17 @@ class RunDirectory:
             best = path.name if is_best else old.best
             new = Pointers(best=best, last=path.name, previous=old.last, previous_best=old.best, damaged=old.damaged)
         self._point(new)
-        with writing(self.path):
-            for child in self.checkpoints.iterdir():
-                if child.name not in new.names:
-                    shutil.rmtree(child)
+        self._prune(new)
         return path
+
+    def _prune(self, pointers: Pointers) -> None:
+        """Delete the checkpoints that nothing points to; one that cannot be is tried again after the next save."""
+        for child in self.checkpoints.iterdir():
+            if child.name not in pointers.names:
+                try:
+                    remove(child)
+                except OSError as error:
+                    logger.warning("cannot delete the old checkpoint %s: %s", child, error.strerror)
 
     def write_baseline(self, figures: Mapping[str, Any]) -> None:
         """Write the figures of the linear baseline, over those of an earlier one."""

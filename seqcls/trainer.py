@@ -153,9 +153,9 @@ class Trainer:
             stack.enter_context(self._world.reporting())
             stack.enter_context(signals.saving())
             run = self._output_directory()
-            data, model = self.prepare()
             if self._resumed is not None and self._world.is_main:
                 stack.enter_context(run.locked())
+            data, model = self.prepare()
             state = self._start(model, data)
             if self._world.is_main:
                 self._open(run, state, stack)
@@ -195,8 +195,7 @@ class Trainer:
     def _open(self, run: RunDirectory, state: FitState, stack: contextlib.ExitStack) -> None:
         """Make the run directory, or bring it to where the resumed run stands, and keep other runs out of it."""
         if self._resumed is None:
-            RunDirectory.create(run.path, self.config, overwrite=self._overwrite)
-            stack.enter_context(run.locked())
+            stack.enter_context(RunDirectory.create(run.path, self.config, overwrite=self._overwrite))
         else:
             run.take_up(self._resumed)
             run.keep_metrics(state.evaluations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ from toy import toy_config, toy_splits
 
 from seqcls import Callback, Config, Evaluation, FitState, Trainer
 from seqcls import loop as loop_module
+from seqcls.checkpoint import load_model_directory, load_training
+from seqcls.run_directory import RunDirectory
 
+# What differs between two runs that are the same.
+_TIMES = {"seconds", "training_seconds", "examples_per_second", "evaluated_at", "environment"}
+DIED = "it died"
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def in_process(function: Callable[..., Any], *arguments: Any, seconds: float = 60) -> Any:
-    """Return what ``function`` returns in a new process; AssertionError with its traceback if it raises."""
+def start(function: Callable[..., Any], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """Call ``function`` in a new process; what it returns comes out of the connection, as `in_process` reads it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the server starts with the first call
     # An optimizer imports torch._dynamo, which takes longer than all else.
     _CONTEXT.set_forkserver_preload(["torch._dynamo", "seqcls.trainer", "toy", "processes"])
@@ -31,14 +38,21 @@ def in_process(function: Callable[..., Any], *arguments: Any, seconds: float = 6
     process = _CONTEXT.Process(target=_answer, args=(theirs, dict(os.environ), function, arguments))
     process.start()
     theirs.close()
+    return process, ours
+
+
+def in_process(function: Callable[..., Any], *arguments: Any, seconds: float = 60) -> Any:
+    """Return what ``function`` returns in a new process; AssertionError with its traceback if it raises."""
+    process, ours = start(function, *arguments)
     try:
         assert ours.poll(seconds), f"no answer in {seconds} s"
         answer, failure = ours.recv()
     except EOFError:
-        answer, failure = None, "it died"
+        answer, failure = None, DIED
     finally:
         process.join(1)
         process.kill()
+        ours.close()
     assert failure is None, failure
     return answer
 
@@ -111,10 +125,34 @@ def train(path: str, config: dict[str, Any], stop: str | None = None) -> tuple[l
     log = Log(stop)
     loop_module.Loop._add_gradient = log.counting("batch", loop_module.Loop._add_gradient)  # type: ignore[method-assign]
     loop_module.Loop._evaluate = log.counting("evaluating", loop_module.Loop._evaluate)  # type: ignore[method-assign]
-    if (Path(path) / "checkpoints.json").is_file():
+    if any((Path(path) / "checkpoints").glob("step-*")):
         torch.manual_seed(12345)  # whatever the process has drawn before makes no difference
         trainer = Trainer.resume(path, data=toy_splits(), callbacks=[log])
     else:
         settings = toy_config() if "data" not in config else Config()
         trainer = Trainer(None, toy_splits(), config=settings.updated(config, source="test"), callbacks=[log], output=path)
     return log.steps, trainer.fit().signal
+
+
+def _untimed(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _untimed(value) for name, value in values.items() if name not in _TIMES}
+    return values
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """The same weights, optimizer, generators, counters and log of evaluations, bit for bit."""
+    ends = []
+    for path in (one, other):
+        last = RunDirectory(path).pointed("last")
+        assert last is not None
+        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        weights = load_model_directory(last).weights | load_model_directory(path / "model").weights
+        training = load_training(last)
+        ends.append((weights | training.tensors, _untimed(training.values), [_untimed(row) for row in rows]))
+    (tensors, values, rows), (other_tensors, other_values, other_rows) = ends
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+    assert values == other_values
+    assert rows == other_rows

@@ -62,9 +62,7 @@ def test_a_valid_file_is_accepted(name: str, folder: Path) -> None:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_content_that_atheris_finds_breaks_a_loader(name: str, request: pytest.FixtureRequest) -> None:
-    if "fuzz" not in request.config.getoption("-m"):
-        pytest.skip("takes a minute a loader; run with -m fuzz")
+def test_no_content_that_atheris_finds_breaks_a_loader(name: str) -> None:
     pytest.importorskip("atheris", reason="atheris is not installed; run: pip install -e '.[fuzz]'")
     seconds = os.environ.get("SEQCLS_FUZZ_SECONDS", "60")
     command = [sys.executable, str(Path(__file__).with_name("fuzz_coverage.py")), name, seconds]

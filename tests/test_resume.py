@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from processes import in_process, train
+from processes import assert_same_end, in_process, train
 from toy import toy_config
 
 from seqcls import registry
-from seqcls.checkpoint import load_model_directory, load_training
+from seqcls.checkpoint import load_training
 from seqcls.run_directory import RunDirectory
 
 BUILT_IN = sorted(info.name for info in registry.encoders.list() if info.provider == "seqcls")
@@ -21,7 +19,6 @@ STEPS = {"epochs": 2, "batch_size": 4, "accumulate": 3, "eval_every_steps": 4, "
 # Each counted from the start or the resumption: the first step; within an epoch; within a step; in a validation; after a
 # validation; at the end of an epoch.
 PLACES = ["step 1", "step 2", "batch 2", "evaluating 1", "evaluation 1", "batch 1", "step 2"]
-TIMES = {"seconds", "training_seconds", "examples_per_second", "evaluated_at", "environment"}
 
 
 def _config(encoder: str = "lstm", *, model: dict[str, Any] | None = None, **fit: Any) -> dict[str, Any]:
@@ -29,30 +26,6 @@ def _config(encoder: str = "lstm", *, model: dict[str, Any] | None = None, **fit
     options = {"hidden_size": 4} if "hidden_size" in registry.encoders.get(encoder).__init__.__annotations__ else {}
     config["model"] |= {"encoder": encoder, "encoder_options": options, **(model or {})}
     return dict(config)
-
-
-def _untimed(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _untimed(value) for name, value in values.items() if name not in TIMES}
-    return values
-
-
-def _assert_same_end(one: Path, other: Path) -> None:
-    """The same weights, optimizer, generators, counters and log of evaluations, bit for bit."""
-    ends = []
-    for path in (one, other):
-        last = RunDirectory(path).pointed("last")
-        assert last is not None
-        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-        weights = load_model_directory(last).weights | load_model_directory(path / "model").weights
-        training = load_training(last)
-        ends.append((weights | training.tensors, _untimed(training.values), [_untimed(row) for row in rows]))
-    (tensors, values, rows), (other_tensors, other_values, other_rows) = ends
-    assert tensors.keys() == other_tensors.keys()
-    for name, tensor in tensors.items():
-        assert torch.equal(tensor, other_tensors[name]), name
-    assert values == other_values
-    assert rows == other_rows
 
 
 def _run(path: Path, config: dict[str, Any], places: list[str]) -> list[tuple[int, list[int]]]:
@@ -68,7 +41,7 @@ def _run(path: Path, config: dict[str, Any], places: list[str]) -> list[tuple[in
 def _assert_resumes(tmp_path: Path, config: dict[str, Any], places: list[str]) -> None:
     whole = _run(tmp_path / "whole", config, [])
     assert _run(tmp_path / "cut", config, places) == whole
-    _assert_same_end(tmp_path / "whole", tmp_path / "cut")
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.parametrize("encoder", BUILT_IN)
@@ -122,7 +95,7 @@ def test_patience_is_counted_on_over_an_interruption(tmp_path: Path) -> None:
 def test_the_number_of_workers_makes_no_difference(tmp_path: Path) -> None:
     steps = [_run(tmp_path / str(count), _config(num_workers=count), []) for count in (0, 2)]
     assert steps[0] == steps[1]
-    _assert_same_end(tmp_path / "0", tmp_path / "2")
+    assert_same_end(tmp_path / "0", tmp_path / "2")
 
 
 def test_the_examples_are_shuffled_and_all_different(tmp_path: Path) -> None:
