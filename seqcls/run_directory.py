@@ -196,7 +196,7 @@ class RunDirectory:
         Raises:
             CheckpointError: None can be read.
         """
-        damaged: list[str] = []
+        damaged: dict[str, str] = {}
         try:
             pointers = self.pointers()
         except CheckpointError as error:
@@ -207,11 +207,14 @@ class RunDirectory:
             try:
                 found = Restorable(path, load_model_directory(path), load_training(path), tuple(damaged))
             except CheckpointError as error:
-                logger.warning("the checkpoint %s cannot be read: %s; trying the one before it", name, error)
-                damaged.append(name)
+                damaged[name] = str(error)
             else:
+                for name, reason in damaged.items():
+                    logger.warning("the checkpoint %s cannot be read: %s; trying the one before it", name, reason)
                 return found
-        raise CheckpointError(f"{self.path} has no checkpoint to resume from" + (": none can be read" if damaged else ""))
+        if damaged:
+            raise CheckpointError(f"{self.path}: none of its checkpoints can be read: {'; '.join(damaged.values())}")
+        raise CheckpointError(f"{self.path} has no checkpoint to resume from")
 
     def take_up(self, found: Restorable) -> None:
         """Make a checkpoint the last one, and remove what a killed process left half written."""
