@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,12 +12,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.datasets.archives import Limits, check_zip
 from seqcls.datasets.base import Dataset, Label, Splits
 from seqcls.datasets.tables import find_bad_byte, open_text, reading
 from seqcls.errors import DataError
 from seqcls.features import as_features
 
 Pair = tuple[NDArray[Any], Label]
+
+_REMEDY = "it should hold values, offsets and labels"
+_LIMITS = Limits(members=100, file_bytes=64 << 30, total_bytes=128 << 30)
 
 
 class ArraysDataset(Dataset):
@@ -67,11 +72,17 @@ def read_arrays(path: Path) -> Iterator[Pair]:
 
 def _read_npz(path: Path) -> Iterator[Pair]:
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            # What is no array in the archive comes as bytes, and a single number without a dimension.
-            arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
+        with path.open("rb") as opened:
+            with zipfile.ZipFile(opened) as archive:
+                check_zip(archive, path, _LIMITS, remedy=_REMEDY)
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                # What is no array in the archive comes as bytes, and a single number without a dimension.
+                arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
+    except DataError:
+        raise
     except KeyError as error:
-        raise DataError(f"{path} has no array {error}; it should hold values, offsets and labels") from error
+        raise DataError(f"{path} has no array {error}; {_REMEDY}") from error
     except OSError:
         raise
     except Exception as error:  # what NumPy and zipfile raise at a damaged file has no common class

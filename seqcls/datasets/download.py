@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -12,11 +14,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from seqcls.errors import DownloadError
 from seqcls.paths import switched_on
 
+if TYPE_CHECKING:
+    import requests
+
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16  # bytes between two movements of the bar
 
 
-def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
+def fetch(url: str, *, known_hash: str, folder: Path, largest: int, remedy: str) -> Path:
     """Download a file into ``folder`` unless it is there with the known hash; shows a bar on a terminal.
 
     The bytes go to a temporary file, which is checked, takes the final name, and is removed if anything fails.
@@ -25,6 +30,7 @@ def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
         url: Where the file is; its last part becomes the file's name.
         known_hash: "md5:…" or "sha256:…".
         folder: Where to.
+        largest: The most bytes to take: an endless answer must not fill the disk.
         remedy: What else the user can do, for the error message.
 
     Raises:
@@ -39,8 +45,9 @@ def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
     # pooch announces on its logger what the bar shows, and repeats in it what the error says.
     pooch.get_logger().setLevel(logging.WARNING)
     try:
-        with _Bar(name) as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=CHUNK)
+        with _Bar(name, largest) as bar:
+            hooks = {"response": _refuse_downgrade}
+            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=CHUNK, hooks=hooks)
             return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
     except ValueError as error:
         raise DownloadError(f"what {url} sent is not the file expected ({error}); try again, or {remedy}") from error
@@ -51,10 +58,21 @@ def fetch(url: str, *, known_hash: str, folder: Path, remedy: str) -> Path:
         raise DownloadError(f"cannot write {folder / name}: {reason}; set SEQCLS_HOME to another folder") from error
 
 
+def _refuse_downgrade(response: requests.Response, **_: object) -> None:
+    """Refuse to be led from an encrypted place to one that is not."""
+    from requests.exceptions import InvalidSchema
+
+    target = urljoin(response.url, response.headers.get("location", ""))
+    if response.is_redirect and response.url.startswith("https:") and not target.startswith("https:"):
+        raise InvalidSchema(f"it leads on to {target:.200}, which is not encrypted")
+
+
 class _Bar:
     """The progress object that pooch drives; counts bytes."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, largest: int) -> None:
+        self._largest = largest
+        self._count = 0
         columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
         self._task = self._progress.add_task(name)
@@ -68,6 +86,9 @@ class _Bar:
         self._progress.stop()
 
     def update(self, count: int) -> None:
+        self._count += count
+        if self._count > self._largest + CHUNK:  # pooch counts whole chunks
+            raise ValueError(f"it has more than {self._largest:,} bytes")
         self._progress.update(self._task, advance=count, total=self.total)
 
     def reset(self) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import os
 import random
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from seqcls.datasets.archives import Limits, read_tar_gz
 from seqcls.datasets.base import Dataset, Split, Splits
 from seqcls.datasets.download import fetch
 from seqcls.errors import DataError
@@ -27,6 +25,7 @@ from seqcls.paths import cache_home, data_dir
 ARCHIVE = "aclImdb_v1.tar.gz"
 FOLDER = "aclImdb"
 URL = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}"
+LARGEST = 200_000_000  # bytes; it has 84 million
 MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
 # Reviews in each folder of the complete data set.
 COUNTS = {"train/neg": 12_500, "train/pos": 12_500, "train/unsup": 50_000, "test/neg": 12_500, "test/pos": 12_500}
@@ -34,6 +33,8 @@ LABEL_NAMES = ("neg", "pos")
 # Raise this when the same archive comes to be read differently: caches depend on it.
 FORMAT = 1
 
+# Some ten times what the data set has in bytes, and twice its 100,000 files.
+_LIMITS = Limits(members=200_000, file_bytes=128 << 20, total_bytes=1 << 30)
 _REMEDY = f"replace it with {ARCHIVE} from {URL}"
 _REVIEW = re.compile(r"(?P<folder>(?:train|test)/(?:neg|pos|unsup))/(?P<id>\d+)_\d+\.txt")
 _URLS = re.compile(r"(?P<split>train|test)/urls_(?P<part>neg|pos|unsup)\.txt")
@@ -118,7 +119,7 @@ class ImdbDataset(Dataset):
             if found is not None:
                 return found
         remedy = f"put {ARCHIVE} into imdb/ of SEQCLS_DATA_DIR, or pass --dataset-option source=FILE"
-        return fetch(URL, known_hash=f"md5:{MD5}", folder=cache, remedy=remedy)
+        return fetch(URL, known_hash=f"md5:{MD5}", folder=cache, largest=LARGEST, remedy=remedy)
 
 
 @dataclass
@@ -208,19 +209,11 @@ def _archive_contents(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the archive's files as (name in aclImdb, bytes) in one pass; nothing is unpacked to disk."""
     if _file_digest(path, "md5") != MD5:
         logger.warning("%s is not the official archive (its MD5 differs); it is used if its contents are complete", path)
-    try:
-        # gzip's own reader, not tarfile's: it checks the sum at the end, and garbage gives errors of its own kinds.
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                top, _, name = member.name.removeprefix("./").partition("/")
-                if member.isfile() and top == FOLDER and name.endswith(".txt"):
-                    file = archive.extractfile(member)
-                    assert file is not None  # only links and folders have no content
-                    yield name, file.read()
-            while stream.read(1 << 20):
-                pass  # on to the end, where the sum is
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path} is damaged or cut off: {error}; {_REMEDY}") from error
+    top = f"{FOLDER}/"
+    for name, data in read_tar_gz(
+        path, _LIMITS, wanted=lambda name: name.startswith(top) and name.endswith(".txt"), remedy=_REMEDY
+    ):
+        yield name.removeprefix(top), data
 
 
 def _folder_contents(path: Path) -> Iterator[tuple[str, bytes]]:

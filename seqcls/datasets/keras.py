@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from seqcls.datasets.archives import Limits, check_zip
 from seqcls.errors import DataError
 from seqcls.verified import GARBLED
 
 WORD_INDEX = "imdb_word_index.json"
 _INDEX_FROM = 3  # Keras: 0 is padding, 1 the start, 2 an unknown word; the word of rank r is r + 3
 _LARGEST = 1 << 31
+_LIMITS = Limits(members=100, file_bytes=1 << 30, total_bytes=2 << 30)  # imdb.npz has 4, of 73 MB
 
 
 def read_imdb(path: Path, split: str) -> Iterator[tuple[str, int]]:
@@ -30,8 +32,11 @@ def read_imdb(path: Path, split: str) -> Iterator[tuple[str, int]]:
     words = _read_words(path.with_name(WORD_INDEX))
     try:
         with zipfile.ZipFile(path) as archive:
+            check_zip(archive, path, _LIMITS, remedy="it should be Keras' imdb.npz")
             sequences = _read_lists(archive.read(f"x_{split}.npy"))
             labels = _read_lists(archive.read(f"y_{split}.npy"))
+    except DataError:
+        raise
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; it should be Keras' imdb.npz") from error
     except Exception as error:  # what NumPy, pickle and zipfile raise at a damaged file has no common class

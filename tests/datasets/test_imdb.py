@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import http.server
@@ -18,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import requests
 
 from seqcls.datasets import download, imdb
 from seqcls.datasets.imdb import ImdbDataset
@@ -195,17 +197,15 @@ def test_a_file_that_is_no_archive_is_refused(archive: Path, content: bytes) -> 
         ImdbDataset(source=str(archive)).load()
 
 
-def test_links_and_paths_outside_the_data_set_are_left_alone(archive: Path, tmp_path: Path) -> None:
+def test_an_archive_with_a_link_is_refused(archive: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "odd.tar.gz", "w:gz") as odd, tarfile.open(archive) as plain:
+        for member in plain:
+            odd.addfile(member, plain.extractfile(member))
         link = tarfile.TarInfo("aclImdb/train/pos/99_9.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         odd.addfile(link)
-        outside = tarfile.TarInfo("../train/pos/98_9.txt")
-        odd.addfile(outside, io.BytesIO())
-        for member in plain:
-            odd.addfile(member, plain.extractfile(member))
-    loaded = ImdbDataset(source=str(tmp_path / "odd.tar.gz")).load()
-    assert loaded.fingerprint() == ImdbDataset(source=str(archive)).load().fingerprint()
+    with pytest.raises(DataError, match=r"holds 'aclImdb/train/pos/99_9\.txt', which is no file"):
+        ImdbDataset(source=str(tmp_path / "odd.tar.gz")).load()
 
 
 @pytest.mark.parametrize("source", ["nowhere/at/all", "~nobody_of_this_name/imdb", "long" * 100])
@@ -249,20 +249,42 @@ def test_the_tutorial_validation_heeds_no_fraction_and_no_seed(archive: Path) ->
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    cut = False
+    mode = ""
+    released = threading.Event()
 
     def log_message(self, *_: object) -> None:
         pass
 
     def copyfile(self, source: object, outputfile: object) -> None:
         data = source.read()  # type: ignore[attr-defined]
-        outputfile.write(data[: len(data) // 2] if _Handler.cut else data)  # type: ignore[attr-defined]
+        outputfile.write(data[: len(data) // 2] if _Handler.mode == "cut" else data)  # type: ignore[attr-defined]
+
+    def do_GET(self) -> None:
+        if _Handler.mode in ("", "cut"):
+            return super().do_GET()
+        if _Handler.mode == "500":
+            return self.send_error(500)
+        self.send_response(200)
+        if _Handler.mode == "stalls":
+            self.send_header("Content-Length", "1000")
+        self.end_headers()
+        if _Handler.mode == "sends other bytes":
+            self.wfile.write(b"other bytes")
+        elif _Handler.mode == "stalls":
+            self.wfile.write(b"a few bytes")
+            _Handler.released.wait(10)
+        elif _Handler.mode == "never ends":
+            with contextlib.suppress(ConnectionError):
+                while not _Handler.released.is_set():
+                    self.wfile.write(bytes(1 << 16))
+        return None
 
 
 @pytest.fixture
 def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve the archive from this machine as if it were the official place."""
-    monkeypatch.setattr(_Handler, "cut", False)
+    monkeypatch.setattr(_Handler, "mode", "")
+    monkeypatch.setattr(_Handler, "released", threading.Event())
     handler = functools.partial(_Handler, directory=str(archive.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))  # seconds between looks for the end
@@ -271,6 +293,7 @@ def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setattr(imdb, "URL", url)
         monkeypatch.setattr(imdb, "MD5", imdb._file_digest(archive, "md5"))
         yield url
+        _Handler.released.set()
         httpd.shutdown()
         thread.join()
 
@@ -292,15 +315,56 @@ def test_what_is_nowhere_is_downloaded_once(
 
 
 @pytest.mark.usefixtures("server")
-def test_a_download_that_breaks_off_leaves_nothing_and_starts_cleanly_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("cut", "cannot download"),
+        ("500", "500 Server Error"),
+        ("stalls", "timed out"),
+        ("sends other bytes", "not the file expected"),
+        ("never ends", "it has more than 1,000,000 bytes"),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing_and_starts_cleanly_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
 ) -> None:
-    monkeypatch.setattr(_Handler, "cut", True)
-    with pytest.raises(DownloadError, match="SEQCLS_DATA_DIR"):
+    monkeypatch.setattr(_Handler, "mode", mode)
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(imdb, "LARGEST", 1_000_000)
+    with pytest.raises(DownloadError, match=f"{words}.*SEQCLS_DATA_DIR"):
         ImdbDataset().load()
     assert _cache_files(tmp_path) == []
-    monkeypatch.setattr(_Handler, "cut", False)
+    monkeypatch.setattr(_Handler, "mode", "")
     assert len(ImdbDataset(validation="random").load().train) == 54
+
+
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_a_download_is_not_led_on_to_a_place_that_is_not_encrypted(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    send, asked = requests.adapters.HTTPAdapter.send, []
+
+    def answer(adapter: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, **options: object) -> object:
+        """Lead from the official place on to another; what comes from there comes from this machine."""
+        asked.append(request.url)
+        if request.url == "https://official.example/aclImdb_v1.tar.gz":
+            response = requests.Response()
+            response.status_code, response.url, response.request = 302, request.url, request
+            response.headers["Location"] = f"{target}://other.example/aclImdb_v1.tar.gz"
+            response.raw = io.BytesIO()
+            return response
+        request.url = server
+        return send(adapter, request, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
+    monkeypatch.setattr(imdb, "URL", "https://official.example/aclImdb_v1.tar.gz")
+    if target == "https":
+        assert len(ImdbDataset(validation="random").load().train) == 54
+        return
+    with pytest.raises(DownloadError, match=r"leads on to http://other\.example/\S+, which is not encrypted"):
+        ImdbDataset().load()
+    assert asked == ["https://official.example/aclImdb_v1.tar.gz"]
+    assert _cache_files(tmp_path) == []
 
 
 @pytest.mark.usefixtures("server")
