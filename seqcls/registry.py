@@ -232,11 +232,9 @@ def _distributions(group: str) -> list[metadata.Distribution]:
     """Return the distributions that name ``group``, each once: the first on the path, as an import would find it."""
     found = {}
     for distribution in metadata.distributions():
-        try:
+        with suppress(Exception):  # metadata so broken that it has no name: not worth failing for
             if group in (distribution.read_text("entry_points.txt") or ""):
                 found[_canonical(distribution.name)] = distribution
-        except Exception:  # metadata so broken that it has no name: not worth failing for
-            continue
     for name in found:
         with suppress(metadata.PackageNotFoundError):  # its folder has another name: keep what was found
             found[name] = metadata.distribution(name)

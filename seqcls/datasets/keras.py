@@ -101,6 +101,8 @@ class _Inert:
     def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or not state:
+            raise pickle.UnpicklingError("it holds no array's state")
         self.content = state[-1]
 
 
