@@ -179,7 +179,7 @@ class _Group(World):
         self._store = store
         self._meetings = 0
         self.rank, self.size = rank, size
-        self.local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        self.local_rank = int(os.environ.get("LOCAL_RANK") or 0)  # not set: one process a machine, or a pod
 
     def largest(self, *values: int) -> list[int]:
         found = torch.tensor(values, dtype=torch.int64)

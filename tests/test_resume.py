@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from processes import assert_same_end, in_process, train
-from toy import toy_config
+from toy import toy_config, toy_pairs, toy_splits
 
-from seqcls import registry
+from seqcls import Splits, Trainer, registry
+from seqcls import environment as environment_module
 from seqcls.checkpoint import load_training
+from seqcls.errors import SeqclsError
 from seqcls.run_directory import RunDirectory
 
 BUILT_IN = sorted(info.name for info in registry.encoders.list() if info.provider == "seqcls")
@@ -56,8 +61,11 @@ def test_each_place_alone_resumes(tmp_path: Path, place: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle", "plateau"])
 def test_every_schedule_resumes(tmp_path: Path, schedule: str) -> None:
-    # The rate is high, so that some validations are no better than the one before: the plateau schedule then halves it.
-    _assert_resumes(tmp_path, _config(schedule=schedule, lr=0.3), ["batch 5", "evaluating 1", "evaluation 1"])
+    # At this rate some validations are no better than the one before: the plateau schedule then lowers it.
+    config = _config(schedule=schedule, lr=3.0)
+    _assert_resumes(tmp_path, config, ["batch 5", "evaluating 1", "evaluation 2", "evaluation 1"])
+    rows = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert (len({row["lr"] for row in rows}) > 1) == (schedule != "constant")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +92,9 @@ def test_noise_of_every_kind_resumes(tmp_path: Path) -> None:
 
 
 def test_patience_is_counted_on_over_an_interruption(tmp_path: Path) -> None:
-    # At this rate the first validation stays the best; the run must end after three more, however it is cut up.
+    # At this rate the fourth validation stays the best; the run must end three later, however it is cut up.
     config = _config(lr=3.0, schedule="constant", patience=3, epochs=20)
-    _assert_resumes(tmp_path, config, ["evaluation 2", "evaluation 1", "step 1"])
+    _assert_resumes(tmp_path, config, ["evaluation 5", "evaluation 1", "step 1"])
     values = load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values
     assert values["stale_evaluations"] == 3
     assert values["epoch"] < 20
@@ -104,3 +112,64 @@ def test_the_examples_are_shuffled_and_all_different(tmp_path: Path) -> None:
     epochs = [[index for _, indices in part for index in indices] for part in (steps[:6], steps[6:])]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(64))
     assert epochs[0] != epochs[1] != sorted(epochs[1])
+
+
+def test_the_same_seed_in_two_processes_gives_the_same_bits(tmp_path: Path) -> None:
+    options = {"hidden_size": 4, "num_layers": 2, "dropout": 0.3, "bidirectional": True}
+    config = _config(model={"word_dropout": 0.4, "output_dropout": 0.4, "encoder_options": options}, ema_decay=0.9)
+    steps = [_run(tmp_path / name, config, []) for name in ("one", "other")]
+    assert steps[0] == steps[1]
+    assert_same_end(tmp_path / "one", tmp_path / "other")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "metrics.json"):
+        assert (tmp_path / "one" / "model" / name).read_bytes() == (tmp_path / "other" / "model" / name).read_bytes()
+
+
+def test_another_seed_gives_other_bits(tmp_path: Path) -> None:
+    steps = [_run(tmp_path / str(seed), _config(seed=seed), []) for seed in (0, 1)]
+    assert steps[0] != steps[1]
+    with pytest.raises(AssertionError):
+        assert_same_end(tmp_path / "0", tmp_path / "1")
+
+
+def _warnings_of_resuming(path: str, environment: dict[str, Any], threads: int) -> list[str]:
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("seqcls").addHandler(handler)
+    describe = environment_module.describe_environment
+    environment_module.describe_environment = lambda *arguments: {**describe(*arguments), **environment}
+    Trainer.resume(path, data=toy_splits(), changes={"fit": {"threads": threads}}, callbacks=[]).fit()
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads", "difference"),
+    [
+        ({}, 1, None),
+        ({}, 2, "threads 1 -> 2"),
+        ({"torch": "2.99.0"}, 1, f"torch {torch.__version__} -> 2.99.0"),
+        ({"device": "NVIDIA H200, CUDA 13.0, cuDNN 91000"}, 1, "device cpu -> NVIDIA H200, CUDA 13.0, cuDNN 91000"),
+        ({"numpy": "1.0", "cpu_capability": "none"}, 1, "numpy "),
+    ],
+)
+def test_a_run_that_goes_on_elsewhere_says_what_differs(
+    tmp_path: Path, environment: dict[str, Any], threads: int, difference: str | None
+) -> None:
+    _, number = in_process(train, str(tmp_path / "run"), _config(threads=1), "step 2")
+    assert number
+    warnings = in_process(_warnings_of_resuming, str(tmp_path / "run"), environment, threads)
+    if difference is None:
+        assert warnings == []
+    else:
+        (warning,) = warnings
+        assert warning.startswith("the run goes on in another environment, so that the bits may differ: ")
+        assert difference in warning
+        assert warning.count(" -> ") == max(len(environment), 1)
+
+
+def test_a_run_goes_on_with_its_own_data_only(tmp_path: Path) -> None:
+    in_process(train, str(tmp_path / "run"), _config(), "step 2")
+    pairs = toy_pairs(64)
+    turned = Splits.from_pairs([pairs[1], pairs[0], *pairs[2:]], validation=toy_pairs(16, seed=1))
+    with pytest.raises(SeqclsError, match="training data"):
+        Trainer.resume(tmp_path / "run", data=turned, callbacks=[]).fit()

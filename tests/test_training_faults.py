@@ -73,8 +73,14 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step_and_its_parameter_i
     def fault(call: int, encoded: Tensor) -> Tensor:
         return encoded + (encoded * 0).abs().sqrt() if call == 3 else encoded  # the root's slope at 0 is infinite
 
+    class Keep(Callback):
+        def on_step_end(self, state: FitState) -> None:
+            weights.append(state.model.state_dict())
+
+    weights: list[dict[str, Tensor]] = []
     with pytest.raises(NonFiniteError, match=r"step 3.*the gradient of embedding.* and 4 others is not finite") as caught:
-        _fit(tmp_path / "run", fault, checkpoint_every_steps=1)
+        _fit(tmp_path / "run", fault, Keep(), checkpoint_every_steps=1)
+    assert all(tensor.isfinite().all() for tensor in weights[-1].values())  # they are the model's own, and no copy
     assert len(caught.value.examples) == 8
     assert _last_step(tmp_path / "run") == 2
 
