@@ -114,13 +114,14 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object], name: str = "mo
 
 
 def header(change: Callable[[dict[str, Any]], object]) -> Change:
-    """Change the header of model.safetensors, and leave the tensors."""
+    """Change the tensors' entries in the header of model.safetensors, and leave its metadata and the tensors."""
 
     def changed(data: bytes) -> bytes:
         size = int.from_bytes(data[:8], "little")
         found = json.loads(data[8 : 8 + size])
+        metadata = {"__metadata__": found.pop("__metadata__")}
         change(found)
-        text = json.dumps(found).encode()
+        text = json.dumps(metadata | found).encode()
         return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
     return content("model.safetensors", changed)
