@@ -208,6 +208,19 @@ def scale(arguments: argparse.Namespace) -> None:
     _show({"benchmark": "scale", **measure(gigabytes=arguments.gigabytes, steps=arguments.steps)})
 
 
+def mutants(arguments: argparse.Namespace) -> None:
+    """Whether the tests notice changes of the code that checkpoints, resumes, orders batches, unpacks and registers."""
+    from benchmarks.mutants import TESTS, examine
+
+    rows = []
+    for name in arguments.files or TESTS:
+        for row in examine(name, arguments.sample, arguments.seed):
+            _show(row)
+        rows.append(row)
+    killed, tested = (sum(row[what] for row in rows) for what in ("killed", "tested"))
+    _show({"benchmark": "mutants", "killed": killed, "tested": tested, "percent": round(100 * killed / tested, 1)})
+
+
 def _seconds(command: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -227,10 +240,10 @@ def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, baseline, prepare, startup, scale, encoders, memory):
+    for measure in (throughput, imdb, baseline, prepare, startup, scale, encoders, memory, mutants):
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
-        if measure is not memory:
+        if measure not in (memory, mutants):
             command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
         if measure is throughput:
             command.add_argument("--steps", type=int, default=60, help="training steps a round")
@@ -248,6 +261,10 @@ def main() -> None:
             command.add_argument("--recipe", default="default")
             command.add_argument("--seeds", type=int, default=1)
             command.add_argument("--epochs", type=int)
+        if measure is mutants:
+            command.add_argument("files", nargs="*", metavar="FILE", help="of seqcls/; all that are listed in mutants.py")
+            command.add_argument("--sample", type=int, help="this many changes of a file, by chance, not all")
+            command.add_argument("--seed", type=int, default=0, help="of that chance")
         if measure is memory:
             _add_memory_flags(command)
     arguments = parser.parse_args()
