@@ -59,7 +59,10 @@ def examine(name: str, sample: int | None, seed: int) -> Iterator[dict[str, Any]
             outcome, _ = _outcome(tree, name, changed)
             outcomes.append(outcome)
             if outcome == "survived":
-                yield {"file": name, "survived": list(unified_diff(code.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]}
+                yield {
+                    "file": name,
+                    "survived": list(unified_diff(code.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:],
+                }
     survived = outcomes.count("survived")
     yield {
         "file": name,
@@ -98,7 +101,7 @@ def mutants(code: str) -> Iterator[str]:
 class _Meaning(ast.NodeTransformer):
     """Takes away annotations, and the * of a signature, which cosmic-ray mistakes for an operator."""
 
-    def visit_arg(self, node: ast.arg) -> ast.arg:  # noqa: N802
+    def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
         return node
 
@@ -108,11 +111,11 @@ class _Meaning(ast.NodeTransformer):
         node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         return self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         return self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 

@@ -18,7 +18,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 # Kept of a time limit for what cannot be foreseen: leaving Python, and that importing it came before the clock was started.
-_SPARE_SECONDS = 3.0
+SPARE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class TimeLimit:
     began: float
     seconds: float | None
 
-    def leaves(self, needed: float) -> bool:
-        """Return whether ``needed`` seconds are left."""
-        return self.seconds is None or time.monotonic() - self.began + needed + _SPARE_SECONDS < self.seconds
+    def leaves(self, needed: float, spare: float = SPARE_SECONDS) -> bool:
+        """Return whether ``needed`` seconds are left, beside the ``spare`` ones."""
+        return self.seconds is None or time.monotonic() - self.began + needed + spare < self.seconds
 
     def __str__(self) -> str:
         return "none" if self.seconds is None else f"{timedelta(seconds=round(self.seconds))}"

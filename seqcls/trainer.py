@@ -35,7 +35,7 @@ from seqcls.distributed import world
 from seqcls.encoders.base import Encoder
 from seqcls.environment import differences
 from seqcls.errors import CheckpointError, ConfigError, DataError
-from seqcls.interrupts import Signals, TimeLimit
+from seqcls.interrupts import SPARE_SECONDS, Signals, TimeLimit
 from seqcls.loop import Loop
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
 from seqcls.model import SequenceClassifier
@@ -172,7 +172,8 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_fit_end(state)
             scores = {}
-            has_time = limit.seconds is None or limit.leaves(loop.test_seconds())
+            # Half of what was spare: the loop kept all of it, and its end may have taken some.
+            has_time = limit.leaves(loop.test_seconds(), spare=SPARE_SECONDS / 2)
             # A signal may have come to one process alone, since the loop has ended.
             received, lacks_time = self._world.largest(signals.received or 0, not has_time)
             signals.received = received or None

@@ -376,6 +376,7 @@ def test_clean_data_are_passed_in_silence() -> None:
 
 
 @pytest.mark.imdb
+@pytest.mark.slow
 def test_the_known_duplicates_of_imdb_are_found() -> None:
     folder = os.environ.get("SEQCLS_DATA_DIR")
     if folder is None or not Path(folder, "imdb").is_dir():

@@ -259,6 +259,7 @@ def test_a_time_limit_keeps_time_for_what_comes_after_it() -> None:
     limit = TimeLimit(time.monotonic() - 100, 110)
     assert limit.leaves(5)
     assert not limit.leaves(8)  # 3 seconds are for what cannot be foreseen
+    assert limit.leaves(8, spare=1)
     assert TimeLimit(0, None).leaves(1e9)
 
 

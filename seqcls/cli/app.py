@@ -68,7 +68,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     logger = logging.getLogger("seqcls")
-    logger.addHandler(_ConsoleHandler())
+    logger.handlers = [_ConsoleHandler()]  # and not one more for each call
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     try:

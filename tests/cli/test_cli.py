@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -48,6 +49,9 @@ Run = Callable[..., Done]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("seqcls")  # which a command sets up for its process
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["seqcls", *arguments])
@@ -360,6 +364,13 @@ def test_a_failure_is_one_clear_message_and_exit_code_1(
     assert message in done.err
     assert done.out == ""
     assert "Traceback" not in done.err
+
+
+def test_a_second_command_in_a_process_tells_things_once(run: Run, trained: Path) -> None:
+    for _ in range(2):
+        done = run("predict", str(trained), "--device", "cpu", "fine film")
+        assert done.code == 0
+    assert len(logging.getLogger("seqcls").handlers) == 1
 
 
 def test_list_shows_everything_and_imports_none_of_it() -> None:
