@@ -1,7 +1,7 @@
 """Mutation testing: change one operator, number or name of a file at a time, and see whether the tests notice.
 
-The changes are those of cosmic-ray (``pip install cosmic-ray``), less those of annotations and signatures, which do nothing. Its own runner
-starts Python anew for each of 1,500 changes; here a process that has imported PyTorch forks instead.
+The changes are those of cosmic-ray (``pip install cosmic-ray``), less those of annotations and signatures, which do nothing.
+Its own runner starts Python anew for each of 1,500 changes; here a process that has imported PyTorch forks instead.
 """
 
 from __future__ import annotations

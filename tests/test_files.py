@@ -51,6 +51,16 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_the_folder_after(
     assert calls == [f"fsync .settings.{os.getpid()}.tmp", "rename to settings", f"fsync {tmp_path.name}"]
 
 
+def test_each_new_folder_is_flushed_where_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(files, "sync_directory", flushed.append)
+    files.make_directory(tmp_path / "a" / "b")
+    files.make_directory(tmp_path / "a" / "b" / "c")
+    files.make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert flushed == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+
+
 def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / f".settings.{os.getpid()}.tmp").write_bytes(b"half")
     (tmp_path / f".run.{os.getpid()}.tmp").mkdir()

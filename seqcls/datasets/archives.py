@@ -125,7 +125,7 @@ class _Counted(gzip.GzipFile):
         self._members = members
         self._total = 0
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = None) -> bytes:
         data = super().read(size)
         self._total += len(data)
         self._members.check_total(self._total)

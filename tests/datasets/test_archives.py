@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
+import stat
 import tarfile
 import tracemalloc
 import zipfile
@@ -80,6 +82,7 @@ TARS: dict[str, tuple[Callable[[], bytes], str]] = {
     "an absolute path": (lambda: tar(("/etc/cron.d/x.txt", b"x")), "'/etc/cron.d/x.txt', which is no plain name"),
     "a path upwards": (lambda: tar(("data/../../x.txt", b"x")), "which is no plain name"),
     "a path upwards at the end": (lambda: tar(("data/..", b"x")), "which is no plain name"),
+    "a folder upwards": (lambda: tar(special(tarfile.DIRTYPE, name="../data")), "which is no plain name"),
     "a backslash": (lambda: tar(("data\\..\\x.txt", b"x")), "which is no plain name"),
     "a drive": (lambda: tar(("C:x.txt", b"x")), "which is no plain name"),
     "a control character": (lambda: tar(("data/\x1b[2Jx.txt", b"x")), "which is no plain name"),
@@ -136,6 +139,33 @@ def test_a_tar_of_plain_files_is_read(tmp_path: Path) -> None:
         assert found == [GOOD, ("data/..hidden.txt", b"2")]
 
 
+def test_an_archive_may_hold_as_much_as_the_limits_say(tmp_path: Path) -> None:
+    content = tar(("1.txt", bytes(1_000)), ("2.txt", b"2"))
+    (tmp_path / "plain.tar.gz").write_bytes(content)
+    size = len(gzip.decompress(content))
+    for limits, fits in (
+        (Limits(2, 1_000, size), True),
+        (Limits(2, 1_000, size - 1), False),
+        (Limits(1, 1_000, size), False),
+    ):
+        with contextlib.nullcontext() if fits else pytest.raises(DataError):
+            list(read_tar_gz(tmp_path / "plain.tar.gz", limits, wanted=lambda name: False, remedy=""))
+
+
+def test_a_zip_may_hold_as_much_as_the_limits_say(tmp_path: Path) -> None:
+    (tmp_path / "plain.npz").write_bytes(zipped((zip_member(stat.S_IFREG | 0o644), bytes(1_000)), ("2.npy", b"2")))
+    for limits, fits in (
+        (Limits(2, 1_000, 1_001), True),
+        (Limits(2, 1_000, 1_000), False),
+        (Limits(1, 1_000, 1_001), False),
+    ):
+        with (
+            zipfile.ZipFile(tmp_path / "plain.npz") as archive,
+            contextlib.nullcontext() if fits else pytest.raises(DataError),
+        ):
+            check_zip(archive, tmp_path / "plain.npz", limits, remedy="")
+
+
 def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -144,16 +174,17 @@ def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
     return file.getvalue()
 
 
-def zip_link() -> zipfile.ZipInfo:
+def zip_member(mode: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo("values.npy")
-    info.external_attr = 0o120777 << 16
+    info.external_attr = mode << 16
     return info
 
 
 ZIPS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "a symbolic link": (lambda: zipped((zip_link(), b"/etc/passwd")), "which is no file"),
+    "a symbolic link": (lambda: zipped((zip_member(0o120777), b"/etc/passwd")), "which is no file"),
     "an absolute path": (lambda: zipped(("/etc/x", b"")), "which is no plain name"),
     "a path upwards": (lambda: zipped(("../x", b"")), "which is no plain name"),
+    "a folder upwards": (lambda: zipped(("../x/", b"")), "which is no plain name"),
     "a backslash": (lambda: zipped(("..\\x", b"")), "which is no plain name"),
     "a drive": (lambda: zipped(("c:\\x", b"")), "which is no plain name"),
     "names that differ in case": (lambda: zipped(("x", b""), ("X", b"")), "twice"),
