@@ -133,11 +133,12 @@ def batches(
         for indices in order:
             yield collate(sequences, indices).to(device)
         return
-    context = multiprocessing.get_context("fork")  # the others would copy the data
     try:
+        context = multiprocessing.get_context("fork")  # the others would copy the data
         context.Event()  # what the workers need first; the loader would fail half built
-    except OSError as error:
-        raise TrainingError(f"data workers cannot be started: {error.strerror}; {_WITHOUT_WORKERS}") from error
+    except (OSError, ValueError) as error:  # the latter where there is no fork
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TrainingError(f"data workers cannot be started: {reason}; {_WITHOUT_WORKERS}") from error
     loader: DataLoader[Any] = DataLoader(
         _Gathered(sequences, order),
         batch_size=None,

@@ -70,7 +70,8 @@ class Checkpointer(Callback):
             self._save(state)
 
     def _save(self, state: FitState, *, improved: bool = False, metrics: dict[str, Any] | None = None) -> None:
-        state.check_finite()  # weights that are not numbers must never take a good checkpoint's place
+        state.check_finite()
+        state.check_weights()  # those that are no numbers must never take a good checkpoint's place
         started, state.save_requested = time.monotonic(), False
         save = partial(
             save_model_directory,
@@ -93,8 +94,15 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int) -> None:
         self._patience = patience
 
+    def on_fit_start(self, state: FitState) -> None:
+        """Stop a resumed run that had come to its end."""
+        self._look(state)
+
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
         """Stop if the best evaluation is too long ago."""
         del evaluation, improved  # the state has counted
+        self._look(state)
+
+    def _look(self, state: FitState) -> None:
         if state.stale_evaluations >= self._patience:
             state.stop(f"no better validation {state.config.fit.monitor} in {self._patience} evaluations")

@@ -107,6 +107,7 @@ class Progress(Form):
     batch_parts: Annotated[int, Field(ge=1, lt=1 << 31)]
     rollbacks: _Count
     running: dict[str, Any]
+    step_running: dict[str, Any]
     data_digest: str
     environment: dict[str, Any]
     best: Evaluation | None

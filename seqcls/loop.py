@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import math
 import signal
@@ -19,11 +18,11 @@ from seqcls.batching import Batch, batches, explain_dead_worker, split_batch, tr
 from seqcls.cache import EncodedData
 from seqcls.callbacks import Callback
 from seqcls.device import autocast, is_out_of_memory
-from seqcls.errors import NonFiniteError
+from seqcls.errors import NonFiniteError, TrainingError
 from seqcls.inference import StoppedError
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.metrics import RunningScore, sum_losses
-from seqcls.nonfinite import explain_gradient, explain_loss
+from seqcls.nonfinite import SLOWER, explain_gradient, explain_loss
 from seqcls.optimization import class_weights
 from seqcls.run_directory import RunDirectory
 from seqcls.scoring import Scorer, require_smaller_batches
@@ -136,14 +135,14 @@ class Loop:
 
     def _train_step(self, window: Sequence[NDArray[np.int64]], loader: Generator[Batch]) -> bool:
         """Update the weights once from the examples of a window of batches; return False if stopped amid it."""
-        state, started, before = self._state, time.monotonic(), copy.deepcopy(self._state.running)
+        state, started = self._state, time.monotonic()
         count, failure = sum(len(indices) for indices in window), None
         for indices in window[state.batch_in_step :]:
             try:
                 if len(state.world.share(indices)):
                     self._add_gradient(next(loader), count)
             except (RuntimeError, MemoryError, NonFiniteError) as error:
-                state.running = before  # the step may be tried again
+                state.step_running = RunningScore(self._device)  # the step may be tried again
                 if not isinstance(error, NonFiniteError) and not is_out_of_memory(error):
                     raise
                 failure = error
@@ -174,7 +173,7 @@ class Loop:
             elif not loss.isfinite():
                 raise explain_loss(state.step + 1, part, logits, state.model)
             (loss / count).backward()
-            state.running.update(logits, part.labels, loss)
+            state.step_running.update(logits, part.labels, loss)
 
     def _update(self, indices: NDArray[np.int64]) -> None:
         """Update the weights from the gradients, which were made from the examples at ``indices``."""
@@ -189,10 +188,18 @@ class Loop:
         elif not norm.isfinite():
             raise explain_gradient(state.step + 1, indices.tolist(), state.model)
         state.learning_rate.set_for(state.step)
-        state.optimizer.step()
+        try:
+            state.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Some weights may have been updated: the step cannot be made again.
+            raise TrainingError(f"out of memory while updating the weights ({error}); use a smaller model") from error
         state.optimizer.zero_grad()
         state.step, state.step_in_epoch, state.batch_in_step = state.step + 1, state.step_in_epoch + 1, 0
         state.indices = indices
+        state.running.add(state.step_running)
+        state.step_running = RunningScore(self._device)
         if state.averaged is not None:
             state.averaged.update_parameters(state.model)
 
@@ -206,12 +213,15 @@ class Loop:
             validation = self._scorer.score(state.evaluated_model, "validation", must_stop=self._must_leave)
         except StoppedError:
             return
+        if not math.isfinite(validation.loss):
+            found = f"the validation loss is not finite: training diverged; {SLOWER}"
+            raise NonFiniteError(state.step, state.indices.tolist(), found)
         since = state.evaluated_at
         speed = (state.examples - since[0]) / max(state.training_seconds - since[1], 1e-9)
         evaluation = Evaluation(
             step=state.step,
             epoch=state.epoch,
-            train=state.running_of_all().compute(),
+            train=state.of_all(state.running).compute(),
             validation=validation,
             lr=state.learning_rate.value,
             seconds=state.seconds,

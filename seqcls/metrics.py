@@ -140,6 +140,14 @@ class RunningScore:
             self._correct += (decide(logits.detach(), None) == labels).sum()
         self._count += len(labels)
 
+    def add(self, other: RunningScore) -> None:
+        """Add what another has summed."""
+        self._loss += other._loss
+        self._correct += other._correct
+        self._pairs += other._pairs
+        self._count += other._count
+        self._is_multi_label |= other._is_multi_label
+
     def compute(self) -> Score:
         """Return the figures so far; with no example seen, a loss and accuracy of 0."""
         count, correct = max(self._count, 1), int(self._correct)

@@ -10,7 +10,7 @@ from seqcls.errors import NonFiniteError
 
 # Weights of a trained network are well below it; beyond, sums of their products overflow.
 _HUGE = 1e6
-_SLOWER = "try a lower learning rate (--lr), or a lower fit.clip_norm"
+SLOWER = "try a lower learning rate (--lr), or a lower fit.clip_norm"
 
 
 def explain_loss(step: int, batch: Batch, logits: Tensor, model: nn.Module) -> NonFiniteError:
@@ -25,13 +25,11 @@ def explain_loss(step: int, batch: Batch, logits: Tensor, model: nn.Module) -> N
         return NonFiniteError(step, batch.indices.tolist(), found)
     largest = max((float(tensor.detach().abs().max()) for tensor in model.parameters() if tensor.numel()), default=0.0)
     if largest > _HUGE:
-        found = f"the loss is not finite, because training diverged (a weight has grown to {largest:.1e}): {_SLOWER}"
+        found = f"the loss is not finite, because training diverged (a weight has grown to {largest:.1e}): {SLOWER}"
     elif logits.dtype != torch.float32:
         found = "the loss is not finite in reduced precision: try --precision fp32"
     else:
-        found = (
-            f"the loss is not finite, the weights are: {_SLOWER}, and see to what the encoder divides by or exponentiates"
-        )
+        found = f"the loss is not finite, the weights are: {SLOWER}, and see to what the encoder divides by or exponentiates"
     rows = _rows(logits) or list(range(len(batch)))
     return NonFiniteError(step, batch.indices[rows].tolist(), found)
 
@@ -40,7 +38,7 @@ def explain_gradient(step: int, examples: list[int], model: nn.Module) -> NonFin
     """Return the error for a gradient that is not finite though the loss is."""
     bad = [name for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
     of = f" of {bad[0]}" + (f" and {len(bad) - 1} others" if len(bad) > 1 else "") if bad else ""
-    found = f"the gradient{of} is not finite, though the loss is: {_SLOWER}, and see to roots and logarithms in the encoder"
+    found = f"the gradient{of} is not finite, though the loss is: {SLOWER}, and see to roots and logarithms in the encoder"
     return NonFiniteError(step, examples, found)
 
 

@@ -98,12 +98,20 @@ class RunDirectory:
         with run.locked():
             run.check_new(overwrite=overwrite)  # another process may have been quicker
             with writing(path):
-                for child in path.iterdir():
+                # The settings last: they show what the folder is, should this be interrupted.
+                for child in sorted(path.iterdir(), key=lambda child: child.name == _SETTINGS):
                     if child.name != _LOCK:
                         remove(child)
                 make_directory(run.checkpoints)
-                replace_file(path / _SETTINGS, config.to_toml().encode())
+            run.write_settings(config)
             yield run
+
+    def write_settings(self, config: Config) -> None:
+        """Write the resolved settings, unless they stand there already."""
+        path, text = self.path / _SETTINGS, config.to_toml().encode()
+        with writing(self.path):
+            if not path.is_file() or path.read_bytes() != text:
+                replace_file(path, text)
 
     def check_new(self, *, overwrite: bool) -> None:
         """Check that `create` can make the folder, touching nothing.
@@ -158,6 +166,11 @@ class RunDirectory:
         """The log of evaluations."""
         return self.path / "metrics.jsonl"
 
+    def job(self) -> str | None:
+        """Return the name of the job under torchrun that wrote here last, as `torchrun_job` names it; None for any other."""
+        lines = (self.path / _LOCK).read_text(errors="replace").split("\n") if (self.path / _LOCK).is_file() else []
+        return (lines[1] or None) if len(lines) > 1 else None
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing here; the lock ends with the process, however that ends.
@@ -170,7 +183,7 @@ class RunDirectory:
                 file = stack.enter_context((self.path / _LOCK).open("a+b"))
                 _lock(file.fileno(), self.path)
                 file.truncate(0)
-                file.write(f"{os.getpid()}\n".encode())
+                file.write(f"{os.getpid()}\n{torchrun_job() or ''}\n".encode())
                 file.flush()
             yield
 
@@ -217,7 +230,11 @@ class RunDirectory:
         raise CheckpointError(f"{self.path} has no checkpoint to resume from")
 
     def take_up(self, found: Restorable) -> None:
-        """Make a checkpoint the last one, and remove what a killed process left half written."""
+        """Make a checkpoint the last one, and remove what a killed process left half written.
+
+        Raises:
+            CheckpointError: The run has gone on since the checkpoint was read, or its folder cannot be written.
+        """
         with writing(self.path):
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
@@ -227,6 +244,8 @@ class RunDirectory:
             old = None
         if old is not None and old.last == found.path.name:
             self._prune(old)
+        elif old is not None and old.last not in found.damaged:
+            raise CheckpointError(f"{self.path} was written to by another process in the meantime; resume it again")
         else:
             damaged = tuple(sorted({*found.damaged, *(() if old is None else old.damaged)}))
             self._point(Pointers(best=self._best_of(found, damaged), last=found.path.name, damaged=damaged))
@@ -308,6 +327,12 @@ def resolve_model_path(path: Path) -> Path:
     return model
 
 
+def torchrun_job() -> str | None:
+    """Return a name for the torchrun that has started this process, the same after a restart; None if none has."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"process {os.getppid()}" if name == "none" else name  # none: nobody has named it
+
+
 def free_name(path: Path) -> Path:
     """Return ``path``, or the first of path-2, path-3 … that does not exist."""
     number, free = 1, path
@@ -331,7 +356,7 @@ def _lock(descriptor: int, path: Path) -> None:
                 "%s cannot be locked (%s): see to it that one process at a time trains there", path, error.strerror
             )
             return
-        owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        owner = os.pread(descriptor, 20, 0).decode(errors="replace").partition("\n")[0]
         raise CheckpointError(
             f"{path} is in use by process {owner}; wait for it, stop it, or give another --output"
         ) from None

@@ -73,8 +73,9 @@ class FitState:
     """Where a run stands. Callbacks read it, and may call `stop` and `save_soon`.
 
     Attributes:
-        data_digest: A hash of the encoded training split.
-        world: The processes of the run, which hold the same but for ``running`` and their random generators.
+        data_digest: A hash of what the run learns from and is judged by: the encoded splits, the weights of classes.
+        world: The processes of the run, which hold the same but for ``running``, ``step_running`` and their random
+            generators.
         step: Updates of the weights made so far.
         epoch: Number of the running epoch, from 0.
         step_in_epoch: Updates made in the running epoch.
@@ -84,6 +85,7 @@ class FitState:
         best: The best evaluation so far, by ``config.fit.monitor``.
         stale_evaluations: Evaluations since the best one.
         running: Figures of this process's share of the training batches since the last evaluation.
+        step_running: Those of the batches whose gradients wait for the next update, which may have to be made again.
         indices: int64 [N], the examples of the last update, as places in the training split.
         batch_parts: Parts that a batch is cut into since it did not fit the memory whole.
         save_seconds: The longest time that a checkpoint has taken.
@@ -101,6 +103,7 @@ class FitState:
     steps_per_epoch: int
     total_steps: int
     running: RunningScore
+    step_running: RunningScore
     data_digest: str
     world: World = field(default_factory=World)
     step: int = 0
@@ -168,13 +171,27 @@ class FitState:
         self._unseen.clear()
         self.world.meet(NonFiniteError(*bad[0]) if bad else None)
 
-    def running_of_all(self) -> RunningScore:
-        """Return the figures ``running`` of all processes together."""
-        own = self.running.as_dict()
+    def of_all(self, running: RunningScore) -> RunningScore:
+        """Return figures of this process and the same ones of all others together."""
+        own = running.as_dict()
         sums = [own["loss"], own["correct"], *own["pairs"], own["count"], own["is_multi_label"]]
         loss, correct, right, named, count, is_multi_label = self.world.add(torch.tensor(sums, dtype=torch.float64)).tolist()
         values = {"loss": loss, "correct": int(correct), "pairs": [int(right), int(named)], "count": int(count)}
         return RunningScore.from_dict(values | {"is_multi_label": bool(is_multi_label)}, self.device)
+
+    def check_weights(self) -> None:
+        """Look at the weights; a look at figures would see only with the next batch what an update has done.
+
+        Raises:
+            NonFiniteError: One is not finite; names the last step and its examples.
+        """
+        if not self.step:  # initial weights are looked at with the first loss
+            return
+        bad = [name for name, value in self.evaluated_model.named_parameters() if not value.isfinite().all()]
+        if bad:
+            raise NonFiniteError(
+                self.step, self.indices.tolist(), f"the update has made {bad[0]} no number; use a lower --lr"
+            )
 
     def note_evaluation(self, evaluation: Evaluation) -> bool:
         """Take note of an evaluation; return whether it is the best so far."""
@@ -209,7 +226,8 @@ class FitState:
             "evaluated_at": list(self.evaluated_at),
             "lr_reduction": self.learning_rate.reduction,
             "best": None if self.best is None else self.best.as_dict(),
-            "running": self.running_of_all().as_dict(),
+            "running": self.of_all(self.running).as_dict(),
+            "step_running": self.of_all(self.step_running).as_dict(),
             "data_digest": self.data_digest,
             "environment": describe_environment(self.device, self.world.size),
         }
@@ -223,8 +241,9 @@ class FitState:
         """
         if snapshot.values.get("data_digest") != self.data_digest:
             raise CheckpointError(
-                f"{saved.path} is of a run on other training data ({snapshot.values.get('steps_per_epoch')} steps an epoch, "
-                f"here {self.steps_per_epoch}); a run is resumed with the data it was started with"
+                f"{saved.path} is of a run on other training or validation data, or other class weights "
+                f"({snapshot.values.get('steps_per_epoch')} steps an epoch, here {self.steps_per_epoch}); "
+                "a run is resumed with what it was started with"
             )
         try:
             self._restore(saved, snapshot)
@@ -251,8 +270,9 @@ class FitState:
         self.earlier_seconds = values["seconds"]
         self.evaluated_at = (values["evaluated_at"][0], values["evaluated_at"][1])
         self.best = None if values["best"] is None else _evaluation(values["best"])
-        running = RunningScore.from_dict(values["running"], self.device)
-        self.running = running if self.world.is_main else RunningScore(self.device)
+        for name in ("running", "step_running"):
+            running = RunningScore.from_dict(values[name], self.device)
+            setattr(self, name, running if self.world.is_main else RunningScore(self.device))
         self._unseen.clear()
         self._restore_random_state(snapshot)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import math
 import os
@@ -39,7 +40,7 @@ from seqcls.interrupts import SPARE_SECONDS, Signals, TimeLimit
 from seqcls.loop import Loop
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
 from seqcls.model import SequenceClassifier
-from seqcls.optimization import LearningRate, build_optimizer
+from seqcls.optimization import LearningRate, build_optimizer, class_weights
 from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, load_splits, name_objects, prepare_data
 from seqcls.reporting.console import ConsoleReporter
 from seqcls.results import FitResult, Plan
@@ -200,6 +201,7 @@ class Trainer:
         else:
             run.take_up(self._resumed)
             run.keep_metrics(state.evaluations)
+            run.write_settings(self.config)
 
     def fit_baseline(self) -> Baseline:
         """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
@@ -292,7 +294,8 @@ class Trainer:
             steps_per_epoch=steps_per_epoch,
             total_steps=total_steps,
             running=RunningScore(self._device),
-            data_digest=data.splits["train"].digest,
+            step_running=RunningScore(self._device),
+            data_digest=self._data_digest(data),
             world=self._world,
             started=self._began,
         )
@@ -307,9 +310,12 @@ class Trainer:
         self, run: RunDirectory, state: FitState, data: EncodedData, scorer: Scorer, *, has_time: bool
     ) -> dict[str, Score]:
         """Leave the best checkpoint as the run's model directory, and return its figures."""
-        model, thresholds = state.evaluated_model, None
-        self._load_best(run, state).load_into(model)
-        scores = {} if state.best is None else {"validation": state.best.validation}
+        model, thresholds, scores = state.evaluated_model, None, {}
+        best = self._load_best(run, state)
+        best.load_into(model)
+        if state.best is not None:  # its checkpoint may be damaged, and another stand in for it
+            is_known = best.metrics.get("step") == state.best.step
+            scores["validation"] = state.best.validation if is_known else scorer.score(model, "validation")
         if data.splits["validation"].is_multi_label:
             logits, labels = scorer.logits(model, "validation")
             thresholds = choose_thresholds(logits, labels)
@@ -369,6 +375,13 @@ class Trainer:
             run.check_new(overwrite=self._overwrite)
         return run
 
+    def _data_digest(self, data: EncodedData) -> str:
+        parts = [data.splits[name].digest.encode() for name in ("train", "validation")]
+        labels, setting = data.splits["train"].labels, self.config.fit.class_weights
+        if setting is not None and labels is not None:  # a file of weights may have been edited
+            parts.append(class_weights(setting, labels, data.label_names).tobytes())
+        return hashlib.sha256(b" ".join(parts)).hexdigest()
+
     def _steps_per_epoch(self, data: EncodedData) -> int:
         num_batches = math.ceil(len(data.splits["train"]) / self.config.fit.batch_size)
         return math.ceil(num_batches / self.config.fit.accumulate)
@@ -384,6 +397,8 @@ def _check_extends(old: Config, new: Config) -> None:
         for name, value in values.items()
         if new.model_dump()[section][name] != value and name not in extending
     ]
+    if new.fit.epochs < old.fit.epochs:
+        raise ConfigError(f"a run of {old.fit.epochs} epochs cannot be resumed for {new.fit.epochs}; give as many, or more")
     if changed:
         raise ConfigError(
             f"a resumed run keeps its settings, but {', '.join(changed)} would change; "

@@ -24,7 +24,7 @@ from seqcls.checkpoint import load_model_directory, load_training
 from seqcls.run_directory import RunDirectory
 
 # What differs between two runs that are the same.
-_TIMES = {"seconds", "training_seconds", "examples_per_second", "evaluated_at", "environment"}
+_TIMES = {"seconds", "training_seconds", "examples_per_second", "environment"}
 DIED = "it died"
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -136,7 +136,8 @@ def train(path: str, config: dict[str, Any], stop: str | None = None) -> tuple[l
 
 def _untimed(values: Any) -> Any:
     if isinstance(values, dict):
-        return {name: _untimed(value) for name, value in values.items() if name not in _TIMES}
+        kept = {name: _untimed(value) for name, value in values.items() if name not in _TIMES}
+        return kept | {"evaluated_at": values["evaluated_at"][0]} if "evaluated_at" in kept else kept  # examples, seconds
     return values
 
 

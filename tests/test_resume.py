@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from processes import assert_same_end, in_process, train
+from processes import Log, assert_same_end, in_process, train
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Splits, Trainer, registry
 from seqcls import environment as environment_module
 from seqcls.checkpoint import load_training
+from seqcls.config import load_toml
 from seqcls.errors import SeqclsError
 from seqcls.run_directory import RunDirectory
 
@@ -77,6 +83,7 @@ def test_every_schedule_resumes(tmp_path: Path, schedule: str) -> None:
         {"threads": 2},
         {"precision": "bf16"},
         {"bucket": False, "clip_norm": None, "class_weights": "balanced"},
+        {"ema_decay": 0.9, "num_workers": 2, "schedule": "cosine"},
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -87,7 +94,7 @@ def test_every_kind_of_training_resumes(tmp_path: Path, settings: dict[str, Any]
 def test_noise_of_every_kind_resumes(tmp_path: Path) -> None:
     options = {"hidden_size": 4, "num_layers": 2, "dropout": 0.3, "weight_dropout": 0.3, "bidirectional": True}
     noise = {"word_dropout": 0.4, "embedding_dropout": 0.4, "output_dropout": 0.4, "encoder_options": options}
-    config = _config(model=noise)
+    config = _config(model=noise, ema_decay=0.9, num_workers=2)
     _assert_resumes(tmp_path, config, PLACES)
 
 
@@ -98,6 +105,12 @@ def test_patience_is_counted_on_over_an_interruption(tmp_path: Path) -> None:
     values = load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values
     assert values["stale_evaluations"] == 3
     assert values["epoch"] < 20
+    # What has come to its end has nothing left to train; with more patience it has.
+    again, _ = in_process(train, str(tmp_path / "cut"), config)
+    assert again == []
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+    resumed = Trainer.resume(tmp_path / "cut", data=toy_splits(), changes={"fit": {"patience": 4}}, callbacks=[])
+    assert resumed.fit().stop_reason == "no better validation loss in 4 evaluations"
 
 
 def test_the_number_of_workers_makes_no_difference(tmp_path: Path) -> None:
@@ -171,5 +184,82 @@ def test_a_run_goes_on_with_its_own_data_only(tmp_path: Path) -> None:
     in_process(train, str(tmp_path / "run"), _config(), "step 2")
     pairs = toy_pairs(64)
     turned = Splits.from_pairs([pairs[1], pairs[0], *pairs[2:]], validation=toy_pairs(16, seed=1))
-    with pytest.raises(SeqclsError, match="training data"):
-        Trainer.resume(tmp_path / "run", data=turned, callbacks=[]).fit()
+    judged = Splits.from_pairs(pairs, validation=toy_pairs(16, seed=3))
+    for other in (turned, judged):
+        with pytest.raises(SeqclsError, match="other training or validation data"):
+            Trainer.resume(tmp_path / "run", data=other, callbacks=[]).fit()
+
+
+def test_a_run_goes_on_with_its_own_class_weights_only(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.json"
+    weights.write_text('{"bad": 1, "good": 2}')
+    in_process(train, str(tmp_path / "run"), _config(class_weights=str(weights)), "step 2")
+    weights.write_text('{"bad": 1, "good": 3}')
+    with pytest.raises(SeqclsError, match="other class weights"):
+        Trainer.resume(tmp_path / "run", data=toy_splits(), callbacks=[]).fit()
+
+
+def test_a_run_is_not_resumed_for_fewer_epochs(tmp_path: Path) -> None:
+    in_process(train, str(tmp_path / "run"), _config(), "step 2")
+    with pytest.raises(SeqclsError, match="2 epochs cannot be resumed for 1"):
+        Trainer.resume(tmp_path / "run", data=toy_splits(), changes={"fit": {"epochs": 1}})
+
+
+def test_the_settings_of_a_run_are_those_it_was_resumed_with(tmp_path: Path) -> None:
+    in_process(train, str(tmp_path / "run"), _config())
+    Trainer.resume(tmp_path / "run", data=toy_splits(), changes={"fit": {"epochs": 3}}, callbacks=[]).fit()
+    assert load_toml(tmp_path / "run" / "config.toml")["fit"]["epochs"] == 3
+
+
+def _splits_of(kind: str) -> Splits:
+    rng = np.random.default_rng(0)
+    if kind == "several labels":
+        pairs: list[Any] = [(text, [label, "long"][: 1 + len(text) // 30]) for text, label in toy_pairs(64)]
+    else:
+        pairs = [(rng.normal(size=(1 + number % 7, 3)).astype(np.float32), "ab"[number % 2]) for number in range(64)]
+    return Splits.from_pairs(pairs, validation=pairs[:16])
+
+
+def _train_on(path: str, kind: str, stop: str | None) -> int | None:
+    if Path(path, "checkpoints").is_dir():
+        return Trainer.resume(path, data=_splits_of(kind), callbacks=[Log(stop)]).fit().signal
+    config = toy_config(**STEPS)
+    return Trainer(None, _splits_of(kind), config=config, callbacks=[Log(stop)], output=path).fit().signal
+
+
+@pytest.mark.parametrize("kind", ["several labels", "numbers"])
+def test_other_kinds_of_data_resume(tmp_path: Path, kind: str) -> None:
+    assert in_process(_train_on, str(tmp_path / "whole"), kind, None) is None
+    for stop in ("step 2", "evaluation 1"):
+        assert in_process(_train_on, str(tmp_path / "cut"), kind, stop) is not None
+    assert in_process(_train_on, str(tmp_path / "cut"), kind, None) is None
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_commands_that_share_nothing_give_the_same_bits(tmp_path: Path) -> None:
+    """New interpreters with hashes of their own, n-grams, and data that the resumed one reads from the cache."""
+    command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--quiet"]
+    start = ["--dataset-option", "train_size=400", "--embedding", "ngram-hash", "--encoder", "mean-pool", "--epochs", "3"]
+    start += ["--set", "checkpoint_every_steps=1"]
+    for name, parts in (("whole", 1), ("cut", 2)):
+        for part in range(parts):
+            arguments = ["--resume", str(tmp_path / name)] if part else [*start, "--output", str(tmp_path / name)]
+            environment = {**os.environ, "PYTHONHASHSEED": str(7 * parts + part)}
+            with subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.DEVNULL) as process:
+                while part + 1 < parts and process.poll() is None:
+                    if (tmp_path / name / "checkpoints" / "step-00000004").is_dir():
+                        process.terminate()
+                        break
+                    time.sleep(0.005)
+            assert process.returncode == (143 if part + 1 < parts else 0)
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_deterministic_algorithms_are_asked_for_and_resume(tmp_path: Path) -> None:
+    _assert_resumes(tmp_path, _config(deterministic=True), ["batch 5"])
+    assert in_process(_uses_deterministic_algorithms, str(tmp_path / "run"))
+
+
+def _uses_deterministic_algorithms(path: str) -> bool:
+    train(path, _config(deterministic=True, epochs=1))
+    return torch.are_deterministic_algorithms_enabled()

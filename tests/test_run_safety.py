@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from faults import copy_of, make_runs
 from processes import Log, assert_same_end, in_process, start, train
-from toy import toy_config, toy_splits
+from toy import toy_config, toy_pairs, toy_splits
 
-from seqcls import Callback, Classifier, FitState, Trainer
+from seqcls import Callback, Classifier, FitState, Splits, Trainer
 from seqcls.errors import CheckpointError
 from seqcls.run_directory import RunDirectory
 
@@ -234,6 +234,35 @@ def test_pointers_that_are_damaged_are_done_without(tmp_path: Path, runs: tuple[
     assert any("checkpoints.json" in message for message in messages) == (damage != "missing")
     assert first == "first step 7"
     assert_same_end(runs[0], run)
+
+
+def test_the_figures_of_a_model_that_stands_in_for_a_damaged_best_one_are_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # What is learned is wrong for the validation data: the first evaluation stays the best.
+    wrong = [(text, {"good": "bad", "bad": "good"}[label]) for text, label in toy_pairs(16, seed=1)]
+    splits = Splits.from_pairs(toy_pairs(64), validation=wrong)
+    result = Trainer(None, splits, config=toy_config(epochs=4), callbacks=[], output=tmp_path / "run").fit()
+    run = RunDirectory(result.run)
+    best, last = run.pointed("best"), run.pointed("last")
+    assert best is not None
+    assert best != last
+    weights = best / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+    again = Trainer.resume(run.path, data=splits, callbacks=[]).fit()
+    assert "the best checkpoint cannot be read" in caplog.text
+    assert again.validation != result.validation
+    assert again.model is not None
+    assert Classifier.from_pretrained(again.model).evaluate(splits, split="validation") == again.validation
+
+
+def test_a_run_that_went_on_in_another_process_is_not_put_back(tmp_path: Path) -> None:
+    result = Trainer(None, toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
+    changes = {"fit": {"epochs": 3}}
+    early = Trainer.resume(result.run, data=toy_splits(), changes=changes, callbacks=[])
+    Trainer.resume(result.run, data=toy_splits(), changes=changes, callbacks=[]).fit()
+    with pytest.raises(CheckpointError, match="another process in the meantime; resume it again"):
+        early.fit()
 
 
 def test_if_every_checkpoint_is_damaged_each_is_named(tmp_path: Path, runs: tuple[Path, Path]) -> None:

@@ -147,7 +147,7 @@ def test_a_run_can_be_extended_but_not_altered(tmp_path: Path) -> None:
         Trainer.resume(run, changes={"fit": {"lr": 0.5}}, data=toy_splits())
     longer = Trainer.resume(run, changes={"fit": {"epochs": 3}}, data=toy_splits(), callbacks=[]).fit()
     assert load_training(_last(longer.run)).values["step"] == 24
-    with pytest.raises(CheckpointError, match="other training data"):
+    with pytest.raises(CheckpointError, match="other training or validation data"):
         Trainer.resume(run, data=toy_splits(32), callbacks=[]).fit()
     with pytest.raises(ConfigError, match="splits"):
         Trainer.resume(run)

@@ -173,6 +173,42 @@ def test_batches_are_cut_until_they_fit_and_the_result_stays_the_same(
     assert load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values["batch_parts"] == 4
 
 
+def test_examples_are_counted_once_where_memory_runs_out_after_a_resumption_amid_a_step(tmp_path: Path) -> None:
+    def fault(call: int, encoded: Tensor) -> Tensor:
+        if call == 5:
+            os.kill(os.getpid(), signal.SIGTERM)  # in the second batch of the second step
+        return encoded
+
+    changes = {"auto_batch": True, "accumulate": 3, "epochs": 1}
+    assert _fit(tmp_path / "run", fault, **changes).signal == signal.SIGTERM
+    assert load_training(RunDirectory(tmp_path / "run").pointed("last") or Path()).values["batch_in_step"] == 2
+    encoder = Faulty(8, _out_of_memory(4))
+    Trainer.resume(tmp_path / "run", encoder=encoder, data=toy_splits(), callbacks=[]).fit()
+    (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(row)["train"]["count"] == 64
+
+
+def test_a_lack_of_memory_in_the_update_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(_optimizer: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    with pytest.raises(TrainingError, match="while updating the weights"):
+        _fit(tmp_path / "run", lambda _, encoded: encoded, auto_batch=True)
+
+
+def test_weights_that_an_update_has_ruined_take_no_checkpoints_place(tmp_path: Path) -> None:
+    class Ruin(Callback):
+        def on_step_end(self, state: FitState) -> None:
+            if state.step == 8:  # the epoch's end: an evaluation and its checkpoint come next
+                with torch.no_grad():
+                    next(state.model.parameters()).fill_(torch.inf)
+
+    with pytest.raises(NonFiniteError, match=r"step 8"):
+        _fit(tmp_path / "run", lambda _, encoded: encoded, Ruin(), checkpoint_every_steps=7)
+    assert _last_step(tmp_path / "run") == 7
+
+
 def test_without_auto_batch_a_lack_of_memory_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"out of memory with 8 examples at a time \(CUDA out.*--auto-batch"):
         _fit(tmp_path / "run", _out_of_memory(4))

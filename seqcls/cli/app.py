@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -66,7 +67,12 @@ def _exit_on_sigterm(number: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    # What a handler needs of the stack overwrites what oneDNN of PyTorch 2.3 keeps below its own, and the process aborts; this
+    # gives signals a stack apart. (A crash then shows where it was, too.)
+    faulthandler.enable()
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    if hasattr(signal, "SIGUSR1"):  # asks a run for a checkpoint: where there is none yet, or none any more, for nothing
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     logger = logging.getLogger("seqcls")
     logger.handlers = [_ConsoleHandler()]  # and not one more for each call
     logger.propagate = False

@@ -236,7 +236,7 @@ def _trainer(
         from seqcls.config import merge, parse_settings
         from seqcls.errors import UsageError
         from seqcls.reporting.console import ConsoleReporter
-        from seqcls.run_directory import RunDirectory
+        from seqcls.run_directory import RunDirectory, torchrun_job
         from seqcls.trainer import Trainer
 
     changes = merge(changes, parse_settings(settings, flag="--set"))
@@ -249,15 +249,13 @@ def _trainer(
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
         return Trainer.resume(resume, changes=changes, callbacks=callbacks)
     config = _resolve(names, files, changes)
-    trainer = Trainer(config=config, callbacks=callbacks, output=output, overwrite=force or _is_restarted())
-    if output is not None and _is_restarted() and RunDirectory(output).pointers() is not None:
-        return Trainer.resume(output, changes=trainer.config.model_dump(), callbacks=callbacks)
+    trainer = Trainer(config=config, callbacks=callbacks, output=output, overwrite=force)
+    # After a failure torchrun starts the same command again, which goes on with what it had begun, but no other's run.
+    is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
+    run = RunDirectory(output) if output is not None and is_restarted else None
+    if run is not None and run.job() == torchrun_job() and run.pointers() is not None:
+        return Trainer.resume(run.path, changes=trainer.config.model_dump(), callbacks=callbacks)
     return trainer
-
-
-def _is_restarted() -> bool:
-    """Return whether torchrun has started the same command again, after a process of it had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
 
 
 def _resolve(
@@ -310,7 +308,10 @@ def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
     baseline = None
     try:
         if trainer.config.fit.baseline and is_text and result.model is not None:
-            baseline = _fit_baseline(trainer, result, quiet=quiet)
+            if trainer.config.fit.max_time is None:
+                baseline = _fit_baseline(trainer, result, quiet=quiet)
+            else:
+                say("No linear baseline: --max-time leaves it out", quiet=quiet)
     finally:  # after Ctrl-C too
         if as_json:
             print_json(result.as_dict() | {"baseline": None if baseline is None else baseline.as_dict()})
