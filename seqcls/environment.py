@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from seqcls.native import describe
+
 # Those whose arithmetic or whose order of calls reaches the weights.
 _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
 
@@ -21,6 +23,7 @@ def describe_environment(device: torch.device, processes: int) -> dict[str, str 
         "machine": platform.machine(),
         "device": device.type if device.type == "cpu" else _device_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "lstm": describe(),
         "threads": torch.get_num_threads(),
         "processes": processes,
         **{name: metadata.version(name) for name in _PACKAGES},

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqcls.config import ModelConfig
+from seqcls.dropout import Dropout
 from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
 from seqcls.text import PAD_ID, UNK_ID
@@ -26,9 +27,9 @@ class SequenceClassifier(nn.Module):
         self.embedding = embedding
         self.vocab_size = vocab_size
         self.word_dropout = config.word_dropout
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         self.encoder = encoder
-        self.output_dropout = nn.Dropout(config.output_dropout)
+        self.output_dropout = Dropout(config.output_dropout)
         self.head = nn.Linear(encoder.output_size, num_classes)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:

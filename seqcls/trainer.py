@@ -25,6 +25,7 @@ from seqcls.config import Config, load_recipe
 from seqcls.datasets.base import Dataset, Label, Splits
 from seqcls.device import (
     autocast,
+    keep_freed_memory,
     move_to,
     rank_seed,
     resolve_device,
@@ -162,6 +163,8 @@ class Trainer:
                 self._open(run, state, stack)
             callbacks = [*self._own_callbacks(run), *self.callbacks]
             scorer = Scorer(self.config.fit, data, self._device, self._world)
+            if self._device.type == "cpu":
+                keep_freed_memory()
             limit = TimeLimit(self._began, self.config.fit.max_time)
             loop = Loop(state, data, run=run, scorer=scorer, callbacks=callbacks, signals=signals, limit=limit)
             with contextlib.ExitStack() as looping:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqcls.batching import collate, evaluation_order, training_order
+from seqcls.batching import Batch, collate, evaluation_order, split_batch, training_order
 from seqcls.sequences import Sequences
 
 
@@ -76,3 +76,13 @@ def test_a_batch_is_padded_with_zeros_to_its_longest_sequence() -> None:
     assert batch.labels is not None
     assert batch.labels.tolist() == [0, 1]
     assert batch.to(torch.device("meta")).lengths.device.type == "cpu"
+
+
+def test_a_batch_is_cut_into_parts_without_their_padding() -> None:
+    lengths = torch.tensor([5, 3, 2, 1, 1])
+    batch = Batch(torch.arange(25).view(5, 5), lengths, torch.arange(5), np.arange(10, 15))
+    parts = split_batch(batch, 2)
+    assert [part.inputs.shape for part in parts] == [(3, 5), (2, 1)]
+    assert torch.equal(torch.cat([part.labels for part in parts if part.labels is not None]), torch.arange(5))
+    assert np.concatenate([part.indices for part in parts]).tolist() == [10, 11, 12, 13, 14]
+    assert len(split_batch(batch, 8)) == 5

@@ -19,7 +19,6 @@ from torch import Tensor
 from toy import LastStep, toy_config, toy_splits
 
 from seqcls import Callback, FitState, Splits, Trainer
-from seqcls.batching import Batch, split_batch
 from seqcls.checkpoint import load_model_directory, load_training
 from seqcls.config import Config
 from seqcls.device import is_out_of_memory, move_to
@@ -264,16 +263,6 @@ def test_memory_that_really_runs_out_is_got_by_with(tmp_path: Path) -> None:
 def test_a_lack_of_memory_is_known_by_its_words(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(ValueError(message))
-
-
-def test_a_batch_is_cut_into_parts_without_their_padding() -> None:
-    lengths = torch.tensor([5, 3, 2, 1, 1])
-    batch = Batch(torch.arange(25).view(5, 5), lengths, torch.arange(5), np.arange(10, 15))
-    parts = split_batch(batch, 2)
-    assert [part.inputs.shape for part in parts] == [(3, 5), (2, 1)]
-    assert torch.equal(torch.cat([part.labels for part in parts if part.labels is not None]), torch.arange(5))
-    assert np.concatenate([part.indices for part in parts]).tolist() == [10, 11, 12, 13, 14]
-    assert len(split_batch(batch, 8)) == 5
 
 
 def _fit_with_a_worker_that_dies(path: str, number: int) -> str:

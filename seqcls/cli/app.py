@@ -67,8 +67,8 @@ def _exit_on_sigterm(number: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
-    # What a handler needs of the stack overwrites what oneDNN of PyTorch 2.3 keeps below its own, and the process aborts; this
-    # gives signals a stack apart. (A crash then shows where it was, too.)
+    # A signal's handler overwrites what oneDNN of PyTorch 2.3 keeps below its stack, and the process aborts: this gives
+    # handlers a stack apart. (And a crash then shows where it was.)
     faulthandler.enable()
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     if hasattr(signal, "SIGUSR1"):  # asks a run for a checkpoint: where there is none yet, or none any more, for nothing

@@ -1,4 +1,7 @@
-"""Stacks of recurrent layers over padded batches, in one or both directions; the recurrence itself is torch.nn's."""
+"""Stacks of recurrent layers over padded batches, in one or both directions.
+
+The recurrence itself is torch.nn's, but for LSTMs on the CPU, for which compiled_lstm.py is several times as fast.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqcls.dropout import Dropout
+from seqcls.encoders import compiled_lstm
 from seqcls.encoders.masking import SequenceReversal
 
 Initialization = Literal["orthogonal", "uniform"]
@@ -54,8 +59,9 @@ class RecurrentStack(nn.Module):
             self.layers.append(directions)
             input_size = len(directions) * hidden_size
         self.output_size = input_size
-        self.dropout = _VariationalDropout(dropout) if variational else nn.Dropout(dropout)
+        self.dropout = _VariationalDropout(dropout) if variational else Dropout(dropout)
         self.weight_dropout = weight_dropout
+        self._is_lstm = any(isinstance(layer, nn.LSTM) for layer in self.modules())
         if initialization == "orthogonal":
             for layer in self.modules():
                 if isinstance(layer, nn.RNNBase):
@@ -63,6 +69,8 @@ class RecurrentStack(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding."""
+        if self._is_lstm and compiled_lstm.is_usable(x):
+            return self._forward_compiled(x, lengths)
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
         for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
@@ -74,12 +82,32 @@ class RecurrentStack(nn.Module):
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
         return x
 
+    def _forward_compiled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packing = compiled_lstm.Packing(lengths, num_steps=x.shape[1])
+        x = packing.pack(x)  # [N, input_size], N real steps
+        for number, directions in enumerate(self.layers):
+            assert isinstance(directions, nn.ModuleList)
+            if number and isinstance(self.dropout, _VariationalDropout):  # its masks belong to sequences
+                x = packing.pack(self.dropout(packing.unpack(x)))
+            elif number:
+                x = self.dropout(x)
+            x = compiled_lstm.lstm_layer(x, packing, [self._weights(layer) for layer in directions])
+        return packing.unpack(x)
+
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Return the states [B, T, hidden_size] of one layer in one direction."""
         if self.training and self.weight_dropout and isinstance(layer, nn.LSTM):
-            return _lstm_with_dropped_weights(layer, x, self.weight_dropout)
+            zeros = x.new_zeros(1, len(x), layer.hidden_size)
+            # torch.lstm is what nn.LSTM calls; the module itself takes no weights but its own. The arguments in order:
+            # has_biases, num_layers, dropout (between layers), train, bidirectional, batch_first.
+            return torch.lstm(x, (zeros, zeros), self._weights(layer), True, 1, 0.0, True, False, True)[0]
         states: Tensor = layer(x)[0]
         return states
+
+    def _weights(self, layer: nn.Module) -> list[Tensor]:
+        """Return the weights of an LSTM layer, in training with dropout: [4H, D], [4H, H], [4H], [4H]."""
+        weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
+        return [weight_ih, F.dropout(weight_hh, self.weight_dropout, self.training), bias_ih, bias_hh]
 
 
 class _VariationalDropout(nn.Dropout):
@@ -88,16 +116,6 @@ class _VariationalDropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         mask = F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p, self.training)
         return x * mask
-
-
-def _lstm_with_dropped_weights(layer: nn.LSTM, x: Tensor, dropout: float) -> Tensor:
-    weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
-    weights = [weight_ih, F.dropout(weight_hh, dropout), bias_ih, bias_hh]
-    zeros = x.new_zeros(1, len(x), layer.hidden_size)
-    # torch.lstm is what nn.LSTM calls; the module itself takes no weights but its own. The arguments in order: has_biases,
-    # num_layers, dropout (between layers), train, bidirectional, batch_first.
-    states, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, True, False, True)
-    return states
 
 
 @torch.no_grad()

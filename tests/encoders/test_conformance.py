@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from lstm_paths import PATHS, take
 
 from seqcls import registry
 from seqcls.testing import check_encoder
@@ -24,6 +25,18 @@ VARIANTS = {
 CASES = [(info.name, options) for info in registry.encoders.list() for options in VARIANTS.get(info.name, [{}])]
 
 
+LSTMS = [case for case in CASES if "lstm" in case[0]]
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_every_encoder_keeps_the_laws(name: str, options: dict[str, object]) -> None:
+    check_encoder(registry.encoders.get(name), options=options)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("name", "options"), LSTMS)
+def test_lstms_keep_the_laws_however_they_are_computed(
+    name: str, options: dict[str, object], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(path, monkeypatch)
     check_encoder(registry.encoders.get(name), options=options)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from lstm_paths import take
 
 from seqcls import registry
 from seqcls.encoders.cnn import CNN
@@ -106,11 +106,11 @@ def test_weight_dropout_hits_recurrent_weights_in_training_only() -> None:
     assert torch.equal(encoder.train()(x[:, :1], lengths // 6), plain.train()(x[:, :1], lengths // 6))
 
 
-def test_weights_dropped_with_probability_zero_are_the_layers_own() -> None:
-    from seqcls.encoders.recurrent import _lstm_with_dropped_weights
-
-    layer, x = nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)
-    assert torch.allclose(_lstm_with_dropped_weights(layer, x, 0.0), layer(x)[0], atol=1e-6)
+def test_weights_dropped_with_probability_zero_are_the_layers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    take("torch", monkeypatch)
+    encoder, x = LSTM(3, hidden_size=4, weight_dropout=1e-12), torch.randn(2, 5, 3)  # too seldom to be seen
+    found = encoder.recurrence(x, torch.tensor([5, 5]))
+    assert torch.allclose(found, encoder.recurrence.layers[0][0](x)[0], atol=1e-6)
 
 
 def test_a_dropped_recurrent_weight_gets_no_gradient_in_its_batch() -> None:

@@ -1,0 +1,228 @@
+"""LSTM layers in compiled code: both directions at once, over packed sequences, so that no step of padding is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seqcls.native import Layer, Native, native
+
+# Gates are the largest thing in training, 50 MB a layer of the tutorial's network. Fresh from the system each of their pages
+# would be zeroed first, so that a few buffers are kept for the next step.
+_MOST_SPARE = 4
+_spare: list[Tensor] = []
+
+
+def is_usable(x: Tensor) -> bool:
+    """Return whether compiled code can take ``x``: on the CPU, in float32 or float64, and neither autocast nor traced."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not _is_autocast_on()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not torch.compiler.is_compiling()
+        and native() is not None
+    )
+
+
+def _is_autocast_on() -> bool:
+    # Asking for a device by name came with torch 2.4, which deprecated the other question.
+    return torch.is_autocast_enabled("cpu") if torch.__version__ >= "2.4" else torch.is_autocast_cpu_enabled()
+
+
+class Packing:
+    """The order of the real steps of padded sequences that compiled layers work in: by time, then longest sequence first.
+
+    Attributes:
+        starts: int64 [T + 1]: of the N real steps, those at time t are the rows from ``starts[t]`` to ``starts[t + 1]``.
+    """
+
+    def __init__(self, lengths: Tensor, num_steps: int) -> None:
+        own = lengths.numpy()
+        order = np.argsort(-own, kind="stable")
+        counts = np.searchsorted(-own[order], -np.arange(own.max()))  # the sequences longer than t, for each t
+        starts = np.concatenate([[0], counts.cumsum()])
+        step = np.repeat(np.arange(len(counts)), counts)
+        self.starts = torch.from_numpy(starts)
+        row = np.arange(starts[-1]) - starts[step]
+        self._rows = torch.from_numpy(order[row] * num_steps + step)  # int64 [N], of the padded batch flattened
+        self._shape = (len(own), num_steps)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Return the real steps of x [B, T, D], [N, D]."""
+        packed: Tensor = _Pack.apply(x, self._rows)  # type: ignore[no-untyped-call]
+        return packed
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """Return x [N, D] as [B, T, D], 0 in the padding."""
+        batch_size, num_steps = self._shape
+        return x.new_zeros(batch_size * num_steps, x.shape[1]).index_copy(0, self._rows, x).view(batch_size, num_steps, -1)
+
+
+class _Pack(torch.autograd.Function):
+    """Gather rows, each at most once: the general gradient of indexing would add them up one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = x.shape
+        return x.flatten(0, 1).index_select(0, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        batch_size, num_steps, size = ctx.shape
+        padded = gradient.new_zeros(batch_size * num_steps, size).index_copy_(0, rows, gradient)
+        return padded.view(ctx.shape), None
+
+
+def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Run one layer of LSTMs over packed sequences.
+
+    Args:
+        x: float32 or float64 [N, D], in the order of ``packing``.
+        packing: That order.
+        directions: For one or both directions the weights of ``torch.nn.LSTM``: [4H, D], [4H, H], [4H] and [4H], of the
+            gates i, f, g, o.
+
+    Returns:
+        The states [N, directions * H].
+    """
+    weights = [weight for direction in directions for weight in direction]
+    states: Tensor = _LSTMLayer.apply(x, packing, *weights)  # type: ignore[no-untyped-call]
+    return states
+
+
+class _LSTMLayer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packing: Packing, *weights: Tensor) -> Tensor:
+        ih, hh, bias_ih, bias_hh = (torch.stack(weights[place::4]) for place in range(4))  # [directions, 4H, ...]
+        x, bias = x.contiguous(), bias_ih + bias_hh
+        is_trained = any(ctx.needs_input_grad)
+        gates, cells, states = _forward(x, packing, ih, hh, bias, keep_gates=is_trained)
+        if is_trained:
+            ctx.save_for_backward(x, ih, hh, bias, cells, states)
+            ctx.packing, ctx.gates = packing, gates
+        return states.view(len(x), -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, ih, hh, bias, cells, states = ctx.saved_tensors
+        # The pass below overwrites the gates; a second one, of a retained graph, computes them anew.
+        gates, ctx.gates = ctx.gates, None
+        if gates is None:
+            gates, _, _ = _forward(x, ctx.packing, ih, hh, bias, keep_gates=True)
+        (directions, gate_size, hidden_size), input_size = hh.shape, x.shape[1]
+        units = directions * _blocks(ctx.packing, directions)
+        columns = _filled(input_size + hidden_size, x)
+        weights, biases = x.new_zeros(units, gate_size, columns), x.new_zeros(units, gate_size)
+        grad_x = x.new_empty(len(x), directions, input_size) if ctx.needs_input_grad[0] else None
+        _run(
+            ctx.packing,
+            directions,
+            hidden_size,
+            backward=True,
+            inputs=x,
+            weights=F.pad(hh, (0, _filled(hidden_size, x) - hidden_size)).contiguous(),
+            gates=gates,
+            cells=cells,
+            states=states,
+            outside=gradient.contiguous(),
+            input_weights=F.pad(ih, (0, _filled(input_size, x) - input_size)).contiguous(),
+            input_gradients=grad_x,
+            weight_gradients=weights,
+            bias_gradients=biases,
+        )
+        _give_back(gates)
+        by_direction = weights.view(-1, directions, gate_size, columns).sum(dim=0)  # units are numbered block by block
+        parts = by_direction.split([input_size, hidden_size, columns - input_size - hidden_size], dim=2)
+        sums = biases.view(-1, directions, gate_size).sum(dim=0)
+        found = [part[number] for number in range(directions) for part in (*parts[:2], sums, sums)]
+        return None if grad_x is None else grad_x.sum(dim=1), None, *found
+
+
+def _forward(
+    x: Tensor, packing: Packing, ih: Tensor, hh: Tensor, bias: Tensor, *, keep_gates: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Return gates [N, directions, 4H], None unless they are to be kept, cells and states [N, directions, H]."""
+    (directions, _, hidden_size), rows = hh.shape, len(x)
+    lanes = _library().vector_bytes // x.element_size()
+    panels = -(-hidden_size // lanes)
+    both = torch.cat([ih, hh], dim=2).view(directions, 4, hidden_size, -1)
+    fill = panels * lanes - hidden_size
+    packed = F.pad(both, (0, 0, 0, fill)).view(directions, 4, panels, lanes, -1).permute(0, 2, 4, 1, 3).contiguous()
+    biases = F.pad(bias.view(directions, 4, hidden_size), (0, fill)).view(directions, 4, panels, lanes).transpose(1, 2)
+    gates = _take(rows, directions, 4 * hidden_size, like=x) if keep_gates else None
+    cells, states = (x.new_empty(rows, directions, hidden_size) for _ in range(2))
+    _run(
+        packing,
+        directions,
+        hidden_size,
+        backward=False,
+        inputs=x,
+        weights=packed,
+        biases=biases.contiguous(),
+        gates=gates,
+        cells=cells,
+        states=states,
+    )
+    return gates, cells, states
+
+
+def _run(packing: Packing, directions: int, hidden_size: int, *, backward: bool, **tensors: Tensor | None) -> None:
+    batch_size, blocks, x = int(packing.starts[1]), _blocks(packing, directions), tensors["inputs"]
+    assert x is not None
+    layer = Layer(
+        steps=len(packing.starts) - 1,
+        input_size=x.shape[1],
+        hidden_size=hidden_size,
+        directions=directions,
+        block=-(-batch_size // blocks),
+        units=directions * blocks,
+        starts=packing.starts.data_ptr(),
+        **{name: None if tensor is None else tensor.data_ptr() for name, tensor in tensors.items()},
+    )
+    _library().run(layer, backward=backward, dtype=x.dtype)
+
+
+def _blocks(packing: Packing, directions: int) -> int:
+    """Return the number of blocks that the sequences are cut into, so that each thread has a unit of work."""
+    return min(int(packing.starts[1]), -(-torch.get_num_threads() // directions))
+
+
+def _filled(size: int, like: Tensor) -> int:
+    """Return a number of columns, at least ``size``, that tiles of four vectors fill."""
+    tile = 4 * _library().vector_bytes // like.element_size()
+    return -(-size // tile) * tile
+
+
+def _library() -> Native:
+    found = native()
+    assert found is not None  # `is_usable` has asked
+    return found
+
+
+def _take(*shape: int, like: Tensor) -> Tensor:
+    """Return a tensor of any content, in the memory of a spare one if one is large enough."""
+    size = int(np.prod(shape))
+    for place, buffer in enumerate(_spare):
+        if buffer.dtype == like.dtype and len(buffer) >= size:
+            return _spare.pop(place)[:size].view(shape)
+    return like.new_empty(size).view(shape)
+
+
+def _give_back(tensor: Tensor) -> None:
+    """Keep the memory of what `_take` returned, which nobody may use any more; the largest few stay."""
+    whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+    _spare.append(whole)
+    _spare.sort(key=len)
+    if len(_spare) > _MOST_SPARE:
+        del _spare[0]

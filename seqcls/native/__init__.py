@@ -1,0 +1,115 @@
+"""The compiled time loop of LSTM layers: which library runs on this processor, if any, and how to call it.
+
+The build makes a library for each kind of vector register (hatch_build.py); without a compiler it makes none, and PyTorch's
+own layers do the work. Nothing is compiled later.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SWITCH = "SEQCLS_NATIVE"
+# For what torch finds the processor able to do, the libraries that would run, best first.
+_LIBRARIES = {"AVX512": ("avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
+
+logger = logging.getLogger("seqcls")
+
+
+class Layer(ctypes.Structure):
+    """The arguments of one pass of a layer, as lstm.c explains them."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("steps", "input_size", "hidden_size", "directions")],
+        *[(name, ctypes.c_int64) for name in ("block", "units", "next", "failed")],
+        *[(name, ctypes.c_void_p) for name in ("starts", "inputs", "weights", "biases", "gates", "cells", "states")],
+        *[(name, ctypes.c_void_p) for name in ("outside", "input_weights", "input_gradients")],
+        *[(name, ctypes.c_void_p) for name in ("weight_gradients", "bias_gradients")],
+    ]
+
+
+@dataclass(frozen=True)
+class Native:
+    """A loaded library.
+
+    Attributes:
+        name: Of the vector registers it is for: avx512, avx2, or plain for those of any processor of this kind.
+        vector_bytes: Size of such a register.
+        has_threads: Whether it can use several threads, those of PyTorch.
+    """
+
+    name: str
+    vector_bytes: int
+    has_threads: bool
+    _run: Any
+    _parallel: ctypes.c_void_p
+
+    def run(self, layer: Layer, *, backward: bool, dtype: torch.dtype) -> None:
+        """Run a pass of a layer of float32 or float64 numbers, in as many threads as PyTorch uses.
+
+        Raises:
+            MemoryError: There is not enough for the pass.
+        """
+        threads = torch.get_num_threads()
+        if not self._run(ctypes.byref(layer), backward, dtype == torch.float64, threads, self._parallel):
+            raise MemoryError("out of memory in the backward pass of an LSTM layer")
+
+
+@cache
+def native() -> Native | None:
+    """Return the best library for this processor, or None: then `describe` says why."""
+    return _best()[0]
+
+
+def describe() -> str:
+    """Return in words what computes LSTM layers on the CPU."""
+    found, reason = _best()
+    if found is None:
+        return f"PyTorch's own layers: {reason}"
+    return f"compiled for {found.name}" + (
+        "" if found.has_threads else ", one thread: PyTorch's OpenMP library was not found"
+    )
+
+
+def usable() -> tuple[str, ...]:
+    """Return the names of the libraries that this processor can run, best first."""
+    names = _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ("plain",))
+    return tuple(name for name in names if _path(name).is_file())
+
+
+@cache
+def _best() -> tuple[Native | None, str]:
+    if os.environ.get(SWITCH) == "0":
+        return None, f"{SWITCH} is 0"
+    names = usable()
+    if not names:
+        return None, "seqcls was installed without a C compiler"
+    try:
+        return load(names[0]), ""
+    except (OSError, AttributeError) as error:
+        logger.warning("%s cannot be loaded, so that LSTMs are slower: %s", _path(names[0]), error)
+        return None, f"{_path(names[0]).name} cannot be loaded: {error}"
+
+
+def load(name: str) -> Native:
+    """Load one of the `usable` libraries."""
+    library = ctypes.CDLL(str(_path(name)))
+    run = library.seqcls_lstm
+    run.argtypes = [ctypes.POINTER(Layer), ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
+    try:
+        # torch has loaded it for all to see, and its threads are the ones to share.
+        parallel = ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
+    except AttributeError:
+        parallel = ctypes.c_void_p()
+    return Native(name, library.seqcls_vector_bytes(), parallel.value is not None, run, parallel)
+
+
+def _path(name: str) -> Path:
+    return Path(__file__).with_name(f"lstm-{name}.so")

@@ -1,0 +1,127 @@
+/* The time loop of LSTM layers, forward and backward: plain C with GCC's vectors, which Clang has too.
+
+   Each unit of work is one direction of some sequences, from its first step to its last. Units share nothing but what they
+   read, so that a layer needs one barrier, at its end, and a row's result does not depend on the rows beside it. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
+
+#ifndef VECTOR_BYTES /* the build sets it to what the processor's registers hold */
+#define VECTOR_BYTES 16
+#endif
+#define INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 6")
+
+/* A tile is so many rows of four vectors: its sums, the four weights and a value must fit the registers. EACH_TILE cuts rows
+   into tiles, the last of which is smaller; the number of rows is a constant to the compiler. */
+#if VECTOR_BYTES == 64
+#define ROWS 6
+#define LARGER_TILES(left, first, TILE) \
+    if ((left) == 5) TILE(5, first); else if ((left) == 4) TILE(4, first); else if ((left) == 3) TILE(3, first); else
+#else
+#define ROWS 3
+#define LARGER_TILES(left, first, TILE)
+#endif
+#define EACH_TILE(rows, TILE)                                               \
+    {                                                                       \
+        int64_t first_ = 0;                                                 \
+        for (; first_ + ROWS <= (rows); first_ += ROWS) TILE(ROWS, first_); \
+        const int64_t left_ = (rows) - first_;                              \
+        LARGER_TILES(left_, first_, TILE)                                   \
+        if (left_ == 2) TILE(2, first_); else if (left_ == 1) TILE(1, first_); \
+    }
+
+/* So many rows wait before the gradients of the weights, which are large, are read and written. */
+#define WAITING 128
+
+/* seqcls/encoders/compiled_lstm.py has the same. N is the number of real steps of all sequences, [N, ...] in the order of
+   time; within a step the sequences stand longest first, so that those still running come first. A panel is as many units as a
+   vector has lanes; columns are filled up with 0 to a multiple of four vectors. */
+typedef struct {
+    int64_t steps, input_size, hidden_size, directions;
+    int64_t block;   /* most sequences of a unit */
+    int64_t units;   /* directions * blocks */
+    int64_t next;    /* the first unit that nobody has taken */
+    int64_t failed;  /* whether memory did not suffice */
+    const int64_t *starts;      /* [steps + 1] where the rows of each step begin */
+    const void *inputs;         /* [N, input_size] */
+    const void *weights;        /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
+                                   backward: the recurrent ones, [directions, 4, hidden_size, columns] */
+    const void *biases;         /* forward: [directions, panels, 4, lanes] */
+    void *gates;                /* [N, directions, 4, hidden_size], i f g o; the backward pass turns them into their gradients.
+                                   forward: NULL where there will be no backward pass */
+    void *cells;                /* [N, directions, hidden_size] */
+    void *states;               /* [N, directions, hidden_size] */
+    /* For the backward pass: */
+    const void *outside;        /* the gradients of the states, [N, directions, hidden_size] */
+    const void *input_weights;  /* [directions, 4, hidden_size, columns] */
+    void *input_gradients;      /* [N, directions, input_size]; NULL where nobody wants them */
+    void *weight_gradients;     /* [units, 4, hidden_size, columns] for inputs and states side by side, 0 at first */
+    void *bias_gradients;       /* [units, 4, hidden_size], 0 at first */
+} LAYER;
+
+static INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* The sequences of a unit, the first of which is number `first`, that have this step. */
+static INLINE int64_t rows_at(const LAYER *layer, int64_t step, int64_t first) {
+    const int64_t rows = layer->starts[step + 1] - layer->starts[step] - first;
+    return rows < 0 ? 0 : least(rows, layer->block);
+}
+
+#define NAME(name) name##_float
+#define REAL float
+#define INTEGER int32_t
+#define EXACT 0
+#include "lstm_layer.h"
+#undef NAME
+#undef REAL
+#undef INTEGER
+#undef EXACT
+
+#define NAME(name) name##_double
+#define REAL double
+#define INTEGER int64_t
+#define EXACT 1
+#include "lstm_layer.h"
+
+typedef int (*unit_function)(const LAYER *, int64_t);
+
+typedef struct {
+    LAYER *layer;
+    unit_function unit;
+} WORK;
+
+static void work(void *data) {
+    const WORK *mine = data;
+    LAYER *layer = mine->layer;
+#ifdef __SSE__ /* numbers too small for a normal float take a hundred times as long: zero is near enough */
+    const unsigned control = _mm_getcsr();
+    _mm_setcsr(control | 0x8040);
+#endif
+    for (int64_t number; (number = __atomic_fetch_add(&layer->next, 1, __ATOMIC_RELAXED)) < layer->units;)
+        if (!mine->unit(layer, number)) __atomic_store_n(&layer->failed, 1, __ATOMIC_RELAXED);
+#ifdef __SSE__
+    _mm_setcsr(control);
+#endif
+}
+
+/* Run a layer; return 0 if memory did not suffice. `parallel` is GOMP_parallel of the OpenMP library that PyTorch uses, whose
+   threads wait already; NULL: this thread does it all. */
+int seqcls_lstm(LAYER *layer, int backward, int is_double, unsigned threads,
+                void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
+    static const unit_function functions[2][2] = {{forward_unit_float, forward_unit_double},
+                                                  {backward_unit_float, backward_unit_double}};
+    WORK all = {layer, functions[!!backward][!!is_double]};
+    if (parallel && threads > 1)
+        parallel(work, &all, threads, 0);
+    else
+        work(&all);
+    return !layer->failed;
+}
+
+int seqcls_vector_bytes(void) { return VECTOR_BYTES; }

@@ -1,0 +1,296 @@
+/* One unit of an LSTM layer, for one type of numbers: lstm.c includes this once a type.
+
+   i, f, o = sigmoid(W x_t + U h_{t-1} + b), g = tanh(...), c_t = f c_{t-1} + i g, h_t = o tanh(c_t)
+   (Hochreiter & Schmidhuber 1997, with the forget gates of Gers et al. 2000). */
+
+typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INTEGER NAME(mask) __attribute__((vector_size(VECTOR_BYTES)));
+#define VECTOR NAME(vector)
+#define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
+
+/* Read or write the first `count` values of a vector. */
+static INLINE VECTOR NAME(load)(const REAL *from, int64_t count) {
+    if (count >= LANES) return *(const VECTOR *)from;
+    VECTOR value = {0};
+    for (int64_t lane = 0; lane < count; lane++) value[lane] = from[lane];
+    return value;
+}
+
+static INLINE void NAME(store)(REAL *to, VECTOR value, int64_t count) {
+    if (count >= LANES)
+        *(VECTOR *)to = value;
+    else
+        for (int64_t lane = 0; lane < count; lane++) to[lane] = value[lane];
+}
+
+static INLINE VECTOR NAME(choose)(NAME(mask) mask, VECTOR yes, VECTOR no) {
+    return (VECTOR)((mask & (NAME(mask))yes) | (~mask & (NAME(mask))no));
+}
+
+/* For float the 13th convergent of Lambert's continued fraction x / (1 + x^2 / (3 + x^2 / (5 + ...))), which is within
+   5e-8 of tanh as far as 9, where tanh is 1; computed in float it is within 4e-7. */
+static INLINE VECTOR NAME(hyperbolic_tangent)(VECTOR x) {
+#if EXACT
+    for (int64_t lane = 0; lane < LANES; lane++) x[lane] = tanh(x[lane]);
+    return x;
+#else
+    const VECTOR limit = 9 - (VECTOR){0};
+    x = NAME(choose)(x > limit, limit, x); /* NaN is neither above nor below: it stays */
+    x = NAME(choose)(x < -limit, -limit, x);
+    const VECTOR y = x * x;
+    VECTOR above = y + 4095, below = 91 * y + 120120;
+    above = above * y + 2552550, below = below * y + 41351310.f;
+    above = above * y + 523783260.f, below = below * y + 5237832600.f;
+    above = above * y + 41247931725.f, below = below * y + 252070693875.f;
+    above = above * y + 1159525191825.f, below = below * y + 3794809718700.f;
+    above = above * y + 7905853580625.f, below = below * y + 7905853580625.f;
+    return x * above / below;
+#endif
+}
+
+static INLINE VECTOR NAME(sigmoid)(VECTOR x) {
+    return NAME(hyperbolic_tangent)(x * (REAL)0.5) * (REAL)0.5 + (REAL)0.5;
+}
+
+/* sums[row] += the sum over k < depth of from[row * stride + k * step] times the four vectors at weights + k * pitch. */
+static INLINE void NAME(multiply)(VECTOR sums[ROWS][4], int rows, const REAL *from, int64_t stride, int64_t step,
+                                  const REAL *weights, int64_t pitch, int64_t depth) {
+    for (int64_t k = 0; k < depth; k++) {
+        const VECTOR *w = (const VECTOR *)(weights + k * pitch);
+        const VECTOR w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+        UNROLL for (int row = 0; row < rows; row++) {
+            const VECTOR value = from[row * stride + k * step] - (VECTOR){0}; /* adding 0 would change -0, and take time */
+            sums[row][0] += value * w0;
+            sums[row][1] += value * w1;
+            sums[row][2] += value * w2;
+            sums[row][3] += value * w3;
+        }
+    }
+}
+
+/* Where some rows of a step stand, and the same sequences' rows in the steps before and after, in the direction of reading. */
+typedef struct {
+    int64_t at, before, after;
+    int has_before, has_after;
+} NAME(place);
+#define PLACE NAME(place)
+
+static INLINE PLACE NAME(shifted)(PLACE place, int64_t rows) {
+    place.at += rows, place.before += rows, place.after += rows;
+    return place;
+}
+
+/* The gates, cells and states of a panel, LANES units, for some rows. */
+static INLINE void NAME(forward_tile)(const LAYER *layer, int rows, PLACE place, int64_t direction, int64_t panel) {
+    const int64_t inputs = layer->input_size, hidden = layer->hidden_size, width = layer->directions * hidden;
+    const int64_t panels = (hidden + LANES - 1) / LANES, unit = panel * LANES, count = hidden - unit;
+    const int64_t column = direction * hidden + unit, depth = inputs + hidden, back = (place.before - place.at) * width;
+    const REAL *weights = (const REAL *)layer->weights + (direction * panels + panel) * depth * 4 * LANES;
+    const REAL *biases = (const REAL *)layer->biases + (direction * panels + panel) * 4 * LANES;
+    REAL *cells = (REAL *)layer->cells + place.at * width + column;
+    REAL *states = (REAL *)layer->states + place.at * width + column;
+    VECTOR sums[ROWS][4];
+    UNROLL for (int row = 0; row < rows; row++)
+        for (int gate = 0; gate < 4; gate++) sums[row][gate] = NAME(load)(biases + gate * LANES, LANES);
+    NAME(multiply)(sums, rows, (const REAL *)layer->inputs + place.at * inputs, inputs, 1, weights, 4 * LANES, inputs);
+    if (place.has_before)
+        NAME(multiply)(sums, rows, (const REAL *)layer->states + place.before * width + direction * hidden, width, 1,
+                       weights + inputs * 4 * LANES, 4 * LANES, hidden);
+    UNROLL for (int row = 0; row < rows; row++) {
+        const VECTOR i = NAME(sigmoid)(sums[row][0]), f = NAME(sigmoid)(sums[row][1]);
+        const VECTOR g = NAME(hyperbolic_tangent)(sums[row][2]), o = NAME(sigmoid)(sums[row][3]);
+        VECTOR c = i * g;
+        if (place.has_before) c += f * NAME(load)(cells + row * width + back, count);
+        NAME(store)(cells + row * width, c, count);
+        NAME(store)(states + row * width, o * NAME(hyperbolic_tangent)(c), count);
+        if (layer->gates) {
+            REAL *gates = (REAL *)layer->gates + ((place.at + row) * layer->directions + direction) * 4 * hidden + unit;
+            NAME(store)(gates, i, count);
+            NAME(store)(gates + hidden, f, count);
+            NAME(store)(gates + 2 * hidden, g, count);
+            NAME(store)(gates + 3 * hidden, o, count);
+        }
+    }
+}
+
+static void NAME(forward_rows)(const LAYER *layer, int64_t rows, PLACE place, int64_t direction, int64_t panel) {
+#define TILE(n, first) NAME(forward_tile)(layer, n, NAME(shifted)(place, first), direction, panel)
+    EACH_TILE(rows, TILE)
+#undef TILE
+}
+
+static int NAME(forward_unit)(const LAYER *layer, int64_t number) {
+    const int64_t direction = number % layer->directions, first = number / layer->directions * layer->block;
+    for (int64_t turn = 0; turn < layer->steps; turn++) {
+        const int64_t step = direction ? layer->steps - 1 - turn : turn, earlier = direction ? step + 1 : step - 1;
+        const int64_t rows = rows_at(layer, step, first), old = turn ? least(rows, rows_at(layer, earlier, first)) : 0;
+        const PLACE place = {layer->starts[step] + first, turn ? layer->starts[earlier] + first : 0, 0, 1, 0};
+        PLACE new = NAME(shifted)(place, old); /* sequences that begin here, read from their ends */
+        new.has_before = 0;
+        for (int64_t panel = 0; panel * LANES < layer->hidden_size; panel++) {
+            NAME(forward_rows)(layer, old, place, direction, panel);
+            NAME(forward_rows)(layer, rows - old, new, direction, panel);
+        }
+    }
+    return 1;
+}
+
+/* What rows of a matrix that is multiplied by hold, filled up to whole tiles. */
+static INLINE int64_t NAME(columns)(int64_t size) { return (size + 4 * LANES - 1) / (4 * LANES) * 4 * LANES; }
+
+/* The gradients of gates of four vectors of units, for some rows; `carry` has those of their cells, [rows, columns]:
+
+   dh_t = (that of the state from outside) + dgates_{t+1} U,  dc_t = dh_t o (1 - tanh(c_t)^2) + dc_{t+1} f_{t+1},
+   and each gate's by the derivative of its function (Graves & Schmidhuber 2005, appendix A). */
+static INLINE void NAME(backward_tile)(const LAYER *layer, REAL *carry, int rows, PLACE place, int64_t direction,
+                                       int64_t unit) {
+    const int64_t hidden = layer->hidden_size, width = layer->directions * hidden, columns = NAME(columns)(hidden);
+    const int64_t column = direction * hidden + unit, back = (place.before - place.at) * width;
+    const REAL *cells = (const REAL *)layer->cells + place.at * width + column;
+    const REAL *outside = (const REAL *)layer->outside + place.at * width + column;
+    VECTOR sums[ROWS][4];
+    UNROLL for (int row = 0; row < rows; row++)
+        for (int q = 0; q < 4; q++)
+            sums[row][q] = NAME(load)(outside + row * width + q * LANES, hidden - unit - q * LANES);
+    if (place.has_after)
+        NAME(multiply)(sums, rows, (const REAL *)layer->gates + (place.after * layer->directions + direction) * 4 * hidden,
+                       4 * width, 1, (const REAL *)layer->weights + direction * 4 * hidden * columns + unit, columns,
+                       4 * hidden);
+    for (int row = 0; row < rows; row++)
+        for (int q = 0; q < 4 && unit + q * LANES < hidden; q++) {
+            const int64_t part = q * LANES, count = hidden - unit - part;
+            REAL *gates = (REAL *)layer->gates + ((place.at + row) * layer->directions + direction) * 4 * hidden + unit + part;
+            VECTOR *carried = (VECTOR *)(carry + row * columns + unit + part);
+            const VECTOR i = NAME(load)(gates, count), f = NAME(load)(gates + hidden, count);
+            const VECTOR g = NAME(load)(gates + 2 * hidden, count), o = NAME(load)(gates + 3 * hidden, count);
+            const VECTOR c = NAME(hyperbolic_tangent)(NAME(load)(cells + row * width + part, count));
+            VECTOR before = {0}, dh = sums[row][q], dc = dh * o * (1 - c * c);
+            if (place.has_before) before = NAME(load)(cells + row * width + part + back, count);
+            if (place.has_after) dc += *carried;
+            *carried = dc * f;
+            NAME(store)(gates, dc * g * i * (1 - i), count);
+            NAME(store)(gates + hidden, dc * before * f * (1 - f), count);
+            NAME(store)(gates + 2 * hidden, dc * i * (1 - g * g), count);
+            NAME(store)(gates + 3 * hidden, dh * c * o * (1 - o), count);
+        }
+}
+
+static void NAME(backward_rows)(const LAYER *layer, REAL *carry, int64_t rows, PLACE place, int64_t direction, int64_t unit) {
+    const int64_t columns = NAME(columns)(layer->hidden_size);
+#define TILE(n, first) \
+    NAME(backward_tile)(layer, carry + (first) * columns, n, NAME(shifted)(place, first), direction, unit)
+    EACH_TILE(rows, TILE)
+#undef TILE
+}
+
+/* dx_t = dgates_t W, for four vectors of inputs and some rows. */
+static INLINE void NAME(input_tile)(const LAYER *layer, int rows, int64_t at, int64_t direction, int64_t column) {
+    const int64_t inputs = layer->input_size, depth = 4 * layer->hidden_size, columns = NAME(columns)(inputs);
+    VECTOR sums[ROWS][4] = {0};
+    NAME(multiply)(sums, rows, (const REAL *)layer->gates + (at * layer->directions + direction) * depth,
+                   layer->directions * depth, 1, (const REAL *)layer->input_weights + direction * depth * columns + column,
+                   columns, depth);
+    for (int row = 0; row < rows; row++)
+        for (int q = 0; q < 4 && column + q * LANES < inputs; q++)
+            NAME(store)((REAL *)layer->input_gradients + ((at + row) * layer->directions + direction) * inputs + column +
+                            q * LANES, sums[row][q], inputs - column - q * LANES);
+}
+
+/* Rows that wait until there are enough to add their products to the gradients of the weights: those of the gates, and of
+   what went in, the inputs and states before. */
+typedef struct {
+    int64_t rows, columns;
+    REAL *gates;   /* [WAITING, 4 * hidden_size] */
+    REAL *inputs;  /* [WAITING, columns], of which input_size + hidden_size are used */
+    REAL *weights; /* [4 * hidden_size, columns], the gradients of the weights */
+    REAL *biases;  /* [4 * hidden_size] */
+} NAME(waiting);
+
+static INLINE void NAME(weight_tile)(NAME(waiting) *waiting, int rows, int64_t gate, int64_t depth, int64_t column) {
+    VECTOR sums[ROWS][4];
+    REAL *weights = waiting->weights + gate * waiting->columns + column;
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int q = 0; q < 4; q++)
+            sums[row][q] = *(const VECTOR *)(weights + row * waiting->columns + q * LANES);
+    NAME(multiply)(sums, rows, waiting->gates + gate, 1, depth, waiting->inputs + column, waiting->columns, waiting->rows);
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int q = 0; q < 4; q++)
+            *(VECTOR *)(weights + row * waiting->columns + q * LANES) = sums[row][q];
+}
+
+/* dW = dgates^T x, dU = dgates^T h_{t-1}, each step's added. */
+static void NAME(add_products)(NAME(waiting) *waiting, int64_t depth) {
+    for (int64_t column = 0; column < waiting->columns; column += 4 * LANES) {
+#define TILE(n, first) NAME(weight_tile)(waiting, n, first, depth, column)
+        EACH_TILE(depth, TILE)
+#undef TILE
+    }
+    waiting->rows = 0;
+}
+
+static void NAME(add_row)(const LAYER *layer, NAME(waiting) *waiting, PLACE place, int64_t direction) {
+    const int64_t hidden = layer->hidden_size, inputs = layer->input_size;
+    const REAL *gates = (const REAL *)layer->gates + (place.at * layer->directions + direction) * 4 * hidden;
+    REAL *mine = waiting->gates + waiting->rows * 4 * hidden, *went_in = waiting->inputs + waiting->rows * waiting->columns;
+    for (int64_t gate = 0; gate < 4 * hidden; gate++) {
+        mine[gate] = gates[gate];
+        waiting->biases[gate] += gates[gate];
+    }
+    memcpy(went_in, (const REAL *)layer->inputs + place.at * inputs, inputs * sizeof(REAL));
+    if (place.has_before)
+        memcpy(went_in + inputs, (const REAL *)layer->states + (place.before * layer->directions + direction) * hidden,
+               hidden * sizeof(REAL));
+    else
+        memset(went_in + inputs, 0, hidden * sizeof(REAL));
+    if (++waiting->rows == WAITING) NAME(add_products)(waiting, 4 * hidden);
+}
+
+/* A step's gradients, those of the gates first. The rows are those with a step before and one after, with one of the two, and
+   with none; of the middle ones all have the same. */
+static void NAME(backward_step)(const LAYER *layer, REAL *carry, NAME(waiting) *waiting, const PLACE places[3],
+                                const int64_t counts[3], int64_t direction) {
+    const int64_t hidden = layer->hidden_size, all = counts[0] + counts[1] + counts[2];
+    for (int64_t unit = 0; unit < hidden; unit += 4 * LANES)
+        for (int part = 0; part < 3; part++)
+            NAME(backward_rows)(layer, carry + (places[part].at - places[0].at) * NAME(columns)(hidden), counts[part],
+                                places[part], direction, unit);
+    for (int64_t column = 0; layer->input_gradients && column < layer->input_size; column += 4 * LANES) {
+#define TILE(n, first) NAME(input_tile)(layer, n, places[0].at + (first), direction, column)
+        EACH_TILE(all, TILE)
+#undef TILE
+    }
+    for (int part = 0; part < 3; part++)
+        for (int64_t row = 0; row < counts[part]; row++)
+            NAME(add_row)(layer, waiting, NAME(shifted)(places[part], row), direction);
+}
+
+static int NAME(backward_unit)(const LAYER *layer, int64_t number) {
+    const int64_t direction = number % layer->directions, first = number / layer->directions * layer->block;
+    const int64_t hidden = layer->hidden_size, columns = NAME(columns)(layer->input_size + hidden), last = layer->steps - 1;
+    REAL *carry = malloc(layer->block * NAME(columns)(hidden) * sizeof(REAL));
+    NAME(waiting) waiting = {
+        0, columns, malloc(WAITING * 4 * hidden * sizeof(REAL)), calloc(WAITING * columns, sizeof(REAL)),
+        (REAL *)layer->weight_gradients + number * 4 * hidden * columns, (REAL *)layer->bias_gradients + number * 4 * hidden};
+    const int has_memory = carry && waiting.gates && waiting.inputs;
+    for (int64_t turn = last; has_memory && turn >= 0; turn--) {
+        const int64_t step = direction ? last - turn : turn;
+        const int64_t earlier = direction ? step + 1 : step - 1, later = direction ? step - 1 : step + 1;
+        const int64_t rows = rows_at(layer, step, first);
+        const int64_t old = turn > 0 ? least(rows, rows_at(layer, earlier, first)) : 0;
+        const int64_t going_on = turn < last ? least(rows, rows_at(layer, later, first)) : 0;
+        const int64_t both = least(old, going_on), either = old + going_on - both;
+        const PLACE place = {layer->starts[step] + first, turn > 0 ? layer->starts[earlier] + first : 0,
+                             turn < last ? layer->starts[later] + first : 0, 1, 1};
+        PLACE places[3] = {place, NAME(shifted)(place, both), NAME(shifted)(place, either)};
+        places[1].has_before = old > both, places[1].has_after = going_on > both;
+        places[2].has_before = places[2].has_after = 0;
+        NAME(backward_step)(layer, carry, &waiting, places, (int64_t[]){both, either - both, rows - either}, direction);
+    }
+    if (has_memory) NAME(add_products)(&waiting, 4 * hidden);
+    free(carry), free(waiting.gates), free(waiting.inputs);
+    return has_memory;
+}
+
+#undef VECTOR
+#undef LANES
+#undef PLACE

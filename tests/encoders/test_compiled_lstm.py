@@ -1,0 +1,228 @@
+"""LSTM layers in compiled code, beside PyTorch's."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lstm_paths import PATHS, take
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqcls import native
+from seqcls.encoders import compiled_lstm
+from seqcls.encoders.compiled_lstm import Packing, lstm_layer
+from seqcls.encoders.lstm import LSTM
+
+COMPILED = PATHS[1:]
+
+
+@pytest.fixture(params=COMPILED)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    take(request.param, monkeypatch)
+    return str(request.param)
+
+
+def _weights(layer: nn.LSTM) -> list[list[Tensor]]:
+    all_of_them = list(layer.parameters())
+    return [all_of_them[start : start + 4] for start in range(0, len(all_of_them), 4)]
+
+
+def _real(lengths: Tensor, x: Tensor) -> Tensor:
+    return (torch.arange(x.shape[1]) < lengths.unsqueeze(1)).unsqueeze(-1)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=15),
+    input_size=st.integers(1, 20),
+    hidden_size=st.integers(1, 40),
+    bidirectional=st.booleans(),
+    threads=st.sampled_from([1, 2, 5]),
+    is_double=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_states_and_gradients_are_those_of_torch(
+    name: str,
+    lengths: list[int],
+    input_size: int,
+    hidden_size: int,
+    bidirectional: bool,
+    threads: int,
+    is_double: bool,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    dtype, tolerance = (torch.float64, 1e-12) if is_double else (torch.float32, 1e-5)
+    reference = nn.LSTM(input_size, hidden_size, bidirectional=bidirectional, batch_first=True, dtype=dtype)
+    sizes = torch.tensor(lengths)
+    x = torch.randn(len(lengths), max(lengths), input_size, dtype=dtype, requires_grad=True)
+    packed, _ = reference(pack_padded_sequence(x, sizes, batch_first=True, enforce_sorted=False))
+    expected, _ = pad_packed_sequence(packed, batch_first=True)
+    outside = torch.randn_like(expected) * _real(sizes, expected)
+    wanted = torch.autograd.grad((expected * outside).sum(), [x, *reference.parameters()])
+    with pytest.MonkeyPatch.context() as patch:
+        take(name, patch)
+        patch.setattr(torch, "get_num_threads", lambda: threads)
+        packing = Packing(sizes, max(lengths))
+        states = packing.unpack(lstm_layer(packing.pack(x), packing, _weights(reference)))
+        found = torch.autograd.grad((states * outside).sum(), [x, *reference.parameters()])
+    assert torch.allclose(states, expected, atol=tolerance)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert torch.allclose(ours, theirs, atol=tolerance * len(lengths), rtol=tolerance)
+
+
+def test_gradients_are_those_of_small_differences(path: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.LSTM(3, 5, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
+    packing = Packing(torch.tensor([2, 4, 1]), 4)
+
+    def run(x: Tensor, *weights: Tensor) -> Tensor:
+        return lstm_layer(packing.pack(x), packing, [weights[:4], weights[4:]])
+
+    assert torch.autograd.gradcheck(run, (x, *layer.parameters()))
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it_to_the_last_bit(path: str) -> None:
+    torch.manual_seed(0)
+    encoder = LSTM(7, hidden_size=20, num_layers=2, bidirectional=True).eval()
+    lengths = torch.randint(1, 12, (17,))
+    x = torch.randn(17, 11, 7)
+    together = encoder(x, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        assert torch.equal(encoder(x[row : row + 1, :length], lengths[row : row + 1]), together[row : row + 1])
+
+
+def test_functions_of_large_and_strange_values_end_where_they_should(path: str) -> None:
+    layer = nn.LSTM(1, 1)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(1.0)
+    packing = Packing(torch.tensor([1]), 1)
+    for value in (0.0, 1e-30, -1e-30, 0.3, 5.0, 8.9, 9.1, 88.0, -3.0, -100.0, 1e30, -1e30, float("inf"), -float("inf")):
+        x = torch.full((1, 1, 1), value)
+        found, _ = layer(x)
+        assert torch.allclose(lstm_layer(packing.pack(x), packing, _weights(layer)), found[0], atol=1e-6), value
+    assert lstm_layer(torch.full((1, 1), float("nan")), packing, _weights(layer)).isnan().all()
+
+
+def test_the_tangent_is_that_of_torch_within_a_few_roundings(path: str) -> None:
+    # With all gates but g open wide and no state before, the cell is tanh of the input: i = sigmoid(100) = 1.
+    layer = nn.LSTM(1, 1)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.weight_ih_l0[2] = 1.0
+        layer.bias_ih_l0[[0, 3]] = 100.0
+    x = torch.linspace(-10, 10, 4001).view(-1, 1, 1)
+    packing = Packing(torch.ones(4001, dtype=torch.int64), 1)
+    found = packing.unpack(lstm_layer(packing.pack(x), packing, _weights(layer))).flatten()
+    assert (found.double() - x.flatten().double().tanh().tanh()).abs().max() < 5e-7
+
+
+def test_a_second_backward_pass_over_a_retained_graph_gives_the_same(path: str) -> None:
+    torch.manual_seed(0)
+    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 2]), 5)
+    x = torch.randn(7, 3, requires_grad=True)
+    total = lstm_layer(x, packing, _weights(layer)).square().sum()
+    first = torch.autograd.grad(total, [x, *layer.parameters()], retain_graph=True)
+    second = torch.autograd.grad(total, [x, *layer.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_passes_that_overlap_do_not_share_memory(path: str) -> None:
+    torch.manual_seed(0)
+    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 2]), 5)
+    inputs = [torch.randn(7, 3, requires_grad=True) for _ in range(4)]
+
+    def gradient(x: Tensor) -> Tensor:
+        return torch.autograd.grad(lstm_layer(x, packing, _weights(layer)).square().sum(), x)[0]
+
+    alone = [gradient(x) for x in inputs]
+    totals = [lstm_layer(x, packing, _weights(layer)).square().sum() for x in inputs]
+    together = [torch.autograd.grad(total, x)[0] for total, x in reversed(list(zip(totals, inputs, strict=True)))]
+    assert all(torch.equal(one, other) for one, other in zip(alone, reversed(together), strict=True))
+
+
+def test_memory_kept_for_the_next_step_does_not_grow(path: str) -> None:
+    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 2]), 5)
+    for _ in range(20):
+        lstm_layer(torch.randn(7, 3), packing, _weights(layer)).sum().backward()
+    gc.collect()
+    assert len(compiled_lstm._spare) <= compiled_lstm._MOST_SPARE
+
+
+def test_a_gradient_that_is_not_contiguous_is_read_rightly(path: str) -> None:
+    torch.manual_seed(0)
+    layer, packing = nn.LSTM(3, 4, bidirectional=True), Packing(torch.tensor([5, 2]), 5)
+    x = torch.randn(7, 3, requires_grad=True)
+    states = lstm_layer(x, packing, _weights(layer))
+    outside = torch.randn(8, 7)
+    ours = torch.autograd.grad(states, x, outside.T, retain_graph=True)[0]
+    assert torch.equal(ours, torch.autograd.grad(states, x, outside.T.contiguous())[0])
+
+
+def test_double_backward_is_refused_not_wrong(path: str) -> None:
+    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 2]), 5)
+    x = torch.randn(7, 3, requires_grad=True)
+    total = lstm_layer(x, packing, _weights(layer)).square().sum()
+    (gradient,) = torch.autograd.grad(total, x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_packing_keeps_real_steps_alone_and_gives_them_back(path: str) -> None:
+    lengths = torch.tensor([2, 4, 1, 4])
+    x = torch.randn(4, 5, 3)
+    packing = Packing(lengths, 5)
+    packed = packing.pack(x)
+    assert packing.starts.tolist() == [0, 4, 7, 9, 11]
+    assert torch.equal(packed[:4], x[[1, 3, 0, 2], 0])
+    assert torch.equal(packing.unpack(packed), x * _real(lengths, x))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_autocast_and_other_types_are_left_to_torch(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(path, monkeypatch)
+    x = torch.zeros(1)
+    assert compiled_lstm.is_usable(x) == (path != "torch")
+    assert not compiled_lstm.is_usable(x.bfloat16())
+    assert not compiled_lstm.is_usable(torch.zeros(1, device="meta"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not compiled_lstm.is_usable(x)
+        encoder = LSTM(3, hidden_size=4)
+        assert encoder(torch.randn(2, 3, 3), torch.tensor([3, 1])).isfinite().all()
+
+
+def test_the_switch_turns_it_off_and_is_told() -> None:
+    code = "from seqcls.native import describe; print(describe())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={"SEQCLS_NATIVE": "0"}, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "PyTorch's own layers: SEQCLS_NATIVE is 0"
+
+
+def test_a_library_that_cannot_be_loaded_is_said_once_and_done_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(name: str) -> native.Native:
+        raise OSError("invalid ELF header")
+
+    monkeypatch.delenv("SEQCLS_NATIVE", raising=False)
+    monkeypatch.setattr(native, "usable", lambda: ("plain",))
+    monkeypatch.setattr(native, "load", fail)
+    native._best.cache_clear()
+    try:
+        assert native._best() == (None, "lstm-plain.so cannot be loaded: invalid ELF header")
+        assert native._best()[0] is None
+        assert [record.message.partition(", ")[2] for record in caplog.records] == [
+            "so that LSTMs are slower: invalid ELF header"
+        ]
+    finally:
+        native._best.cache_clear()
