@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import resource
@@ -19,56 +18,13 @@ SEQCLS = [sys.executable, "-m", "seqcls"]
 
 
 def throughput(arguments: argparse.Namespace) -> None:
-    """Training and evaluation speed of the tutorial's model, ours and plain PyTorch's in turn, on the same reviews."""
-    from benchmarks import plain_pytorch
-    from seqcls import Trainer, load_recipe
-    from seqcls.callbacks import Callback
-    from seqcls.inference import evaluate
-    from seqcls.state import FitState
+    """Training and evaluation speed of the tutorial's model: ours, plain PyTorch's and Keras's, on the same reviews."""
+    from benchmarks.throughput import compare
 
-    class Clock(Callback):
-        """Counts the time of the steps after the fifth, and ends the run."""
-
-        def on_step_end(self, state: FitState) -> None:
-            if state.step == 5:
-                self.start = (state.examples, state.training_seconds)
-            if state.step == arguments.steps + 5:
-                self.speed = (state.examples - self.start[0]) / (state.training_seconds - self.start[1])
-                raise KeyboardInterrupt
-
-    config = load_recipe("tutorial")
-    rows: list[dict[str, float]] = []
-    for _ in range(arguments.rounds):
-        clock = Clock()
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(config=config, callbacks=[clock], output=Path(folder) / "run")
-            data, model = trainer.prepare()
-            with contextlib.suppress(KeyboardInterrupt):  # the clock's
-                trainer.fit()
-        train, test, size = (
-            data.splits["train"],
-            data.splits["test"].take(range(arguments.reviews)),
-            data.tokenizer.vocab_size,
-        )
-        plain_train = plain_pytorch.training_speed(train, steps=arguments.steps, vocab_size=size)
-        device = next(model.parameters()).device
-        evaluate(model, test.take(range(200)), device=device, batch_size=200)
-        started = time.perf_counter()
-        evaluate(model, test, device=device, batch_size=200)
-        evaluation = arguments.reviews / (time.perf_counter() - started)
-        row = {
-            "train_seqcls": clock.speed,
-            "train_plain": plain_train,
-            "evaluate_seqcls": evaluation,
-            "evaluate_plain": plain_pytorch.evaluation_speed(test, vocab_size=size),
-        }
-        rows.append(row)
-        _show({name: round(value, 1) for name, value in row.items()})
-    summary: dict[str, Any] = {name: round(statistics.median(row[name] for row in rows), 1) for name in rows[0]}
-    for what in ("train", "evaluate"):
-        ratios = [row[f"{what}_seqcls"] / row[f"{what}_plain"] for row in rows]
-        summary[f"{what}_ratio"] = round(statistics.median(ratios), 2)
-    _show({"benchmark": "throughput", "unit": "reviews/s, medians", **summary})
+    found = compare(
+        rounds=arguments.rounds, steps=arguments.steps, reviews=arguments.reviews, keras_python=arguments.keras_python
+    )
+    _show({"benchmark": "throughput", **found})
 
 
 def imdb(arguments: argparse.Namespace) -> None:
@@ -150,10 +106,15 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 def startup(arguments: argparse.Namespace) -> None:
-    """`seqcls --help`, and the whole of `seqcls fit` on the embedded reviews, each in a new process."""
+    """`seqcls --help`, `predict` with the tutorial's network, and the whole of `fit` on reviews, each in a new process."""
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "SEQCLS_HOME": home}
         help_seconds = [_seconds([*SEQCLS, "--help"], environment) for _ in range(10 * arguments.rounds)]
+        # The limit is over when training would begin: a model of the tutorial's size, untrained.
+        size = ["--recipe", "tutorial", "--dataset", "reviews", "--max-time", "1"]
+        _seconds([*SEQCLS, "fit", *size, "--output", f"{home}/model"], environment)
+        predict = [*SEQCLS, "predict", f"{home}/model", "Not a good film."]
+        predict_seconds = [_seconds(predict, environment) for _ in range(5 * arguments.rounds)]
         runs = [[*SEQCLS, "fit", "--no-baseline", "--output", f"{home}/run-{number}"] for number in range(arguments.rounds)]
         fit_seconds = [_seconds(command, environment) for command in runs]
         score = json.loads(Path(home, "run-0", "model", "metrics.json").read_text(encoding="utf-8"))["test"]
@@ -161,6 +122,7 @@ def startup(arguments: argparse.Namespace) -> None:
         {
             "benchmark": "startup",
             "help_s": round(statistics.median(help_seconds), 3),
+            "predict_s": round(statistics.median(predict_seconds), 2),
             "fit_reviews_s": round(statistics.median(fit_seconds), 1),
             "fit_reviews_test_accuracy": round(score["accuracy"], 4),
         }
@@ -248,6 +210,7 @@ def main() -> None:
         if measure is throughput:
             command.add_argument("--steps", type=int, default=60, help="training steps a round")
             command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
+            command.add_argument("--keras-python", default=sys.executable, help="a Python that has keras and tensorflow")
         if measure is scale:
             command.add_argument("--gigabytes", type=float, default=2.0, help="size of the file")
             command.add_argument("--steps", type=int, default=1000, help="training steps that are timed")

@@ -1,14 +1,18 @@
-"""The peer: the tutorial's network and loop in plain PyTorch, on reviews padded to one length."""
+"""The peer: the tutorial's network and loop in plain PyTorch, on reviews padded to one length. Needs PyTorch alone.
+
+python benchmarks/plain_pytorch.py REVIEWS.npz STEPS prints one JSON object; `benchmarks throughput` makes the file.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from seqcls.sequences import Sequences
 
 
 class PlainBiLSTM(nn.Module):
@@ -28,18 +32,8 @@ class PlainBiLSTM(nn.Module):
         return self.head(F.relu(self.projection(states)).mean(dim=1))
 
 
-def pad(sequences: Sequences, length: int) -> tuple[Tensor, Tensor]:
-    """Return ids int64 [N, length] and labels int64 [N]."""
-    inputs = torch.zeros(len(sequences), length, dtype=torch.int64)
-    for row, ids in enumerate(sequences):
-        inputs[row, : len(ids)] = torch.from_numpy(ids[:length].astype("int64"))
-    assert sequences.labels is not None
-    return inputs, torch.from_numpy(sequences.labels.copy())
-
-
-def training_speed(sequences: Sequences, *, steps: int, vocab_size: int, length: int = 200) -> float:
+def training_speed(inputs: Tensor, labels: Tensor, *, steps: int, vocab_size: int) -> float:
     """Train for ``steps`` batches of 64 and return reviews a second; the first five steps are not counted."""
-    inputs, labels = pad(sequences, length)
     model = PlainBiLSTM(vocab_size).train()
     optimizer = torch.optim.Adam(model.parameters())
     order = torch.randperm(len(inputs))
@@ -56,9 +50,8 @@ def training_speed(sequences: Sequences, *, steps: int, vocab_size: int, length:
     return 64 * steps / (time.perf_counter() - started)
 
 
-def evaluation_speed(sequences: Sequences, *, vocab_size: int, length: int = 200) -> float:
+def evaluation_speed(inputs: Tensor, labels: Tensor, *, vocab_size: int) -> float:
     """Evaluate in batches of 200 and return reviews a second."""
-    inputs, labels = pad(sequences, length)
     model = PlainBiLSTM(vocab_size).eval()
     correct = 0
     with torch.no_grad():
@@ -68,3 +61,13 @@ def evaluation_speed(sequences: Sequences, *, vocab_size: int, length: int = 200
             logits = model(inputs[start : start + 200])
             correct += int((logits.argmax(dim=1) == labels[start : start + 200]).sum())
     return len(inputs) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    data = {name: torch.from_numpy(array.astype("int64")) for name, array in np.load(sys.argv[1]).items()}
+    size = int(data["vocab_size"])
+    speeds = {
+        "train": training_speed(data["train"], data["train_labels"], steps=int(sys.argv[2]), vocab_size=size),
+        "evaluate": evaluation_speed(data["test"], data["test_labels"], vocab_size=size),
+    }
+    print(json.dumps(speeds))

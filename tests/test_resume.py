@@ -239,7 +239,18 @@ def test_other_kinds_of_data_resume(tmp_path: Path, kind: str) -> None:
 def test_commands_that_share_nothing_give_the_same_bits(tmp_path: Path) -> None:
     """New interpreters with hashes of their own, n-grams, and data that the resumed one reads from the cache."""
     command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--quiet"]
-    start = ["--dataset-option", "train_size=400", "--embedding", "ngram-hash", "--encoder", "mean-pool", "--epochs", "3"]
+    start = [
+        "--dataset-option",
+        "train_size=100",
+        "--dataset-option",
+        "test_size=20",
+        "--embedding",
+        "ngram-hash",
+        "--encoder",
+        "mean-pool",
+        "--epochs",
+        "3",
+    ]
     start += ["--set", "checkpoint_every_steps=1"]
     for name, parts in (("whole", 1), ("cut", 2)):
         for part in range(parts):
@@ -247,7 +258,7 @@ def test_commands_that_share_nothing_give_the_same_bits(tmp_path: Path) -> None:
             environment = {**os.environ, "PYTHONHASHSEED": str(7 * parts + part)}
             with subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.DEVNULL) as process:
                 while part + 1 < parts and process.poll() is None:
-                    if (tmp_path / name / "checkpoints" / "step-00000004").is_dir():
+                    if (tmp_path / name / "checkpoints" / "step-00000003").is_dir():
                         process.terminate()
                         break
                     time.sleep(0.005)

@@ -69,7 +69,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     # A signal's handler overwrites what oneDNN of PyTorch 2.3 keeps below its stack, and the process aborts: this gives
     # handlers a stack apart. (And a crash then shows where it was.)
-    faulthandler.enable()
+    faulthandler.enable(2)
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     if hasattr(signal, "SIGUSR1"):  # asks a run for a checkpoint: where there is none yet, or none any more, for nothing
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -11,14 +11,16 @@ import typer
 
 from seqcls import registry
 from seqcls.cli.output import print_json, say
+from seqcls.errors import UsageError
 
 
 class Kind(StrEnum):
-    """A kind of plugin."""
+    """What there is something to know about."""
 
     encoder = "encoder"
     embedding = "embedding"
     dataset = "dataset"
+    system = "system"
 
 
 def list_plugins(
@@ -43,11 +45,16 @@ def list_plugins(
 
 
 def info(
-    kind: Annotated[Kind, typer.Argument(help="encoder, embedding or dataset.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Registered name.", show_default=False)],
+    kind: Annotated[Kind, typer.Argument(help="encoder, embedding, dataset, or system.", show_default=False)],
+    name: Annotated[str | None, typer.Argument(help="Registered name; none for system.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show where an encoder, embedding or data set comes from, and its options with types and defaults."""
+    """Show where an encoder, embedding or data set comes from, and its options; of the system, what computes and how."""
+    if (kind == Kind.system) != (name is None):
+        raise UsageError("give a name: `seqcls info encoder lstm`" if name is None else "`seqcls info system` takes no name")
+    if name is None:
+        _show_system(as_json=as_json)
+        return
     from seqcls import options
 
     known = registry.REGISTRIES[kind.value]
@@ -68,6 +75,18 @@ def info(
         for option in described
     ]
     _print_table([("OPTION", "TYPE", "DEFAULT", ""), *rows])
+
+
+def _show_system(*, as_json: bool) -> None:
+    """Print what a run would note of the machine it runs on."""
+    from seqcls.device import resolve_device
+    from seqcls.environment import describe_environment
+
+    described = describe_environment(resolve_device(), processes=1)
+    if as_json:
+        print_json(described)
+    else:
+        _print_table([(name, str(value)) for name, value in described.items()])
 
 
 def _checked(info: registry.PluginInfo) -> registry.PluginInfo:

@@ -145,7 +145,8 @@ class _LSTMLayer(torch.autograd.Function):
         by_direction = weights.view(-1, directions, gate_size, columns).sum(dim=0)  # units are numbered block by block
         parts = by_direction.split([input_size, hidden_size, columns - input_size - hidden_size], dim=2)
         sums = biases.view(-1, directions, gate_size).sum(dim=0)
-        found = [part[number] for number in range(directions) for part in (*parts[:2], sums, sums)]
+        # Of each bias a tensor of its own: they become the parameters' gradients, which are changed in place.
+        found = [part[number] for number in range(directions) for part in (*parts[:2], sums, sums.clone())]
         return None if grad_x is None else grad_x.sum(dim=1), None, *found
 
 

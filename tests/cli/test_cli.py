@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from seqcls import Baseline, FitState, Score, trainer
 from seqcls.cli import main
@@ -317,6 +318,8 @@ def test_a_reader_that_leaves_early_is_no_error(trained: Path) -> None:
         (["predict", "full", "text", "--file", "x"], "give texts"),
         (["info", "encoder", "lsmt"], "did you mean 'lstm'"),
         (["info", "model", "lstm"], "model"),
+        (["info", "encoder"], "give a name"),
+        (["info", "system", "lstm"], "takes no name"),
         (["nonsense"], "nonsense"),
     ],
     ids=" ".join,
@@ -382,6 +385,14 @@ def test_list_shows_everything_and_imports_none_of_it() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
     for name in ("bilstm-mean-pool (bilstm)", "lstm", "torch-rnn", "imdb", "reviews", "seqcls 0"):
         assert name in done.stdout
+
+
+def test_info_system_says_what_computes(run: Run) -> None:
+    from seqcls.native import describe
+
+    shown = run("info", "system").out
+    assert f"lstm            {describe()}" in shown
+    assert json.loads(run("info", "system", "--json").out)["threads"] == torch.get_num_threads()
 
 
 def test_info_shows_options_with_types_and_defaults(run: Run) -> None:

@@ -38,7 +38,7 @@ def _real(lengths: Tensor, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", COMPILED)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=15),
     input_size=st.integers(1, 20),
@@ -135,6 +135,20 @@ def test_a_second_backward_pass_over_a_retained_graph_gives_the_same(path: str) 
     first = torch.autograd.grad(total, [x, *layer.parameters()], retain_graph=True)
     second = torch.autograd.grad(total, [x, *layer.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_gradients_of_several_passes_add_up(path: str) -> None:
+    torch.manual_seed(0)
+    layer, packing = nn.LSTM(3, 4, bidirectional=True), Packing(torch.tensor([5, 2]), 5)
+    inputs, sums = [torch.randn(7, 3) for _ in range(3)], [torch.zeros_like(p) for p in layer.parameters()]
+    for x in inputs:
+        gradients = torch.autograd.grad(lstm_layer(x, packing, _weights(layer)).square().sum(), layer.parameters())
+        sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+        lstm_layer(x, packing, _weights(layer)).square().sum().backward()
+    torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e9)  # in place, and changes nothing
+    for parameter, total in zip(layer.parameters(), sums, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, total, atol=1e-6)
 
 
 def test_passes_that_overlap_do_not_share_memory(path: str) -> None:
