@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from seqcls.native import Layer, Native, native
 # would be zeroed first, so that a few buffers are kept for the next step.
 _MOST_SPARE = 4
 _spare: list[Tensor] = []
+_spare_lock = threading.Lock()
 
 
 def is_usable(x: Tensor) -> bool:
@@ -214,16 +216,18 @@ def _library() -> Native:
 def _take(*shape: int, like: Tensor) -> Tensor:
     """Return a tensor of any content, in the memory of a spare one if one is large enough."""
     size = int(np.prod(shape))
-    for place, buffer in enumerate(_spare):
-        if buffer.dtype == like.dtype and len(buffer) >= size:
-            return _spare.pop(place)[:size].view(shape)
+    with _spare_lock:
+        for place, buffer in enumerate(_spare):
+            if buffer.dtype == like.dtype and len(buffer) >= size:
+                return _spare.pop(place)[:size].view(shape)
     return like.new_empty(size).view(shape)
 
 
 def _give_back(tensor: Tensor) -> None:
     """Keep the memory of what `_take` returned, which nobody may use any more; the largest few stay."""
     whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
-    _spare.append(whole)
-    _spare.sort(key=len)
-    if len(_spare) > _MOST_SPARE:
-        del _spare[0]
+    with _spare_lock:
+        _spare.append(whole)
+        _spare.sort(key=len)
+        if len(_spare) > _MOST_SPARE:
+            del _spare[0]

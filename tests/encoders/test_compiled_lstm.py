@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -163,6 +164,22 @@ def test_passes_that_overlap_do_not_share_memory(path: str) -> None:
     totals = [lstm_layer(x, packing, _weights(layer)).square().sum() for x in inputs]
     together = [torch.autograd.grad(total, x)[0] for total, x in reversed(list(zip(totals, inputs, strict=True)))]
     assert all(torch.equal(one, other) for one, other in zip(alone, reversed(together), strict=True))
+
+
+def test_passes_in_several_threads_do_not_share_memory(path: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.LSTM(3, 8)
+    packings = [Packing(torch.tensor([length, 2]), length) for length in (5, 40, 90, 20)]
+    inputs = [torch.randn(int(packing.starts[-1]), 3, requires_grad=True) for packing in packings]
+
+    def gradient(number: int) -> Tensor:
+        states = lstm_layer(inputs[number], packings[number], _weights(layer))
+        return torch.autograd.grad(states.square().sum(), inputs[number])[0]
+
+    alone = [gradient(number) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(gradient, list(range(4)) * 25))
+    assert all(torch.equal(found, alone[number % 4]) for number, found in enumerate(together))
 
 
 def test_memory_kept_for_the_next_step_does_not_grow(path: str) -> None:
