@@ -174,6 +174,9 @@ def _is_broken(tensor: Tensor, *, may_be_infinite: bool = False) -> bool:
     return bool(extremes.isnan().any() if may_be_infinite else (~extremes.isfinite()).any())
 
 
+_FILLING = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.nn.init.normal_, torch.nn.init.uniform_)
+
+
 class _Budget(TorchFunctionMode):
     """Ends the building of a model that asks far more of torch than the tensors in its file account for."""
 
@@ -188,6 +191,10 @@ class _Budget(TorchFunctionMode):
             raise CheckpointError(
                 f"{self._path}/config.json describes a model of far more tensors than model.safetensors has; {_OTHER_MODEL}"
             )
+        if func in _FILLING:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:  # there are no values; asked to fill them, PyTorch imports its compiler, for a second
+                return tensor
         return func(*args, **(kwargs or {}))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,10 @@ def test_the_models_own_data_set_is_scored_from_the_cache(tmp_path: Path) -> Non
     assert result.test is not None
     assert classifier.evaluate().loss == pytest.approx(result.test.loss, abs=1e-6)
     assert classifier.evaluate(split="validation").count == 20
+
+
+def test_a_model_is_loaded_without_pytorchs_compiler(model: Path) -> None:
+    # It takes a second to import, and is of no use here.
+    code = f"import sys; from seqcls import Classifier; Classifier.from_pretrained({str(model)!r}).predict(['a film']); "
+    code += "print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
