@@ -30,11 +30,14 @@ class CompileLSTM(BuildHookInterface):
         if self.target_name != "wheel" or os.name == "nt" or os.environ.get("SEQCLS_NATIVE") == "0":
             return
         kinds = {"plain": [], **(KINDS if platform.machine().lower() in ("x86_64", "amd64") else {})}
-        try:
-            made = [self._compile(kind, flags) for kind, flags in kinds.items()]
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or error
-            self.app.display_warning(f"the LSTM kernels are left out, since they cannot be compiled: {reason}")
+        made = []
+        for kind, options in kinds.items():
+            try:
+                made.append(self._compile(kind, options))
+            except (OSError, subprocess.CalledProcessError) as error:
+                reason = getattr(error, "stderr", None) or error
+                self.app.display_warning(f"LSTM layers for {kind} are left out, since they cannot be compiled: {reason}")
+        if not made:
             return
         build_data["artifacts"] += made
         build_data["pure_python"] = False

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.batching import batches, evaluation_order
-from seqcls.device import autocast, keep_freed_memory
+from seqcls.device import autocast
 from seqcls.metrics import Score, score_logits
 from seqcls.sequences import Sequences
 
@@ -44,8 +44,6 @@ def predict_logits(
     Raises:
         StoppedError: ``must_stop``, which is asked before each batch, said so.
     """
-    if device.type == "cpu":
-        keep_freed_memory()
     was_training = model.training
     model.eval()
     max_tokens = CPU_TOKENS if device.type == "cpu" else None

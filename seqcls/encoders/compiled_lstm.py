@@ -3,33 +3,71 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
 
-from seqcls.native import Layer, Native, native
+from seqcls.native import SWITCH, Layer, Native, native
 
 # Gates are the largest thing in training, 50 MB a layer of the tutorial's network. Fresh from the system each of their pages
 # would be zeroed first, so that a few buffers are kept for the next step.
 _MOST_SPARE = 4
+# Bytes of the weights of a layer, a direction: 512 KB at the tutorial's sizes.
+_LARGEST = 4 << 20
+# Bytes that the gradients of weights may take in all: each block of sequences adds up its own.
+_MOST_FOR_GRADIENTS = 256 << 20
+_NAMES = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 _spare: list[Tensor] = []
 _spare_lock = threading.Lock()
 
 
-def is_usable(x: Tensor) -> bool:
-    """Return whether compiled code can take ``x``: on the CPU, in float32 or float64, and neither autocast nor traced."""
-    return (
-        x.device.type == "cpu"
+def usable_weights(x: Tensor, layers: Iterable[Iterable[nn.Module]]) -> list[list[list[Tensor]]] | None:
+    """Return the weights of layers, one above the other, of one or both directions; None unless `lstm_layer` can do them.
+
+    It takes float32 and float64 on the CPU, not under autocast or another transformation, and layers whose weights fit the
+    caches: of larger ones PyTorch makes larger products. Whatever is wrong with x or the weights is left to PyTorch to say.
+
+    Args:
+        x: What goes into the first layer, [..., input_size].
+        layers: Any modules; only ``torch.nn.LSTM`` of one layer and direction can be done.
+    """
+    found = [[_plain_weights(layer) for layer in directions] for directions in layers]
+    flat = [weight for directions in found for weights in directions for weight in weights]
+    is_usable = (
+        all(weights for directions in found for weights in directions)
         and x.dtype in (torch.float32, torch.float64)
-        and not _is_autocast_on()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        and not torch.compiler.is_compiling()
+        and all(tensor.device.type == "cpu" and tensor.dtype == x.dtype for tensor in (x, *flat))
+        and x.shape[-1] == flat[0].shape[1]
+        and all(sum(map(torch.numel, weights)) * x.element_size() <= _LARGEST for part in found for weights in part)
+        and not _is_transformed()
         and native() is not None
+    )
+    return found if is_usable else None
+
+
+def _plain_weights(layer: nn.Module) -> list[Tensor]:
+    """Return the weights of an LSTM layer that is just that; none of another module.
+
+    A subclass, a pruned or parametrized layer and one with hooks does more than its weights say.
+    """
+    if type(layer) is not nn.LSTM or list(layer._parameters) != _NAMES:
+        return []
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        return []
+    return [getattr(layer, name) for name in _NAMES]
+
+
+def _is_transformed() -> bool:
+    """Return whether something other than numbers is wanted: a trace, a graph, a batch of batches, other precisions."""
+    return (
+        _is_autocast_on()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
     )
 
 
@@ -77,11 +115,10 @@ class _Pack(torch.autograd.Function):
         return x.flatten(0, 1).index_select(0, rows)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         batch_size, num_steps, size = ctx.shape
-        padded = gradient.new_zeros(batch_size * num_steps, size).index_copy_(0, rows, gradient)
+        padded = gradient.new_zeros(batch_size * num_steps, size).index_copy(0, rows, gradient)
         return padded.view(ctx.shape), None
 
 
@@ -98,33 +135,42 @@ def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor
         The states [N, directions * H].
     """
     weights = [weight for direction in directions for weight in direction]
-    states: Tensor = _LSTMLayer.apply(x, packing, *weights)  # type: ignore[no-untyped-call]
-    return states
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights)):
+        states: Tensor = _LSTMLayer.apply(x, packing, *weights)  # type: ignore[no-untyped-call]
+    else:
+        _, _, states = _forward(x.contiguous(), packing, *_stacked(weights), keep_gates=False)
+    return states.view(len(x), -1)
+
+
+def _stacked(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weights of inputs and of states, and the sum of the biases, each [directions, 4H, ...]."""
+    ih, hh, bias_ih, bias_hh = (torch.stack(tuple(weights[place::4])) for place in range(4))
+    return ih, hh, bias_ih + bias_hh
 
 
 class _LSTMLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, packing: Packing, *weights: Tensor) -> Tensor:
-        ih, hh, bias_ih, bias_hh = (torch.stack(weights[place::4]) for place in range(4))  # [directions, 4H, ...]
-        x, bias = x.contiguous(), bias_ih + bias_hh
-        is_trained = any(ctx.needs_input_grad)
-        gates, cells, states = _forward(x, packing, ih, hh, bias, keep_gates=is_trained)
-        if is_trained:
-            ctx.save_for_backward(x, ih, hh, bias, cells, states)
-            ctx.packing, ctx.gates = packing, gates
-        return states.view(len(x), -1)
+        x, (ih, hh, bias) = x.contiguous(), _stacked(weights)
+        gates, cells, states = _forward(x, packing, ih, hh, bias, keep_gates=True)
+        ctx.save_for_backward(x, ih, hh, bias, cells, states)
+        ctx.packing, ctx.gates = packing, gates
+        return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # torch.autograd.function.once_differentiable would let some second derivatives be 0
+            raise RuntimeError(f"compiled LSTM layers have no second derivatives; set {SWITCH}=0 to use PyTorch's own")
         x, ih, hh, bias, cells, states = ctx.saved_tensors
         # The pass below overwrites the gates; a second one, of a retained graph, computes them anew.
         gates, ctx.gates = ctx.gates, None
         if gates is None:
             gates, _, _ = _forward(x, ctx.packing, ih, hh, bias, keep_gates=True)
         (directions, gate_size, hidden_size), input_size = hh.shape, x.shape[1]
-        units = directions * _blocks(ctx.packing, directions)
         columns = _filled(input_size + hidden_size, x)
+        most = _MOST_FOR_GRADIENTS // (directions * gate_size * columns * x.element_size())
+        blocks = max(1, min(most, _blocks(ctx.packing, directions)))
+        units = directions * blocks
         weights, biases = x.new_zeros(units, gate_size, columns), x.new_zeros(units, gate_size)
         grad_x = x.new_empty(len(x), directions, input_size) if ctx.needs_input_grad[0] else None
         _run(
@@ -132,6 +178,7 @@ class _LSTMLayer(torch.autograd.Function):
             directions,
             hidden_size,
             backward=True,
+            blocks=blocks,
             inputs=x,
             weights=F.pad(hh, (0, _filled(hidden_size, x) - hidden_size)).contiguous(),
             gates=gates,
@@ -170,6 +217,7 @@ def _forward(
         directions,
         hidden_size,
         backward=False,
+        blocks=_blocks(packing, directions),
         inputs=x,
         weights=packed,
         biases=biases.contiguous(),
@@ -180,8 +228,10 @@ def _forward(
     return gates, cells, states
 
 
-def _run(packing: Packing, directions: int, hidden_size: int, *, backward: bool, **tensors: Tensor | None) -> None:
-    batch_size, blocks, x = int(packing.starts[1]), _blocks(packing, directions), tensors["inputs"]
+def _run(
+    packing: Packing, directions: int, hidden_size: int, *, backward: bool, blocks: int, **tensors: Tensor | None
+) -> None:
+    batch_size, x = int(packing.starts[1]), tensors["inputs"]
     assert x is not None
     layer = Layer(
         steps=len(packing.starts) - 1,
@@ -209,7 +259,7 @@ def _filled(size: int, like: Tensor) -> int:
 
 def _library() -> Native:
     found = native()
-    assert found is not None  # `is_usable` has asked
+    assert found is not None  # `usable_weights` has asked
     return found
 
 
@@ -220,7 +270,11 @@ def _take(*shape: int, like: Tensor) -> Tensor:
         for place, buffer in enumerate(_spare):
             if buffer.dtype == like.dtype and len(buffer) >= size:
                 return _spare.pop(place)[:size].view(shape)
-    return like.new_empty(size).view(shape)
+    try:
+        return like.new_empty(size).view(shape)
+    except RuntimeError:  # there may be no room beside the spare ones
+        _spare.clear()
+        return like.new_empty(size).view(shape)
 
 
 def _give_back(tensor: Tensor) -> None:

@@ -61,7 +61,6 @@ class RecurrentStack(nn.Module):
         self.output_size = input_size
         self.dropout = _VariationalDropout(dropout) if variational else Dropout(dropout)
         self.weight_dropout = weight_dropout
-        self._is_lstm = any(isinstance(layer, nn.LSTM) for layer in self.modules())
         if initialization == "orthogonal":
             for layer in self.modules():
                 if isinstance(layer, nn.RNNBase):
@@ -69,8 +68,9 @@ class RecurrentStack(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding."""
-        if self._is_lstm and compiled_lstm.is_usable(x):
-            return self._forward_compiled(x, lengths)
+        weights = compiled_lstm.usable_weights(x, self.layers)  # type: ignore[arg-type]
+        if weights is not None:
+            return self._forward_compiled(x, lengths, weights)
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
         for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
@@ -82,16 +82,15 @@ class RecurrentStack(nn.Module):
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
         return x
 
-    def _forward_compiled(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _forward_compiled(self, x: Tensor, lengths: Tensor, weights: list[list[list[Tensor]]]) -> Tensor:
         packing = compiled_lstm.Packing(lengths, num_steps=x.shape[1])
         x = packing.pack(x)  # [N, input_size], N real steps
-        for number, directions in enumerate(self.layers):
-            assert isinstance(directions, nn.ModuleList)
+        for number, directions in enumerate(weights):
             if number and isinstance(self.dropout, _VariationalDropout):  # its masks belong to sequences
                 x = packing.pack(self.dropout(packing.unpack(x)))
             elif number:
                 x = self.dropout(x)
-            x = compiled_lstm.lstm_layer(x, packing, [self._weights(layer) for layer in directions])
+            x = compiled_lstm.lstm_layer(x, packing, [self._dropped(layer) for layer in directions])
         return packing.unpack(x)
 
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
@@ -100,13 +99,13 @@ class RecurrentStack(nn.Module):
             zeros = x.new_zeros(1, len(x), layer.hidden_size)
             # torch.lstm is what nn.LSTM calls; the module itself takes no weights but its own. The arguments in order:
             # has_biases, num_layers, dropout (between layers), train, bidirectional, batch_first.
-            return torch.lstm(x, (zeros, zeros), self._weights(layer), True, 1, 0.0, True, False, True)[0]
+            return torch.lstm(x, (zeros, zeros), self._dropped(list(layer.parameters())), True, 1, 0.0, True, False, True)[0]
         states: Tensor = layer(x)[0]
         return states
 
-    def _weights(self, layer: nn.Module) -> list[Tensor]:
-        """Return the weights of an LSTM layer, in training with dropout: [4H, D], [4H, H], [4H], [4H]."""
-        weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
+    def _dropped(self, weights: list[Tensor]) -> list[Tensor]:
+        """Return the weights of an LSTM layer, [4H, D], [4H, H], [4H] and [4H], in training with dropout of the second."""
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
         return [weight_ih, F.dropout(weight_hh, self.weight_dropout, self.training), bias_ih, bias_hh]
 
 

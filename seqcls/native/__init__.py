@@ -57,7 +57,7 @@ class Native:
         Raises:
             MemoryError: There is not enough for the pass.
         """
-        threads = torch.get_num_threads()
+        threads = min(torch.get_num_threads(), layer.units)
         if not self._run(ctypes.byref(layer), backward, dtype == torch.float64, threads, self._parallel):
             raise MemoryError("out of memory in the backward pass of an LSTM layer")
 
@@ -99,8 +99,14 @@ def _best() -> tuple[Native | None, str]:
 
 
 def load(name: str) -> Native:
-    """Load one of the `usable` libraries."""
+    """Load one of the `usable` libraries.
+
+    Raises:
+        OSError: It is none, or that of another version.
+    """
     library = ctypes.CDLL(str(_path(name)))
+    if library.seqcls_layer_bytes() != ctypes.sizeof(Layer):
+        raise OSError("it was compiled from other sources; install seqcls again")
     run = library.seqcls_lstm
     run.argtypes = [ctypes.POINTER(Layer), ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
     try:

@@ -124,4 +124,7 @@ int seqcls_lstm(LAYER *layer, int backward, int is_double, unsigned threads,
     return !layer->failed;
 }
 
+/* To tell whether a library is of the version that calls it. */
+int seqcls_layer_bytes(void) { return (int)sizeof(LAYER); }
+
 int seqcls_vector_bytes(void) { return VECTOR_BYTES; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lstm_paths import PATHS, take
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqcls import native
@@ -200,13 +203,13 @@ def test_a_gradient_that_is_not_contiguous_is_read_rightly(path: str) -> None:
     assert torch.equal(ours, torch.autograd.grad(states, x, outside.T.contiguous())[0])
 
 
-def test_double_backward_is_refused_not_wrong(path: str) -> None:
-    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 2]), 5)
-    x = torch.randn(7, 3, requires_grad=True)
-    total = lstm_layer(x, packing, _weights(layer)).square().sum()
-    (gradient,) = torch.autograd.grad(total, x, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable"):
-        gradient.sum().backward()
+def test_second_derivatives_are_refused_not_wrong(path: str) -> None:
+    encoder, lengths = LSTM(3, hidden_size=4), torch.tensor([5, 2])
+    x = torch.randn(2, 5, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="SEQCLS_NATIVE=0"):
+        torch.autograd.grad(encoder(x, lengths).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="SEQCLS_NATIVE=0"):
+        torch.autograd.functional.hvp(lambda x: encoder(x, lengths).sum(), x, torch.ones_like(x))
 
 
 def test_packing_keeps_real_steps_alone_and_gives_them_back(path: str) -> None:
@@ -219,17 +222,78 @@ def test_packing_keeps_real_steps_alone_and_gives_them_back(path: str) -> None:
     assert torch.equal(packing.unpack(packed), x * _real(lengths, x))
 
 
+def _is_compiled(encoder: LSTM, x: Tensor) -> bool:
+    return compiled_lstm.usable_weights(x, encoder.recurrence.layers) is not None  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_autocast_and_other_types_are_left_to_torch(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     take(path, monkeypatch)
-    x = torch.zeros(1)
-    assert compiled_lstm.is_usable(x) == (path != "torch")
-    assert not compiled_lstm.is_usable(x.bfloat16())
-    assert not compiled_lstm.is_usable(torch.zeros(1, device="meta"))
+    encoder, x, lengths = LSTM(3, hidden_size=4), torch.randn(2, 3, 3), torch.tensor([3, 1])
+    assert _is_compiled(encoder, x) == (path != "torch")
+    assert not _is_compiled(encoder, x.to("meta"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not compiled_lstm.is_usable(x)
-        encoder = LSTM(3, hidden_size=4)
-        assert encoder(torch.randn(2, 3, 3), torch.tensor([3, 1])).isfinite().all()
+        assert not _is_compiled(encoder, x)
+        assert encoder(x, lengths).isfinite().all()
+    # Torch says what is wrong; compiled code would read beyond the weights.
+    for wrong, changed in ((encoder, x.double()), (encoder, x[:, :, :2]), (LSTM(3, hidden_size=4).double(), x)):
+        with pytest.raises((RuntimeError, ValueError)):
+            wrong(changed, lengths)
+
+
+def test_layers_that_do_more_than_their_weights_say_are_left_to_torch(path: str) -> None:
+    x, lengths = torch.randn(2, 3, 3), torch.tensor([3, 1])
+    pruned, normed, hooked = (LSTM(3, hidden_size=4) for _ in range(3))
+    prune.l1_unstructured(pruned.recurrence.layers[0][0], "weight_hh_l0", 0.5)
+    weight_norm(normed.recurrence.layers[0][0], "weight_hh_l0")
+    calls: list[nn.Module] = []
+    hooked.recurrence.layers[0][0].register_forward_hook(lambda module, *_: calls.append(module))
+    for encoder in (pruned, normed, hooked):
+        assert not _is_compiled(encoder, x)
+        assert encoder(x, lengths).isfinite().all()
+    assert len(calls) == 1
+    huge = LSTM(3, hidden_size=600)  # its weights do not fit the caches
+    assert not _is_compiled(huge, x)
+
+
+def test_predicting_keeps_no_gates(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_lstm, "_take", lambda *_, **__: pytest.fail("gates are for a backward pass"))
+    encoder = LSTM(3, hidden_size=4, num_layers=2)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert encoder(torch.randn(2, 3, 3), torch.tensor([3, 1])).isfinite().all()
+    frozen = encoder.requires_grad_(False)
+    assert not frozen(torch.randn(2, 3, 3), torch.tensor([3, 1])).requires_grad
+
+
+def test_frozen_weights_and_inputs_get_no_gradient(path: str) -> None:
+    encoder = LSTM(3, hidden_size=4)
+    layer = encoder.recurrence.layers[0][0]
+    layer.weight_hh_l0.requires_grad_(False)
+    encoder(torch.randn(2, 3, 3), torch.tensor([3, 1])).sum().backward()
+    assert layer.weight_hh_l0.grad is None
+    assert layer.weight_ih_l0.grad.abs().sum() > 0
+
+
+def test_gradients_that_would_take_too_much_memory_come_from_fewer_blocks(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 4, 4, 2]), 5)
+    x = torch.randn(15, 3, requires_grad=True)
+    found = []
+    for most in (0, 1 << 30):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+        monkeypatch.setattr(compiled_lstm, "_MOST_FOR_GRADIENTS", most)
+        found.append(torch.autograd.grad(lstm_layer(x, packing, _weights(layer)).square().sum(), [x, *layer.parameters()]))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_a_library_of_another_version_is_not_used(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = type("Layer", (ctypes.Structure,), {"_fields_": [("one", ctypes.c_int64)]})
+    monkeypatch.setattr(native, "Layer", longer)
+    with pytest.raises(OSError, match="install seqcls again"):
+        native.load(path)
 
 
 def test_the_switch_turns_it_off_and_is_told() -> None:
