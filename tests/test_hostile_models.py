@@ -26,6 +26,7 @@ from seqcls import Classifier, Trainer, load_recipe
 from seqcls.checkpoint import load_model_directory, load_training, to_json
 from seqcls.errors import CheckpointError
 from seqcls.run_directory import RunDirectory, resolve_model_path
+from seqcls.verified import read_file
 
 Change = Callable[[Path], object]
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")
@@ -480,6 +481,25 @@ def test_a_model_in_the_cache_of_hugging_face_is_read(model: Path, tmp_path: Pat
         path.rename(blobs / path.name)
         (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
     assert Classifier.from_pretrained(snapshot, device="cpu").predict(["superb film"])
+
+
+@pytest.mark.parametrize("name", ["snapshot", "tmp"])
+def test_a_folder_beside_one_named_blobs_is_no_such_cache(model: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "0a1b"
+    shutil.copytree(model, folder)
+    (tmp_path / "blobs").mkdir()
+    (folder / "config.json").rename(tmp_path / "blobs" / "config.json")
+    (folder / "config.json").symlink_to("../../blobs/config.json")
+    with pytest.raises(CheckpointError, match="link that leaves"):
+        Classifier.from_pretrained(folder, device="cpu")
+
+
+def test_a_file_may_have_as_many_bytes_as_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "values.json"
+    path.write_bytes(b"12345")
+    assert read_file(path, 5) == b"12345"
+    with pytest.raises(CheckpointError, match="5 bytes, and no such file has above 4"):
+        read_file(path, 4)
 
 
 @pytest.mark.parametrize("name", ["../../../etc", "/etc", "..", "a/b", 7, [], ""])
