@@ -38,7 +38,7 @@ def build(vocab_size: int) -> keras.Model:
 
 def main(path: str, steps: int) -> None:
     """Train and evaluate; the first pass over some batches, which builds the graph, is not counted."""
-    data = np.load(path)
+    data = np.load(path, allow_pickle=False)
     model = build(int(data["vocab_size"]))
     order = np.random.default_rng(0).permutation(len(data["train"]))[: 64 * steps]
     inputs, labels = data["train"][order], data["train_labels"][order]

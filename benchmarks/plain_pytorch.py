@@ -64,7 +64,9 @@ def evaluation_speed(inputs: Tensor, labels: Tensor, *, vocab_size: int) -> floa
 
 
 if __name__ == "__main__":
-    data = {name: torch.from_numpy(array.astype("int64")) for name, array in np.load(sys.argv[1]).items()}
+    data = {
+        name: torch.from_numpy(array.astype("int64")) for name, array in np.load(sys.argv[1], allow_pickle=False).items()
+    }
     size = int(data["vocab_size"])
     speeds = {
         "train": training_speed(data["train"], data["train_labels"], steps=int(sys.argv[2]), vocab_size=size),

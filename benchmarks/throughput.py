@@ -111,7 +111,7 @@ def measure(path: Path, steps: int) -> dict[str, float]:
         data, model = trainer.prepare()
         with contextlib.suppress(KeyboardInterrupt):  # the clock's
             trainer.fit()
-    test = data.splits["test"].take(range(len(np.load(path)["test"])))
+    test = data.splits["test"].take(range(len(np.load(path, allow_pickle=False)["test"])))
     device = next(model.parameters()).device
     evaluate(model, test.take(range(200)), device=device, batch_size=200)
     started = time.perf_counter()
