@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import signal
@@ -152,7 +153,10 @@ class Loop:
             if state.batch_in_step < len(window) and state.world.size == 1 and self._must_stop():
                 state.training_seconds += time.monotonic() - started
                 return False
-        state.world.meet(failure)
+        try:
+            state.world.meet(failure)
+        finally:
+            failure = None  # else it and this frame hold each other, and the tensors of the failed step
         self._update(np.concatenate(window))
         state.examples += count
         state.training_seconds += time.monotonic() - started
@@ -287,6 +291,7 @@ class Loop:
         state = self._state
         state.batch_parts, state.batch_in_step = 2 * state.batch_parts, 0
         state.optimizer.zero_grad()
+        gc.collect()  # errors and the frames they came through hold each other, and with them tensors
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
