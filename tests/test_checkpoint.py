@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_a_damaged_file_is_named(run: Path, name: str, damage: str) -> None:
     # A flipped byte of the manifest is a wrong hash: then the file that it belongs to is named.
     with pytest.raises(CheckpointError, match=name if (name, damage) != ("manifest.json", "flipped") else "model"):
         load_model_directory(run / "model")
+
+
+def test_the_model_card_shows_the_scores(run: Path) -> None:
+    scores = {split: score for split, score in json.loads((run / "model" / "metrics.json").read_bytes()).items() if score}
+    shown = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) % \| (\d+) \|$", (run / "model" / "README.md").read_text(), re.M)
+    assert {split for split, *_ in shown} == set(scores) == {"validation", "test"}
+    for split, loss, accuracy, count in shown:
+        assert float(loss) == pytest.approx(scores[split]["loss"], abs=1e-4)
+        assert float(accuracy) == pytest.approx(100 * scores[split]["accuracy"], abs=0.01)
+        assert int(count) == scores[split]["count"]
 
 
 def test_the_model_card_may_be_edited(run: Path) -> None:

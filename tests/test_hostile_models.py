@@ -359,6 +359,10 @@ BROKEN_TRAINING: dict[str, tuple[Change, str]] = {
         tensors(lambda found: found["rng.numpy"].fill_(1 << 40), "training.safetensors"),
         "random generators",
     ),
+    "NumPy's state of a word just too large": (
+        tensors(lambda found: found["rng.numpy"].fill_(1 << 32), "training.safetensors"),
+        "32-bit words",
+    ),
     "a NaN in the optimizer": (
         tensors(lambda found: found["optimizer.0.exp_avg"].fill_(float("nan")), "training.safetensors"),
         r"optimizer\.0\.exp_avg is not finite",
