@@ -45,7 +45,16 @@ class SequenceClassifier(nn.Module):
         if self.training and self.word_dropout and self.embedding.takes == "ids":
             dropped = torch.rand(self.vocab_size, device=inputs.device) < self.word_dropout
             inputs = inputs.masked_fill(dropped[inputs] & (inputs != PAD_ID), UNK_ID)
-        x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
-        encoded = self.encoder(x, lengths)  # [B, output_size]
+        if self._can_share_words(inputs):
+            ids, index = inputs.unique(return_inverse=True)  # [U], [B, T]
+            encoded = self.encoder(self.embedding(ids.unsqueeze(0)).squeeze(0), lengths, index)
+        else:
+            x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
+            encoded = self.encoder(x, lengths)  # [B, output_size]
         logits: Tensor = self.head(self.output_dropout(encoded))
         return logits
+
+    def _can_share_words(self, inputs: Tensor) -> bool:
+        """Return whether to give the encoder the vectors of different words: in training each has noise of its own."""
+        is_prediction = not (self.training or torch.is_grad_enabled() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+        return is_prediction and self.encoder.takes_index and self.embedding.is_table and inputs.device.type == "cpu"

@@ -16,6 +16,7 @@ The laws of an encoder, each a function below; what breaks one raises an Asserti
 - evaluation mode is deterministic
 - the state dict makes a fresh encoder give the same result
 - float32 in gives float32 out; after ``.double()``, float64
+- if it ``takes_index``, the rows of x that an index names give what these rows, one by one, give
 - its input is not changed
 - a tiny task, eight sequences of two classes far apart, is learnt in a few steps
 
@@ -262,6 +263,19 @@ def _dtype_is_kept(case: _Case) -> None:
         _require(dtype == torch.float64, f"after .double(), float64 in gives {dtype} out")
 
 
+def _an_index_gives_what_its_rows_give(case: _Case) -> None:
+    if not case.encoder_class.takes_index:
+        return
+    encoder, (x, lengths) = case.build(), case.batch(padding=2)
+    rows = torch.randperm(5, generator=_generator(3)).to(case.device)  # of x[0], in another order and some of them twice
+    index = rows[torch.arange(x.shape[0] * x.shape[1], device=case.device) % 5].view(x.shape[:2])
+    for context in (torch.enable_grad, torch.no_grad):
+        with context():
+            found, expected = encoder(x[0], lengths, index), encoder(x[0][index], lengths)
+            _require(found.shape == expected.shape, f"with an index, forward gives {list(found.shape)}")
+            _require_close(found, expected, "with an index instead of the rows that it names, rows")
+
+
 def _input_is_not_changed(case: _Case) -> None:
     encoder, (x, lengths) = case.build(), case.batch(padding=2, garbage=1.0)
     for mode in (encoder.eval(), encoder.train()):
@@ -303,6 +317,7 @@ _ENCODER_LAWS: tuple[Callable[[_Case], None], ...] = (
     _training_lets_no_gradient_cross_rows,
     _state_round_trips,
     _dtype_is_kept,
+    _an_index_gives_what_its_rows_give,
     _a_tiny_task_is_learnt,
 )
 

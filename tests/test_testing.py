@@ -205,6 +205,22 @@ class ReadsPaddingBackwards(Encoder):
         return states[torch.arange(len(x)), lengths - 1]
 
 
+class TakesAnIndex(MaskedMean):
+    takes_index = True
+
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+        return super().forward(x if index is None else x[index], lengths)
+
+
+class ReadsAnotherRow(TakesAnIndex):
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+        return super().forward(x, lengths, None if index is None else (index + 1) % len(x))
+
+
+class PromisesToTakeAnIndex(MaskedMean):
+    takes_index = True
+
+
 class MovesItself(MaskedMean):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return super().forward(x, lengths).to("meta")
@@ -215,7 +231,7 @@ class NeedsAnOption(MaskedMean):
         super().__init__(input_size, hidden_size=hidden_size)
 
 
-@pytest.mark.parametrize("encoder_class", [MaskedMean, RunsOnTheCpuAlone])
+@pytest.mark.parametrize("encoder_class", [MaskedMean, RunsOnTheCpuAlone, TakesAnIndex])
 def test_an_encoder_that_keeps_every_law_passes(encoder_class: type[Encoder]) -> None:
     check_encoder(encoder_class)
     check_encoder(encoder_class, options={"hidden_size": 3, "dropout": 0.0}, devices=["cpu"])
@@ -256,6 +272,11 @@ def test_an_encoder_that_keeps_every_law_passes(encoder_class: type[Encoder]) ->
         (KeepsStateOutOfTheStateDict, "state round trips"),
         (ForgetsWhatItCounts, "state round trips"),
         (InsistsOnFloat32, "dtype is kept': after .double(), float64 in gives torch.float32 out"),
+        (
+            ReadsAnotherRow,
+            "an index gives what its rows give': with an index instead of the rows that it names, rows change",
+        ),
+        (PromisesToTakeAnIndex, "an index gives what its rows give': it raises TypeError"),
         (CollectsKeywords, "options come from the signature': CollectsKeywords.__init__ takes **options"),
         (
             RefusesNoDevice,

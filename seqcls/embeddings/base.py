@@ -22,9 +22,11 @@ class Embedding(nn.Module, ABC):
 
     Attributes:
         takes: Whether a sequence is made of token ids or of feature vectors.
+        is_table: Whether the vector of a step depends on its id alone, so that those of a batch's different ids are enough.
     """
 
     takes: ClassVar[Literal["ids", "features"]] = "ids"
+    is_table: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:

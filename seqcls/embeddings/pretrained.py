@@ -34,6 +34,8 @@ class PretrainedEmbedding(Embedding):
         freeze: Keep the vectors as they are, instead of training them on.
     """
 
+    is_table = True
+
     def __init__(self, input_size: int, embedding_size: int, *, path: str, freeze: bool = False) -> None:
         super().__init__()
         self.path = Path(path)

@@ -17,6 +17,8 @@ class WordEmbedding(Embedding):
         std: Standard deviation of the initial vectors.
     """
 
+    is_table = True
+
     def __init__(self, input_size: int, embedding_size: int, *, std: Annotated[float, Field(gt=0)] = 0.1) -> None:
         super().__init__()
         self.table = new_table(input_size, embedding_size, std)

@@ -25,12 +25,16 @@ class Encoder(nn.Module, ABC):
         options: The keyword arguments of ``__init__``, kept here by the base class so that a saved model can be rebuilt.
         output_size: Size of the vector that ``forward`` gives for a sequence.
         device_types: Device types that the encoder runs on ("cpu", "cuda" …); None for all.
+        takes_index: Whether ``forward`` has a third argument, ``index: Tensor | None = None``. With one, int64 [B, T], x is
+            [U, input_size], and step t of sequence b is ``x[index[b, t]]``: an encoder that multiplies each step by the same
+            weights need not do so twice for words that stand there twice. It is given in prediction on a CPU.
     """
 
     input_size: int
     options: dict[str, Any]
     output_size: int
     device_types: ClassVar[tuple[str, ...] | None] = None
+    takes_index: ClassVar[bool] = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, whatever the subclass's ``__init__`` does with them."""
@@ -41,17 +45,18 @@ class Encoder(nn.Module, ABC):
         encoder.__dict__["options"] = options
         return encoder
 
-    def __call__(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Encode a padded batch; see `forward`.
+    def __call__(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+        """Encode a padded batch; see `forward`, and `takes_index`.
 
         Raises:
-            DataError: A sequence has no step, or more than x; the message has its index.
+            DataError: A sequence has no step, or more than x; the message has its number.
         """
-        wrong = ((lengths < 1) | (lengths > x.shape[1])).nonzero()
+        steps = (x if index is None else index).shape[1]
+        wrong = ((lengths < 1) | (lengths > steps)).nonzero()
         if len(wrong):
-            index = int(wrong[0])
-            raise DataError(f"sequence {index} has length {int(lengths[index])}; it must have 1 to {x.shape[1]} steps")
-        encoded: Tensor = super().__call__(x, lengths)
+            number = int(wrong[0])
+            raise DataError(f"sequence {number} has length {int(lengths[number])}; it must have 1 to {steps} steps")
+        encoded: Tensor = super().__call__(x, lengths) if index is None else super().__call__(x, lengths, index)
         return encoded
 
     @abstractmethod

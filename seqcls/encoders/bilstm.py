@@ -29,6 +29,8 @@ class BiLSTMMeanPool(Encoder):
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
     """
 
+    takes_index = True
+
     def __init__(
         self,
         input_size: int,
@@ -58,8 +60,8 @@ class BiLSTMMeanPool(Encoder):
         self.pool = Pool(projection_size, pooling)
         self.output_size = self.pool.output_size
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        states = self.projection(self.recurrence(x, lengths)).relu()  # [B, T, projection_size]
+        states = self.projection(self.recurrence(x, lengths, index)).relu()  # [B, T, projection_size]
         encoded: Tensor = self.pool(states, lengths)
         return encoded

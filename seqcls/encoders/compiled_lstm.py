@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqcls.native import SWITCH, Layer, Native, native
+from seqcls.native import SWITCH, Layer, Native, Pass, native
 
 # Gates are the largest thing in training, 50 MB a layer of the tutorial's network. Fresh from the system each of their pages
 # would be zeroed first, so that a few buffers are kept for the next step.
@@ -20,6 +20,11 @@ _MOST_SPARE = 4
 _LARGEST = 4 << 20
 # Bytes that the gradients of weights may take in all: each block of sequences adds up its own.
 _MOST_FOR_GRADIENTS = 256 << 20
+# Rows of inputs whose products with the weights are computed together, so that they stay in the cache meanwhile.
+_PROJECTED = 96
+# With fewer sequences than this in a block, the products of inputs are computed before the time loop: in it, the weights
+# would be read for so few rows.
+_FEW = 6
 _NAMES = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 _spare: list[Tensor] = []
 _spare_lock = threading.Lock()
@@ -122,24 +127,27 @@ class _Pack(torch.autograd.Function):
         return padded.view(ctx.shape), None
 
 
-def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor]]) -> Tensor:
+def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor]], index: Tensor | None = None) -> Tensor:
     """Run one layer of LSTMs over packed sequences.
 
     Args:
-        x: float32 or float64 [N, D], in the order of ``packing``.
+        x: float32 or float64 [N, D], in the order of ``packing``; with ``index``, [U, D] in any order.
         packing: That order.
         directions: For one or both directions the weights of ``torch.nn.LSTM``: [4H, D], [4H, H], [4H] and [4H], of the
             gates i, f, g, o.
+        index: int64 [N], the row of x that each step reads. Where there is no gradient, the product of a row that is read
+            more than once is computed once.
 
     Returns:
-        The states [N, directions * H].
+        The states [N, directions * H], to the last bit those without ``index``, of ``x[index]``.
     """
     weights = [weight for direction in directions for weight in direction]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights)):
-        states: Tensor = _LSTMLayer.apply(x, packing, *weights)  # type: ignore[no-untyped-call]
+        own = x if index is None else x[index]
+        states: Tensor = _LSTMLayer.apply(own, packing, *weights)  # type: ignore[no-untyped-call]
     else:
-        _, _, states = _forward(x.contiguous(), packing, *_stacked(weights), keep_gates=False)
-    return states.view(len(x), -1)
+        _, _, states = _forward(x.contiguous(), packing, *_stacked(weights), keep_gates=False, index=index)
+    return states.flatten(1)
 
 
 def _stacked(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,18 +182,15 @@ class _LSTMLayer(torch.autograd.Function):
         weights, biases = x.new_zeros(units, gate_size, columns), x.new_zeros(units, gate_size)
         grad_x = x.new_empty(len(x), directions, input_size) if ctx.needs_input_grad[0] else None
         _run(
-            ctx.packing,
-            directions,
-            hidden_size,
-            backward=True,
-            blocks=blocks,
+            "backward",
+            _layer(ctx.packing, hh, blocks),
             inputs=x,
-            weights=F.pad(hh, (0, _filled(hidden_size, x) - hidden_size)).contiguous(),
+            weights=_in_bands(hh),
             gates=gates,
             cells=cells,
             states=states,
             outside=gradient.contiguous(),
-            input_weights=F.pad(ih, (0, _filled(input_size, x) - input_size)).contiguous(),
+            input_weights=_in_bands(ih),
             input_gradients=grad_x,
             weight_gradients=weights,
             bias_gradients=biases,
@@ -200,55 +205,70 @@ class _LSTMLayer(torch.autograd.Function):
 
 
 def _forward(
-    x: Tensor, packing: Packing, ih: Tensor, hh: Tensor, bias: Tensor, *, keep_gates: bool
+    x: Tensor,
+    packing: Packing,
+    ih: Tensor,
+    hh: Tensor,
+    bias: Tensor,
+    *,
+    keep_gates: bool,
+    index: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return gates [N, directions, 4H], None unless they are to be kept, cells and states [N, directions, H]."""
-    (directions, _, hidden_size), rows = hh.shape, len(x)
+    (directions, _, hidden_size), rows = hh.shape, int(packing.starts[-1])
     lanes = _library().vector_bytes // x.element_size()
     panels = -(-hidden_size // lanes)
     both = torch.cat([ih, hh], dim=2).view(directions, 4, hidden_size, -1)
     fill = panels * lanes - hidden_size
     packed = F.pad(both, (0, 0, 0, fill)).view(directions, 4, panels, lanes, -1).permute(0, 2, 4, 1, 3).contiguous()
     biases = F.pad(bias.view(directions, 4, hidden_size), (0, fill)).view(directions, 4, panels, lanes).transpose(1, 2)
+    blocks = _blocks(packing, directions)
     gates = _take(rows, directions, 4 * hidden_size, like=x) if keep_gates else None
     cells, states = (x.new_empty(rows, directions, hidden_size) for _ in range(2))
-    _run(
-        packing,
-        directions,
-        hidden_size,
-        backward=False,
-        blocks=_blocks(packing, directions),
-        inputs=x,
-        weights=packed,
-        biases=biases.contiguous(),
-        gates=gates,
-        cells=cells,
-        states=states,
-    )
+    tensors = {"inputs": x, "weights": packed, "biases": biases.contiguous()}
+    if index is not None or int(packing.starts[1]) < _FEW * blocks:
+        tensors["projections"] = x.new_empty(len(x), directions, panels, 4, lanes)
+        projection = Layer(block=_PROJECTED, units=-(-len(x) // _PROJECTED), directions=directions, hidden_size=hidden_size)
+        _run("projection", projection, **tensors)
+    _run("forward", _layer(packing, hh, blocks), **tensors, index=index, gates=gates, cells=cells, states=states)
     return gates, cells, states
 
 
-def _run(
-    packing: Packing, directions: int, hidden_size: int, *, backward: bool, blocks: int, **tensors: Tensor | None
-) -> None:
-    batch_size, x = int(packing.starts[1]), tensors["inputs"]
-    assert x is not None
-    layer = Layer(
+def _layer(packing: Packing, hh: Tensor, blocks: int) -> Layer:
+    """Return the sizes of a pass over sequences in blocks; hh are the weights of states, [directions, 4H, H]."""
+    directions, _, hidden_size = hh.shape
+    return Layer(
         steps=len(packing.starts) - 1,
-        input_size=x.shape[1],
         hidden_size=hidden_size,
         directions=directions,
-        block=-(-batch_size // blocks),
+        block=-(-int(packing.starts[1]) // blocks),
         units=directions * blocks,
         starts=packing.starts.data_ptr(),
-        **{name: None if tensor is None else tensor.data_ptr() for name, tensor in tensors.items()},
     )
-    _library().run(layer, backward=backward, dtype=x.dtype)
+
+
+def _run(do: Pass, layer: Layer, **tensors: Tensor | None) -> None:
+    x = tensors["inputs"]
+    assert x is not None
+    layer.rows, layer.input_size = x.shape
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            setattr(layer, name, tensor.data_ptr())
+    _library().run(layer, do, dtype=x.dtype)
 
 
 def _blocks(packing: Packing, directions: int) -> int:
     """Return the number of blocks that the sequences are cut into, so that each thread has a unit of work."""
     return min(int(packing.starts[1]), -(-torch.get_num_threads() // directions))
+
+
+def _in_bands(weights: Tensor) -> Tensor:
+    """Return weights [directions, 4H, columns] in bands of four vectors: [directions, bands, 4H, 4 * lanes]."""
+    directions, gate_size, size = weights.shape
+    columns = _filled(size, weights)
+    return (
+        F.pad(weights, (0, columns - size)).view(directions, gate_size, -1, _filled(1, weights)).transpose(1, 2).contiguous()
+    )
 
 
 def _filled(size: int, like: Tensor) -> int:

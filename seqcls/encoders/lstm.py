@@ -26,6 +26,8 @@ class LSTM(Encoder):
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
     """
 
+    takes_index = True
+
     def __init__(
         self,
         input_size: int,
@@ -54,7 +56,7 @@ class LSTM(Encoder):
         self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
         self.output_size = self.pool.output_size
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        encoded: Tensor = self.pool(self.recurrence(x, lengths), lengths)
+        encoded: Tensor = self.pool(self.recurrence(x, lengths, index), lengths)
         return encoded

@@ -66,11 +66,16 @@ class RecurrentStack(nn.Module):
                 if isinstance(layer, nn.RNNBase):
                     _initialize_orthogonal(layer)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding."""
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+        """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding.
+
+        With ``index``, int64 [B, T], x is [U, input_size], and a step reads the row of x that the index says.
+        """
         weights = compiled_lstm.usable_weights(x, self.layers)  # type: ignore[arg-type]
         if weights is not None:
-            return self._forward_compiled(x, lengths, weights)
+            return self._forward_compiled(x, lengths, index, weights)
+        if index is not None:
+            x = x[index]
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
         for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
@@ -82,15 +87,21 @@ class RecurrentStack(nn.Module):
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
         return x
 
-    def _forward_compiled(self, x: Tensor, lengths: Tensor, weights: list[list[list[Tensor]]]) -> Tensor:
-        packing = compiled_lstm.Packing(lengths, num_steps=x.shape[1])
-        x = packing.pack(x)  # [N, input_size], N real steps
+    def _forward_compiled(
+        self, x: Tensor, lengths: Tensor, index: Tensor | None, weights: list[list[list[Tensor]]]
+    ) -> Tensor:
+        packing = compiled_lstm.Packing(lengths, num_steps=(x if index is None else index).shape[1])
+        if index is None:
+            x = packing.pack(x)  # [N, input_size], N real steps
+        else:
+            index = packing.pack(index)  # [N]
         for number, directions in enumerate(weights):
             if number and isinstance(self.dropout, _VariationalDropout):  # its masks belong to sequences
                 x = packing.pack(self.dropout(packing.unpack(x)))
             elif number:
                 x = self.dropout(x)
-            x = compiled_lstm.lstm_layer(x, packing, [self._dropped(layer) for layer in directions])
+            x = compiled_lstm.lstm_layer(x, packing, [self._dropped(layer) for layer in directions], index)
+            index = None
         return packing.unpack(x)
 
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:

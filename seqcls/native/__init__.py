@@ -12,13 +12,15 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 SWITCH = "SEQCLS_NATIVE"
 # For what torch finds the processor able to do, the libraries that would run, best first.
 _LIBRARIES = {"AVX512": ("avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
+Pass = Literal["projection", "forward", "backward"]
+_PASSES: dict[Pass, int] = {"projection": 0, "forward": 1, "backward": 2}
 
 logger = logging.getLogger("seqcls")
 
@@ -28,8 +30,9 @@ class Layer(ctypes.Structure):
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("steps", "input_size", "hidden_size", "directions")],
-        *[(name, ctypes.c_int64) for name in ("block", "units", "next", "failed")],
-        *[(name, ctypes.c_void_p) for name in ("starts", "inputs", "weights", "biases", "gates", "cells", "states")],
+        *[(name, ctypes.c_int64) for name in ("rows", "block", "units", "next", "failed")],
+        *[(name, ctypes.c_void_p) for name in ("starts", "inputs", "weights", "biases", "projections", "index")],
+        *[(name, ctypes.c_void_p) for name in ("gates", "cells", "states")],
         *[(name, ctypes.c_void_p) for name in ("outside", "input_weights", "input_gradients")],
         *[(name, ctypes.c_void_p) for name in ("weight_gradients", "bias_gradients")],
     ]
@@ -51,15 +54,15 @@ class Native:
     _run: Any
     _parallel: ctypes.c_void_p
 
-    def run(self, layer: Layer, *, backward: bool, dtype: torch.dtype) -> None:
+    def run(self, layer: Layer, do: Pass, *, dtype: torch.dtype) -> None:
         """Run a pass of a layer of float32 or float64 numbers, in as many threads as PyTorch uses.
 
         Raises:
             MemoryError: There is not enough for the pass.
         """
         threads = min(torch.get_num_threads(), layer.units)
-        if not self._run(ctypes.byref(layer), backward, dtype == torch.float64, threads, self._parallel):
-            raise MemoryError("out of memory in the backward pass of an LSTM layer")
+        if not self._run(ctypes.byref(layer), _PASSES[do], dtype == torch.float64, threads, self._parallel):
+            raise MemoryError(f"out of memory in the {do} pass of an LSTM layer")
 
 
 @cache

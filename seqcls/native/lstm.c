@@ -41,25 +41,30 @@
 
 /* seqcls/encoders/compiled_lstm.py has the same. N is the number of real steps of all sequences, [N, ...] in the order of
    time; within a step the sequences stand longest first, so that those still running come first. A panel is as many units as a
-   vector has lanes; columns are filled up with 0 to a multiple of four vectors. */
+   vector has lanes; columns are filled up with 0 to a multiple of four vectors. In bands of columns, a matrix of [4, hidden_size,
+   columns] a direction is [directions, columns / (4 * lanes), 4, hidden_size, 4 * lanes]. */
 typedef struct {
     int64_t steps, input_size, hidden_size, directions;
-    int64_t block;   /* most sequences of a unit */
-    int64_t units;   /* directions * blocks */
+    int64_t rows;    /* of inputs: N, or those that differ */
+    int64_t block;   /* most sequences of a unit, rows where inputs are projected */
+    int64_t units;   /* directions * blocks, blocks where inputs are projected */
     int64_t next;    /* the first unit that nobody has taken */
     int64_t failed;  /* whether memory did not suffice */
     const int64_t *starts;      /* [steps + 1] where the rows of each step begin */
-    const void *inputs;         /* [N, input_size] */
+    const void *inputs;         /* [rows, input_size] */
     const void *weights;        /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
-                                   backward: the recurrent ones, [directions, 4, hidden_size, columns] */
+                                   backward: the recurrent ones, of states, in bands of columns */
     const void *biases;         /* forward: [directions, panels, 4, lanes] */
+    void *projections;          /* [rows, directions, panels, 4, lanes], inputs times weights, and biases. forward: NULL where
+                                   they are to be computed step by step */
+    const int64_t *index;       /* [N] the row of projections of each step; NULL: its own */
     void *gates;                /* [N, directions, 4, hidden_size], i f g o; the backward pass turns them into their gradients.
                                    forward: NULL where there will be no backward pass */
     void *cells;                /* [N, directions, hidden_size] */
     void *states;               /* [N, directions, hidden_size] */
     /* For the backward pass: */
     const void *outside;        /* the gradients of the states, [N, directions, hidden_size] */
-    const void *input_weights;  /* [directions, 4, hidden_size, columns] */
+    const void *input_weights;  /* those of inputs, in bands of columns */
     void *input_gradients;      /* [N, directions, input_size]; NULL where nobody wants them */
     void *weight_gradients;     /* [units, 4, hidden_size, columns] for inputs and states side by side, 0 at first */
     void *bias_gradients;       /* [units, 4, hidden_size], 0 at first */
@@ -110,13 +115,14 @@ static void work(void *data) {
 #endif
 }
 
-/* Run a layer; return 0 if memory did not suffice. `parallel` is GOMP_parallel of the OpenMP library that PyTorch uses, whose
-   threads wait already; NULL: this thread does it all. */
-int seqcls_lstm(LAYER *layer, int backward, int is_double, unsigned threads,
+/* Run a pass of a layer: 0 projects the inputs, 1 goes forward, 2 backward. Return 0 if memory did not suffice. `parallel` is
+   GOMP_parallel of the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
+int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
                 void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
-    static const unit_function functions[2][2] = {{forward_unit_float, forward_unit_double},
+    static const unit_function functions[3][2] = {{projection_unit_float, projection_unit_double},
+                                                  {forward_unit_float, forward_unit_double},
                                                   {backward_unit_float, backward_unit_double}};
-    WORK all = {layer, functions[!!backward][!!is_double]};
+    WORK all = {layer, functions[pass][!!is_double]};
     if (parallel && threads > 1)
         parallel(work, &all, threads, 0);
     else

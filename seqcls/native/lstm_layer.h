@@ -80,22 +80,47 @@ static INLINE PLACE NAME(shifted)(PLACE place, int64_t rows) {
     return place;
 }
 
-/* The gates, cells and states of a panel, LANES units, for some rows. */
+/* What the gates of a panel, LANES units, are before the state is added, for some rows. */
+static INLINE void NAME(project)(const LAYER *layer, VECTOR sums[ROWS][4], int rows, int64_t at, int64_t direction,
+                                 int64_t panel) {
+    const int64_t inputs = layer->input_size, panels = (layer->hidden_size + LANES - 1) / LANES;
+    const int64_t number = direction * panels + panel;
+    const REAL *weights = (const REAL *)layer->weights + number * (inputs + layer->hidden_size) * 4 * LANES;
+    const REAL *biases = (const REAL *)layer->biases + number * 4 * LANES;
+    UNROLL for (int row = 0; row < rows; row++)
+        for (int gate = 0; gate < 4; gate++) sums[row][gate] = NAME(load)(biases + gate * LANES, LANES);
+    NAME(multiply)(sums, rows, (const REAL *)layer->inputs + at * inputs, inputs, 1, weights, 4 * LANES, inputs);
+}
+
+static INLINE const REAL *NAME(projection)(const LAYER *layer, int64_t at, int64_t direction, int64_t panel) {
+    const int64_t row = layer->index ? layer->index[at] : at, panels = (layer->hidden_size + LANES - 1) / LANES;
+    return (const REAL *)layer->projections + ((row * layer->directions + direction) * panels + panel) * 4 * LANES;
+}
+
+/* The gates, cells and states of a panel, for some rows. */
 static INLINE void NAME(forward_tile)(const LAYER *layer, int rows, PLACE place, int64_t direction, int64_t panel) {
     const int64_t inputs = layer->input_size, hidden = layer->hidden_size, width = layer->directions * hidden;
     const int64_t panels = (hidden + LANES - 1) / LANES, unit = panel * LANES, count = hidden - unit;
     const int64_t column = direction * hidden + unit, depth = inputs + hidden, back = (place.before - place.at) * width;
-    const REAL *weights = (const REAL *)layer->weights + (direction * panels + panel) * depth * 4 * LANES;
-    const REAL *biases = (const REAL *)layer->biases + (direction * panels + panel) * 4 * LANES;
+    const REAL *weights = (const REAL *)layer->weights + ((direction * panels + panel) * depth + inputs) * 4 * LANES;
     REAL *cells = (REAL *)layer->cells + place.at * width + column;
     REAL *states = (REAL *)layer->states + place.at * width + column;
     VECTOR sums[ROWS][4];
-    UNROLL for (int row = 0; row < rows; row++)
-        for (int gate = 0; gate < 4; gate++) sums[row][gate] = NAME(load)(biases + gate * LANES, LANES);
-    NAME(multiply)(sums, rows, (const REAL *)layer->inputs + place.at * inputs, inputs, 1, weights, 4 * LANES, inputs);
+    if (layer->projections) {
+        UNROLL for (int row = 0; row < rows; row++) {
+            const REAL *from = NAME(projection)(layer, place.at + row, direction, panel);
+            for (int gate = 0; gate < 4; gate++) sums[row][gate] = NAME(load)(from + gate * LANES, LANES);
+        }
+        for (int row = 0; row < rows; row++) { /* the next rows', anywhere in memory, while these are multiplied */
+            const int64_t next = least(place.at + row + rows, layer->starts[layer->steps] - 1);
+            const REAL *from = NAME(projection)(layer, next, direction, panel);
+            for (int gate = 0; gate < 4; gate++) __builtin_prefetch(from + gate * LANES);
+        }
+    } else
+        NAME(project)(layer, sums, rows, place.at, direction, panel);
     if (place.has_before)
-        NAME(multiply)(sums, rows, (const REAL *)layer->states + place.before * width + direction * hidden, width, 1,
-                       weights + inputs * 4 * LANES, 4 * LANES, hidden);
+        NAME(multiply)(sums, rows, (const REAL *)layer->states + place.before * width + direction * hidden, width, 1, weights,
+                       4 * LANES, hidden);
     UNROLL for (int row = 0; row < rows; row++) {
         const VECTOR i = NAME(sigmoid)(sums[row][0]), f = NAME(sigmoid)(sums[row][1]);
         const VECTOR g = NAME(hyperbolic_tangent)(sums[row][2]), o = NAME(sigmoid)(sums[row][3]);
@@ -135,6 +160,27 @@ static int NAME(forward_unit)(const LAYER *layer, int64_t number) {
     return 1;
 }
 
+static INLINE void NAME(projection_tile)(const LAYER *layer, int rows, int64_t at, int64_t direction, int64_t panel) {
+    const int64_t panels = (layer->hidden_size + LANES - 1) / LANES, pitch = layer->directions * panels * 4 * LANES;
+    REAL *to = (REAL *)layer->projections + at * pitch + (direction * panels + panel) * 4 * LANES;
+    VECTOR sums[ROWS][4];
+    NAME(project)(layer, sums, rows, at, direction, panel);
+    UNROLL for (int row = 0; row < rows; row++)
+        for (int gate = 0; gate < 4; gate++) NAME(store)(to + row * pitch + gate * LANES, sums[row][gate], LANES);
+}
+
+/* A block of rows of inputs, whatever their time: each is added up in the order in which `forward_unit` would have. */
+static int NAME(projection_unit)(const LAYER *layer, int64_t number) {
+    const int64_t first = number * layer->block, rows = least(layer->block, layer->rows - first);
+    for (int64_t direction = 0; direction < layer->directions; direction++)
+        for (int64_t panel = 0; panel * LANES < layer->hidden_size; panel++) {
+#define TILE(n, from) NAME(projection_tile)(layer, n, first + (from), direction, panel)
+            EACH_TILE(rows, TILE)
+#undef TILE
+        }
+    return 1;
+}
+
 /* What rows of a matrix that is multiplied by hold, filled up to whole tiles. */
 static INLINE int64_t NAME(columns)(int64_t size) { return (size + 4 * LANES - 1) / (4 * LANES) * 4 * LANES; }
 
@@ -148,18 +194,25 @@ static INLINE void NAME(backward_tile)(const LAYER *layer, REAL *carry, int rows
     const int64_t column = direction * hidden + unit, back = (place.before - place.at) * width;
     const REAL *cells = (const REAL *)layer->cells + place.at * width + column;
     const REAL *outside = (const REAL *)layer->outside + place.at * width + column;
+    REAL *all_gates = (REAL *)layer->gates + (place.at * layer->directions + direction) * 4 * hidden + unit;
     VECTOR sums[ROWS][4];
+    for (int row = 0; row < rows; row++) /* what is needed after the product comes from memory meanwhile */
+        for (int64_t part = 0; part < 4 * LANES; part += LANES) {
+            for (int gate = 0; gate < 4; gate++) __builtin_prefetch(all_gates + row * 4 * width + gate * hidden + part, 1);
+            __builtin_prefetch(cells + row * width + part);
+            __builtin_prefetch(cells + row * width + part + back);
+        }
     UNROLL for (int row = 0; row < rows; row++)
         for (int q = 0; q < 4; q++)
             sums[row][q] = NAME(load)(outside + row * width + q * LANES, hidden - unit - q * LANES);
     if (place.has_after)
         NAME(multiply)(sums, rows, (const REAL *)layer->gates + (place.after * layer->directions + direction) * 4 * hidden,
-                       4 * width, 1, (const REAL *)layer->weights + direction * 4 * hidden * columns + unit, columns,
+                       4 * width, 1, (const REAL *)layer->weights + (direction * columns + unit) * 4 * hidden, 4 * LANES,
                        4 * hidden);
     for (int row = 0; row < rows; row++)
         for (int q = 0; q < 4 && unit + q * LANES < hidden; q++) {
             const int64_t part = q * LANES, count = hidden - unit - part;
-            REAL *gates = (REAL *)layer->gates + ((place.at + row) * layer->directions + direction) * 4 * hidden + unit + part;
+            REAL *gates = all_gates + row * 4 * width + part;
             VECTOR *carried = (VECTOR *)(carry + row * columns + unit + part);
             const VECTOR i = NAME(load)(gates, count), f = NAME(load)(gates + hidden, count);
             const VECTOR g = NAME(load)(gates + 2 * hidden, count), o = NAME(load)(gates + 3 * hidden, count);
@@ -188,8 +241,8 @@ static INLINE void NAME(input_tile)(const LAYER *layer, int rows, int64_t at, in
     const int64_t inputs = layer->input_size, depth = 4 * layer->hidden_size, columns = NAME(columns)(inputs);
     VECTOR sums[ROWS][4] = {0};
     NAME(multiply)(sums, rows, (const REAL *)layer->gates + (at * layer->directions + direction) * depth,
-                   layer->directions * depth, 1, (const REAL *)layer->input_weights + direction * depth * columns + column,
-                   columns, depth);
+                   layer->directions * depth, 1, (const REAL *)layer->input_weights + (direction * columns + column) * depth,
+                   4 * LANES, depth);
     for (int row = 0; row < rows; row++)
         for (int q = 0; q < 4 && column + q * LANES < inputs; q++)
             NAME(store)((REAL *)layer->input_gradients + ((at + row) * layer->directions + direction) * inputs + column +
@@ -197,22 +250,24 @@ static INLINE void NAME(input_tile)(const LAYER *layer, int rows, int64_t at, in
 }
 
 /* Rows that wait until there are enough to add their products to the gradients of the weights: those of the gates, and of
-   what went in, the inputs and states before. */
+   what went in, the inputs and states before. They lie in memory so that what a tile reads fits the smallest cache: at a
+   distance of a power of two they would drive each other out. */
 typedef struct {
-    int64_t rows, columns;
-    REAL *gates;   /* [WAITING, 4 * hidden_size] */
-    REAL *inputs;  /* [WAITING, columns], of which input_size + hidden_size are used */
+    int64_t rows, columns, pitch;
+    REAL *gates;   /* [WAITING, pitch], of which 4 * hidden_size are used */
+    REAL *inputs;  /* [columns / (4 * LANES), WAITING, 4 * LANES], of which input_size + hidden_size are used */
     REAL *weights; /* [4 * hidden_size, columns], the gradients of the weights */
     REAL *biases;  /* [4 * hidden_size] */
 } NAME(waiting);
 
-static INLINE void NAME(weight_tile)(NAME(waiting) *waiting, int rows, int64_t gate, int64_t depth, int64_t column) {
+static INLINE void NAME(weight_tile)(NAME(waiting) *waiting, int rows, int64_t gate, int64_t column) {
     VECTOR sums[ROWS][4];
     REAL *weights = waiting->weights + gate * waiting->columns + column;
     UNROLL for (int row = 0; row < rows; row++)
         UNROLL for (int q = 0; q < 4; q++)
             sums[row][q] = *(const VECTOR *)(weights + row * waiting->columns + q * LANES);
-    NAME(multiply)(sums, rows, waiting->gates + gate, 1, depth, waiting->inputs + column, waiting->columns, waiting->rows);
+    NAME(multiply)(sums, rows, waiting->gates + gate, 1, waiting->pitch, waiting->inputs + column * WAITING, 4 * LANES,
+                   waiting->rows);
     UNROLL for (int row = 0; row < rows; row++)
         UNROLL for (int q = 0; q < 4; q++)
             *(VECTOR *)(weights + row * waiting->columns + q * LANES) = sums[row][q];
@@ -221,27 +276,37 @@ static INLINE void NAME(weight_tile)(NAME(waiting) *waiting, int rows, int64_t g
 /* dW = dgates^T x, dU = dgates^T h_{t-1}, each step's added. */
 static void NAME(add_products)(NAME(waiting) *waiting, int64_t depth) {
     for (int64_t column = 0; column < waiting->columns; column += 4 * LANES) {
-#define TILE(n, first) NAME(weight_tile)(waiting, n, first, depth, column)
+#define TILE(n, first) NAME(weight_tile)(waiting, n, first, column)
         EACH_TILE(depth, TILE)
 #undef TILE
     }
     waiting->rows = 0;
 }
 
+/* Write values, 0 where there are none, from a column on. */
+static void NAME(wait)(NAME(waiting) *waiting, const REAL *values, int64_t column, int64_t count) {
+    while (count > 0) {
+        const int64_t offset = column % (4 * LANES), part = least(count, 4 * LANES - offset);
+        REAL *to = waiting->inputs + ((column - offset) * WAITING + waiting->rows * 4 * LANES + offset);
+        if (values)
+            memcpy(to, values, part * sizeof(REAL)), values += part;
+        else
+            memset(to, 0, part * sizeof(REAL));
+        column += part, count -= part;
+    }
+}
+
 static void NAME(add_row)(const LAYER *layer, NAME(waiting) *waiting, PLACE place, int64_t direction) {
     const int64_t hidden = layer->hidden_size, inputs = layer->input_size;
     const REAL *gates = (const REAL *)layer->gates + (place.at * layer->directions + direction) * 4 * hidden;
-    REAL *mine = waiting->gates + waiting->rows * 4 * hidden, *went_in = waiting->inputs + waiting->rows * waiting->columns;
+    const REAL *states = (const REAL *)layer->states + (place.before * layer->directions + direction) * hidden;
+    REAL *mine = waiting->gates + waiting->rows * waiting->pitch;
     for (int64_t gate = 0; gate < 4 * hidden; gate++) {
         mine[gate] = gates[gate];
         waiting->biases[gate] += gates[gate];
     }
-    memcpy(went_in, (const REAL *)layer->inputs + place.at * inputs, inputs * sizeof(REAL));
-    if (place.has_before)
-        memcpy(went_in + inputs, (const REAL *)layer->states + (place.before * layer->directions + direction) * hidden,
-               hidden * sizeof(REAL));
-    else
-        memset(went_in + inputs, 0, hidden * sizeof(REAL));
+    NAME(wait)(waiting, (const REAL *)layer->inputs + place.at * inputs, 0, inputs);
+    NAME(wait)(waiting, place.has_before ? states : NULL, inputs, hidden);
     if (++waiting->rows == WAITING) NAME(add_products)(waiting, 4 * hidden);
 }
 
@@ -268,8 +333,9 @@ static int NAME(backward_unit)(const LAYER *layer, int64_t number) {
     const int64_t direction = number % layer->directions, first = number / layer->directions * layer->block;
     const int64_t hidden = layer->hidden_size, columns = NAME(columns)(layer->input_size + hidden), last = layer->steps - 1;
     REAL *carry = malloc(layer->block * NAME(columns)(hidden) * sizeof(REAL));
+    const int64_t pitch = 4 * hidden + LANES;
     NAME(waiting) waiting = {
-        0, columns, malloc(WAITING * 4 * hidden * sizeof(REAL)), calloc(WAITING * columns, sizeof(REAL)),
+        0, columns, pitch, malloc(WAITING * pitch * sizeof(REAL)), calloc(WAITING * columns, sizeof(REAL)),
         (REAL *)layer->weight_gradients + number * 4 * hidden * columns, (REAL *)layer->bias_gradients + number * 4 * hidden};
     const int has_memory = carry && waiting.gates && waiting.inputs;
     for (int64_t turn = last; has_memory && turn >= 0; turn--) {

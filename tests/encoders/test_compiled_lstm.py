@@ -104,6 +104,34 @@ def test_a_row_does_not_depend_on_the_rows_beside_it_to_the_last_bit(path: str) 
         assert torch.equal(encoder(x[row : row + 1, :length], lengths[row : row + 1]), together[row : row + 1])
 
 
+@pytest.mark.parametrize("name", COMPILED)
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=30),
+    rows=st.integers(1, 250),
+    input_size=st.integers(1, 20),
+    hidden_size=st.integers(1, 40),
+    threads=st.sampled_from([1, 2, 5]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_rows_named_by_an_index_give_what_they_give_one_by_one_to_the_last_bit(
+    name: str, lengths: list[int], rows: int, input_size: int, hidden_size: int, threads: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.LSTM(input_size, hidden_size, bidirectional=True, dtype=dtype)
+    packing, x = Packing(torch.tensor(lengths), max(lengths)), torch.randn(rows, input_size, dtype=dtype)
+    index = torch.randint(rows, (int(packing.starts[-1]),))
+    with pytest.MonkeyPatch.context() as patch:
+        take(name, patch)
+        patch.setattr(torch, "get_num_threads", lambda: threads)
+        with_gradient = lstm_layer(x.clone().requires_grad_(), packing, _weights(layer), index)
+        with torch.no_grad():
+            assert torch.equal(lstm_layer(x, packing, _weights(layer), index), with_gradient)
+            for few in (0, 100):  # products in the time loop, or all before it
+                patch.setattr(compiled_lstm, "_FEW", few)
+                assert torch.equal(lstm_layer(x[index], packing, _weights(layer)), with_gradient)
+
+
 def test_functions_of_large_and_strange_values_end_where_they_should(path: str) -> None:
     layer = nn.LSTM(1, 1)
     with torch.no_grad():
