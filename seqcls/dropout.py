@@ -24,4 +24,4 @@ class Dropout(nn.Dropout):
         seed = int(torch.randint(1 << 62, ()))
         bits = np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.uint16)  # 16 bits a value of 64
         is_kept = torch.from_numpy(bits[: x.numel()] >= dropped).view(x.shape)
-        return torch.where(is_kept, x * (_STEPS / (_STEPS - dropped)), x.new_zeros(()))
+        return x * is_kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))  # twice as fast as torch.where
