@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,30 @@ def throughput(arguments: argparse.Namespace) -> None:
     from benchmarks.throughput import compare
 
     found = compare(
-        rounds=arguments.rounds, steps=arguments.steps, reviews=arguments.reviews, keras_python=arguments.keras_python
+        rounds=arguments.rounds, steps=arguments.steps, reviews=arguments.reviews, peers_python=arguments.peers_python
     )
     _show({"benchmark": "throughput", **found})
+
+
+def prediction(arguments: argparse.Namespace) -> None:
+    """Prediction by the tutorial's network, in bulk and text by text: ours, plain PyTorch's and ONNX Runtime's."""
+    from benchmarks.prediction import compare
+
+    found = compare(
+        rounds=arguments.rounds,
+        reviews=arguments.reviews,
+        singles=arguments.singles,
+        peers_python=arguments.peers_python,
+    )
+    _show({"benchmark": "prediction", **found})
+
+
+def accuracy(arguments: argparse.Namespace) -> None:
+    """From the IMDB archive to a saved model of 86 to 91 %: ours, the tutorial's loop, Keras, fastText, TF-IDF."""
+    from benchmarks.accuracy import as_markdown, compare
+
+    rows = compare(rounds=arguments.rounds, only=arguments.only, peers_python=arguments.peers_python)
+    print(as_markdown(rows))
 
 
 def imdb(arguments: argparse.Namespace) -> None:
@@ -147,27 +169,21 @@ def memory(arguments: argparse.Namespace) -> None:
         plot(rows, arguments.plot)
 
 
-def _add_memory_flags(command: argparse.ArgumentParser) -> None:
-    from benchmarks.memory import ENCODERS, TASKS
-
-    command.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    command.add_argument("--only", nargs="+", default=list(ENCODERS), choices=list(ENCODERS), metavar="ENCODER")
-    command.add_argument("--lengths", nargs="+", type=int, default=[10, 20, 50, 100])
-    command.add_argument("--seeds", type=int, default=3, help="runs of each; the median is shown")
-    command.add_argument("--hidden-size", type=int, default=32, help="of every encoder, and the embedding's size")
-    command.add_argument("--train-size", type=int, default=16_000, help="training sequences")
-    command.add_argument("--epochs", type=int, default=1, help="passes over them")
-    command.add_argument("--batch-size", type=int, default=16)
-    command.add_argument("--lr", type=float, default=5e-3, help="peak of the learning rate")
-    command.add_argument("--threads", type=int, default=1)
-    command.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy against length; needs matplotlib")
-
-
 def scale(arguments: argparse.Namespace) -> None:
     """A generated file of many short texts: speed and memory of encoding, and the cost of an epoch beside a small file's."""
     from benchmarks.scale import measure
 
     _show({"benchmark": "scale", **measure(gigabytes=arguments.gigabytes, steps=arguments.steps)})
+
+
+def growth(arguments: argparse.Namespace) -> None:
+    """Cost of an epoch by number of texts, of a step by length, and of threads; needs IMDB for the last."""
+    from benchmarks.growth import measure, plot
+
+    found = measure(rounds=arguments.rounds, texts=arguments.texts)
+    _show({"benchmark": "growth", **found})
+    if arguments.plot:
+        plot(found, arguments.plot)
 
 
 def mutants(arguments: argparse.Namespace) -> None:
@@ -198,38 +214,80 @@ def _show(row: dict[str, Any]) -> None:
     print(json.dumps(row), flush=True)
 
 
+def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, Any]]]:
+    """Return each measurement's flags."""
+    from benchmarks.memory import ENCODERS, TASKS
+
+    rounds = {"--rounds": {"type": int, "default": 3, "help": "repetitions; medians are shown"}}
+    datasets = {"--datasets": {"nargs": "*", "default": ["reviews", "imdb"], "choices": ["reviews", "imdb"]}}
+    peers = {"--peers-python": {"default": sys.executable, "help": "a Python that has the peers' packages"}}
+    return {
+        throughput: {
+            **rounds,
+            **peers,
+            "--steps": {"type": int, "default": 60, "help": "training steps a round"},
+            "--reviews": {"type": int, "default": 4000, "help": "reviews evaluated a round"},
+        },
+        prediction: {
+            **rounds,
+            **peers,
+            "--reviews": {"type": int, "default": 4000, "help": "reviews predicted at once"},
+            "--singles": {"type": int, "default": 300, "help": "reviews predicted one after the other"},
+        },
+        accuracy: {**rounds, **peers, "--only": {"nargs": "*", "default": [], "metavar": "SYSTEM"}},
+        imdb: {
+            "--recipe": {"default": "default"},
+            "--seeds": {"type": int, "default": 1},
+            "--epochs": {"type": int},
+        },
+        baseline: {**rounds, **datasets},
+        prepare: rounds,
+        startup: rounds,
+        scale: {
+            "--gigabytes": {"type": float, "default": 2.0, "help": "size of the file"},
+            "--steps": {"type": int, "default": 1000, "help": "training steps that are timed"},
+        },
+        encoders: {
+            **rounds,
+            **datasets,
+            "--seeds": {"type": int, "default": 3, "help": "runs on reviews; the median is shown"},
+            "--only": {"nargs": "*", "default": [], "metavar": "ENCODER"},
+        },
+        memory: {
+            "--tasks": {"nargs": "+", "default": list(TASKS), "choices": TASKS},
+            "--only": {"nargs": "+", "default": list(ENCODERS), "choices": list(ENCODERS), "metavar": "ENCODER"},
+            "--lengths": {"nargs": "+", "type": int, "default": [10, 20, 50, 100]},
+            "--seeds": {"type": int, "default": 3, "help": "runs of each; the median is shown"},
+            "--hidden-size": {"type": int, "default": 32, "help": "of every encoder, and the embedding's size"},
+            "--train-size": {"type": int, "default": 16_000, "help": "training sequences"},
+            "--epochs": {"type": int, "default": 1, "help": "passes over them"},
+            "--batch-size": {"type": int, "default": 16},
+            "--lr": {"type": float, "default": 5e-3, "help": "peak of the learning rate"},
+            "--threads": {"type": int, "default": 1},
+            "--plot": {"type": Path, "metavar": "FILE", "help": "draw accuracy against length; needs matplotlib"},
+        },
+        growth: {
+            **rounds,
+            "--texts": {"nargs": "+", "type": int, "default": [10_000, 30_000, 100_000, 300_000, 1_000_000]},
+            "--plot": {"type": Path, "metavar": "FILE", "help": "draw it; needs matplotlib"},
+        },
+        mutants: {
+            "files": {"nargs": "*", "metavar": "FILE", "help": "of seqcls/; all that are listed in mutants.py"},
+            "--sample": {"type": int, "help": "this many changes of a file, by chance, not all"},
+            "--seed": {"type": int, "default": 0, "help": "of that chance"},
+        },
+    }
+
+
 def main() -> None:
     """Parse the arguments and run one measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for measure in (throughput, imdb, baseline, prepare, startup, scale, encoders, memory, mutants):
+    for measure, flags in _flags().items():
         command = commands.add_parser(measure.__name__, help=measure.__doc__)
         command.set_defaults(measure=measure)
-        if measure not in (memory, mutants):
-            command.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
-        if measure is throughput:
-            command.add_argument("--steps", type=int, default=60, help="training steps a round")
-            command.add_argument("--reviews", type=int, default=4000, help="reviews evaluated a round")
-            command.add_argument("--keras-python", default=sys.executable, help="a Python that has keras and tensorflow")
-        if measure is scale:
-            command.add_argument("--gigabytes", type=float, default=2.0, help="size of the file")
-            command.add_argument("--steps", type=int, default=1000, help="training steps that are timed")
-        if measure is encoders:
-            command.add_argument("--seeds", type=int, default=3, help="runs on reviews; the median is shown")
-            command.add_argument("--only", nargs="*", default=[], metavar="ENCODER")
-            command.add_argument("--datasets", nargs="*", default=["reviews", "imdb"], choices=["reviews", "imdb"])
-        if measure is baseline:
-            command.add_argument("--datasets", nargs="*", default=["reviews", "imdb"], choices=["reviews", "imdb"])
-        if measure is imdb:
-            command.add_argument("--recipe", default="default")
-            command.add_argument("--seeds", type=int, default=1)
-            command.add_argument("--epochs", type=int)
-        if measure is mutants:
-            command.add_argument("files", nargs="*", metavar="FILE", help="of seqcls/; all that are listed in mutants.py")
-            command.add_argument("--sample", type=int, help="this many changes of a file, by chance, not all")
-            command.add_argument("--seed", type=int, default=0, help="of that chance")
-        if measure is memory:
-            _add_memory_flags(command)
+        for flag, settings in flags.items():
+            command.add_argument(flag, **settings)
     arguments = parser.parse_args()
     arguments.measure(arguments)
 

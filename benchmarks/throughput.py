@@ -24,17 +24,17 @@ MACS_A_TOKEN = 2 * (128 + 128) * 512 + 2 * (256 + 128) * 512
 LENGTH = 200
 
 
-def compare(*, rounds: int, steps: int, reviews: int, keras_python: str) -> dict[str, Any]:
+def compare(*, rounds: int, steps: int, reviews: int, peers_python: str) -> dict[str, Any]:
     """Return medians of reviews a second, ratios of rounds, and useful GFLOP/s beside the machine's peak."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews.npz"
-        tokens = _write_reviews(path, reviews)
+        tokens = write_reviews(path, reviews)
         arguments = [str(path), str(steps)]
         systems = {
             "seqcls": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {}),
             "seqcls_without_compiled": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {"SEQCLS_NATIVE": "0"}),
             "plain_pytorch": ([sys.executable, str(HERE / "plain_pytorch.py"), *arguments], {}),
-            "keras_tensorflow": ([keras_python, str(HERE / "keras_tensorflow.py"), *arguments], {}),
+            "keras_tensorflow": ([peers_python, str(HERE / "keras_tensorflow.py"), *arguments], {}),
         }
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
         for _ in range(rounds):
@@ -71,7 +71,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], tokens: float) -> dict[str
     return summary
 
 
-def _write_reviews(path: Path, reviews: int) -> float:
+def write_reviews(path: Path, reviews: int) -> float:
     """Write the tutorial's reviews, padded, for systems that know nothing of ours; return the mean length."""
     from seqcls import load_recipe
     from seqcls.pipeline import prepare_data
