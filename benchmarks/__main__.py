@@ -289,7 +289,12 @@ def main() -> None:
         for flag, settings in flags.items():
             command.add_argument(flag, **settings)
     arguments = parser.parse_args()
-    arguments.measure(arguments)
+    from seqcls.errors import SeqclsError
+
+    try:
+        arguments.measure(arguments)
+    except SeqclsError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

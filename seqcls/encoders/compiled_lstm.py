@@ -107,7 +107,7 @@ class Packing:
     def unpack(self, x: Tensor) -> Tensor:
         """Return x [N, D] as [B, T, D], 0 in the padding."""
         batch_size, num_steps = self._shape
-        return x.new_zeros(batch_size * num_steps, x.shape[1]).index_copy(0, self._rows, x).view(batch_size, num_steps, -1)
+        return x.new_zeros(batch_size * num_steps, x.shape[1]).index_copy_(0, self._rows, x).view(batch_size, num_steps, -1)
 
 
 class _Pack(torch.autograd.Function):
@@ -123,7 +123,7 @@ class _Pack(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         batch_size, num_steps, size = ctx.shape
-        padded = gradient.new_zeros(batch_size * num_steps, size).index_copy(0, rows, gradient)
+        padded = gradient.new_zeros(batch_size * num_steps, size).index_copy_(0, rows, gradient)
         return padded.view(ctx.shape), None
 
 
@@ -180,7 +180,7 @@ class _LSTMLayer(torch.autograd.Function):
         blocks = max(1, min(most, _blocks(ctx.packing, directions)))
         units = directions * blocks
         weights, biases = x.new_zeros(units, gate_size, columns), x.new_zeros(units, gate_size)
-        grad_x = x.new_empty(len(x), directions, input_size) if ctx.needs_input_grad[0] else None
+        grad_x = x.new_empty(directions, len(x), input_size) if ctx.needs_input_grad[0] else None
         _run(
             "backward",
             _layer(ctx.packing, hh, blocks),
@@ -201,7 +201,9 @@ class _LSTMLayer(torch.autograd.Function):
         sums = biases.view(-1, directions, gate_size).sum(dim=0)
         # Of each bias a tensor of its own: they become the parameters' gradients, which are changed in place.
         found = [part[number] for number in range(directions) for part in (*parts[:2], sums, sums.clone())]
-        return None if grad_x is None else grad_x.sum(dim=1), None, *found
+        if grad_x is not None and directions == 2:
+            grad_x[0] += grad_x[1]
+        return None if grad_x is None else grad_x[0], None, *found
 
 
 def _forward(

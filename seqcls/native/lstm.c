@@ -65,7 +65,7 @@ typedef struct {
     /* For the backward pass: */
     const void *outside;        /* the gradients of the states, [N, directions, hidden_size] */
     const void *input_weights;  /* those of inputs, in bands of columns */
-    void *input_gradients;      /* [N, directions, input_size]; NULL where nobody wants them */
+    void *input_gradients;      /* [directions, N, input_size]; NULL where nobody wants them */
     void *weight_gradients;     /* [units, 4, hidden_size, columns] for inputs and states side by side, 0 at first */
     void *bias_gradients;       /* [units, 4, hidden_size], 0 at first */
 } LAYER;

@@ -245,8 +245,8 @@ static INLINE void NAME(input_tile)(const LAYER *layer, int rows, int64_t at, in
                    4 * LANES, depth);
     for (int row = 0; row < rows; row++)
         for (int q = 0; q < 4 && column + q * LANES < inputs; q++)
-            NAME(store)((REAL *)layer->input_gradients + ((at + row) * layer->directions + direction) * inputs + column +
-                            q * LANES, sums[row][q], inputs - column - q * LANES);
+            NAME(store)((REAL *)layer->input_gradients + (direction * layer->rows + at + row) * inputs + column + q * LANES,
+                        sums[row][q], inputs - column - q * LANES);
 }
 
 /* Rows that wait until there are enough to add their products to the gradients of the weights: those of the gates, and of
