@@ -24,7 +24,7 @@ OURS = {
     "mean-pool, 2 epochs": ["--recipe", "fasttext", "--dataset", "imdb", "--epochs", "2"],
     "mean-pool": ["--recipe", "fasttext", "--dataset", "imdb"],
     "bilstm": ["--encoder", "bilstm", "--dataset", "imdb"],
-    "tutorial recipe": ["--recipe", "tutorial"],
+    "tutorial recipe": ["--recipe", "tutorial", "--epochs", "3"],
 }
 PEERS = ("fasttext", "tfidf_logistic_regression", "keras_tensorflow", "plain_pytorch")
 ONCE = ("bilstm", "tutorial recipe", "keras_tensorflow", "plain_pytorch")  # minutes each

@@ -20,7 +20,7 @@ import numpy as np
 
 MAX_WORDS, LENGTH = 10_000, 200
 FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
-EPOCHS = 4
+EPOCHS = 3
 Split = tuple[list[str], np.ndarray]
 
 

@@ -15,7 +15,7 @@ from seqcls.config import Config, DataConfig, OptionValue
 from seqcls.datasets.arrays import read_arrays
 from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
 from seqcls.datasets.files import FilesDataset
-from seqcls.device import resolve_device
+from seqcls.device import keep_freed_memory, resolve_device
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError
 from seqcls.inference import predict_logits
@@ -38,6 +38,8 @@ class Classifier:
     def __init__(self, saved: SavedModel, *, device: str = "auto", encoder: Encoder | None = None) -> None:
         self._saved = saved
         self._device = resolve_device(device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._model = saved.build(encoder).to(self._device).eval()
         self._model.encoder.check_device(self._device)
 

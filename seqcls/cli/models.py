@@ -33,9 +33,7 @@ def evaluate(
     with uninterrupted():
         from seqcls import options
         from seqcls.classifier import Classifier
-        from seqcls.device import keep_freed_memory
 
-    keep_freed_memory()
     pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
     classifier = Classifier.from_pretrained(model, device=device)
     score = classifier.evaluate(dataset, split=split, options=pairs)
@@ -57,10 +55,8 @@ def predict(
     """Print the label and its probability for each text."""
     with uninterrupted():
         from seqcls.classifier import Classifier
-        from seqcls.device import keep_freed_memory
         from seqcls.errors import UsageError
 
-    keep_freed_memory()
     if (file is None) == (not texts):
         raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
     classifier = Classifier.from_pretrained(model, device=device)
