@@ -23,7 +23,12 @@ def throughput(arguments: argparse.Namespace) -> None:
     from benchmarks.throughput import compare
 
     found = compare(
-        rounds=arguments.rounds, steps=arguments.steps, reviews=arguments.reviews, peers_python=arguments.peers_python
+        rounds=arguments.rounds,
+        steps=arguments.steps,
+        reviews=arguments.reviews,
+        peers_python=arguments.peers_python,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
     )
     _show({"benchmark": "throughput", **found})
 
@@ -227,6 +232,8 @@ def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, A
             **peers,
             "--steps": {"type": int, "default": 60, "help": "training steps a round"},
             "--reviews": {"type": int, "default": 4000, "help": "reviews evaluated a round"},
+            "--device": {"default": "cpu", "help": "cpu, or cuda: seqcls beside plain PyTorch there"},
+            "--batch-size": {"type": int, "default": 64},
         },
         prediction: {
             **rounds,

@@ -100,7 +100,7 @@ def _threads(rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews.npz"
         write_reviews(path, 2000)
-        command = [sys.executable, "-m", "benchmarks.throughput", str(path), "30"]
+        command = [sys.executable, "-m", "benchmarks.throughput", str(path), "30", "cpu", "64"]
         for _ in range(rounds):
             for threads, found in speeds.items():
                 environment = {**os.environ, "OMP_NUM_THREADS": threads}

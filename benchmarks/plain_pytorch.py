@@ -1,6 +1,7 @@
 """The peer: the tutorial's network and loop in plain PyTorch, on reviews padded to one length. Needs PyTorch alone.
 
-python benchmarks/plain_pytorch.py REVIEWS.npz STEPS prints one JSON object; `benchmarks throughput` makes the file.
+python benchmarks/plain_pytorch.py REVIEWS.npz STEPS DEVICE BATCH_SIZE prints one JSON object; `benchmarks throughput` makes
+the file.
 """
 
 from __future__ import annotations
@@ -32,27 +33,28 @@ class PlainBiLSTM(nn.Module):
         return self.head(F.relu(self.projection(states)).mean(dim=1))
 
 
-def training_speed(inputs: Tensor, labels: Tensor, *, steps: int, vocab_size: int) -> float:
-    """Train for ``steps`` batches of 64 and return reviews a second; the first five steps are not counted."""
-    model = PlainBiLSTM(vocab_size).train()
+def training_speed(inputs: Tensor, labels: Tensor, *, steps: int, batch_size: int, vocab_size: int) -> float:
+    """Train for ``steps`` batches and return reviews a second; the first five steps are not counted."""
+    model = PlainBiLSTM(vocab_size).to(inputs.device).train()
     optimizer = torch.optim.Adam(model.parameters())
     order = torch.randperm(len(inputs))
     started = 0.0
     for step in range(steps + 5):
         if step == 5:
             started = time.perf_counter()
-        chosen = order[step * 64 : (step + 1) * 64]
+        start = step * batch_size % (len(order) - batch_size)
+        chosen = order[start : start + batch_size]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs[chosen]), labels[chosen])
         loss.backward()
         optimizer.step()
         loss.item()
-    return 64 * steps / (time.perf_counter() - started)
+    return batch_size * steps / (time.perf_counter() - started)
 
 
 def evaluation_speed(inputs: Tensor, labels: Tensor, *, vocab_size: int) -> float:
     """Evaluate in batches of 200 and return reviews a second."""
-    model = PlainBiLSTM(vocab_size).eval()
+    model = PlainBiLSTM(vocab_size).to(inputs.device).eval()
     correct = 0
     with torch.no_grad():
         model(inputs[:200])
@@ -64,12 +66,15 @@ def evaluation_speed(inputs: Tensor, labels: Tensor, *, vocab_size: int) -> floa
 
 
 if __name__ == "__main__":
+    _, path, steps, device, batch_size = sys.argv
     data = {
-        name: torch.from_numpy(array.astype("int64")) for name, array in np.load(sys.argv[1], allow_pickle=False).items()
+        name: torch.from_numpy(array.astype("int64")).to(device) for name, array in np.load(path, allow_pickle=False).items()
     }
     size = int(data["vocab_size"])
     speeds = {
-        "train": training_speed(data["train"], data["train_labels"], steps=int(sys.argv[2]), vocab_size=size),
+        "train": training_speed(
+            data["train"], data["train_labels"], steps=int(steps), batch_size=int(batch_size), vocab_size=size
+        ),
         "evaluate": evaluation_speed(data["test"], data["test_labels"], vocab_size=size),
     }
     print(json.dumps(speeds))

@@ -1,6 +1,6 @@
 """Training and evaluation speed of the tutorial's model on the same reviews, each system in processes of its own, in turn.
 
-python -m benchmarks.throughput REVIEWS.npz STEPS measures seqcls alone, in this process.
+python -m benchmarks.throughput REVIEWS.npz STEPS DEVICE BATCH_SIZE measures seqcls alone, in this process.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ MACS_A_TOKEN = 2 * (128 + 128) * 512 + 2 * (256 + 128) * 512
 LENGTH = 200
 
 
-def compare(*, rounds: int, steps: int, reviews: int, peers_python: str) -> dict[str, Any]:
+def compare(
+    *, rounds: int, steps: int, reviews: int, peers_python: str, device: str = "cpu", batch_size: int = 64
+) -> dict[str, Any]:
     """Return medians of reviews a second, ratios of rounds, and useful GFLOP/s beside the machine's peak."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews.npz"
         tokens = write_reviews(path, reviews)
-        arguments = [str(path), str(steps)]
+        arguments = [str(path), str(steps), device, str(batch_size)]
         systems = {
             "seqcls": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {}),
             "seqcls_without_compiled": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {"SEQCLS_NATIVE": "0"}),
             "plain_pytorch": ([sys.executable, str(HERE / "plain_pytorch.py"), *arguments], {}),
-            "keras_tensorflow": ([peers_python, str(HERE / "keras_tensorflow.py"), *arguments], {}),
+            "keras_tensorflow": ([peers_python, str(HERE / "keras_tensorflow.py"), *arguments[:2]], {}),
         }
+        if device != "cpu":  # compiled layers and Keras's package for the CPU do not run there
+            del systems["seqcls_without_compiled"], systems["keras_tensorflow"]
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
         for _ in range(rounds):
             for name, (command, environment) in systems.items():
@@ -88,7 +92,7 @@ def write_reviews(path: Path, reviews: int) -> float:
     return float(train.lengths.mean())
 
 
-def measure(path: Path, steps: int) -> dict[str, float]:
+def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, float]:
     """Train for ``steps`` batches after five, with everything that a run does, and evaluate; then the matrix peak."""
     from seqcls import Trainer, load_recipe
     from seqcls.callbacks import Callback
@@ -106,30 +110,31 @@ def measure(path: Path, steps: int) -> dict[str, float]:
                 raise KeyboardInterrupt
 
     clock = Clock()
+    config = load_recipe("tutorial").updated({"fit": {"device": device, "batch_size": batch_size}}, source="benchmark")
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config=load_recipe("tutorial"), callbacks=[clock], output=Path(folder) / "run")
+        trainer = Trainer(config=config, callbacks=[clock], output=Path(folder) / "run")
         data, model = trainer.prepare()
         with contextlib.suppress(KeyboardInterrupt):  # the clock's
             trainer.fit()
     test = data.splits["test"].take(range(len(np.load(path, allow_pickle=False)["test"])))
-    device = next(model.parameters()).device
-    evaluate(model, test.take(range(200)), device=device, batch_size=200)
+    place = next(model.parameters()).device
+    evaluate(model, test.take(range(200)), device=place, batch_size=200)
     started = time.perf_counter()
-    evaluate(model, test, device=device, batch_size=200)
-    return {"train": clock.speed, "evaluate": len(test) / (time.perf_counter() - started), "peak": _matrix_peak()}
+    evaluate(model, test, device=place, batch_size=200)
+    return {"train": clock.speed, "evaluate": len(test) / (time.perf_counter() - started), "peak": _matrix_peak(place)}
 
 
-def _matrix_peak(size: int = 2048) -> float:
+def _matrix_peak(place: Any, size: int = 2048) -> float:
     """Return the GFLOP/s of the best of some products of square matrices."""
     import torch
 
-    a, seconds = torch.randn(size, size), []
+    a, seconds = torch.randn(size, size, device=place), []
     for _ in range(10):
         started = time.perf_counter()
-        a @ a
+        (a @ a)[0, 0].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / min(seconds) / 1e9
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))

@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqcls.baseline import Baseline, fit_baseline
+    from seqcls.calibration import Calibration
     from seqcls.callbacks import Callback
     from seqcls.classifier import Classifier
     from seqcls.config import Config, DataConfig, FitConfig, ModelConfig, load_recipe
     from seqcls.datasets.base import Dataset, Split, Splits
     from seqcls.encoders.base import Encoder
     from seqcls.errors import SeqclsError
+    from seqcls.explanation import Explanation
     from seqcls.metrics import Score
+    from seqcls.predictions import Assessment, Predictions
     from seqcls.results import FitResult
     from seqcls.state import Evaluation, FitState
     from seqcls.trainer import Trainer
 
 _HOMES = {
+    "Assessment": "seqcls.predictions",
     "Baseline": "seqcls.baseline",
+    "Calibration": "seqcls.calibration",
     "Callback": "seqcls.callbacks",
     "Classifier": "seqcls.classifier",
     "Config": "seqcls.config",
@@ -30,10 +35,12 @@ _HOMES = {
     "Dataset": "seqcls.datasets.base",
     "Encoder": "seqcls.encoders.base",
     "Evaluation": "seqcls.state",
+    "Explanation": "seqcls.explanation",
     "FitConfig": "seqcls.config",
     "FitResult": "seqcls.results",
     "FitState": "seqcls.state",
     "ModelConfig": "seqcls.config",
+    "Predictions": "seqcls.predictions",
     "Score": "seqcls.metrics",
     "SeqclsError": "seqcls.errors",
     "Split": "seqcls.datasets.base",
@@ -44,7 +51,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Assessment",
     "Baseline",
+    "Calibration",
     "Callback",
     "Classifier",
     "Config",
@@ -52,10 +61,12 @@ __all__ = [
     "Dataset",
     "Encoder",
     "Evaluation",
+    "Explanation",
     "FitConfig",
     "FitResult",
     "FitState",
     "ModelConfig",
+    "Predictions",
     "Score",
     "SeqclsError",
     "Split",

@@ -61,6 +61,7 @@ class SavedModel:
     label_names: tuple[str, ...]
     tokenizer: Preprocessor
     thresholds: tuple[float, ...] | None
+    temperature: float
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     plugins: dict[str, dict[str, str | None]]
@@ -209,6 +210,7 @@ def save_model_directory(
     training: TrainingSnapshot | None = None,
     plugins: Mapping[str, Mapping[str, str | None]] | None = None,
     thresholds: Sequence[float] | None = None,
+    temperature: float = 1.0,
     replace: bool = False,
 ) -> None:
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
@@ -227,6 +229,7 @@ def save_model_directory(
         "label_names": list(label_names),
         "input": "text" if isinstance(tokenizer, TextTokenizer) else "features",
         "thresholds": thresholds if thresholds is None else list(thresholds),
+        "temperature": temperature,
         "config": config.model_dump(mode="json"),
     }
     contents = {
@@ -282,6 +285,7 @@ def load_model_directory(path: Path) -> SavedModel:
             truncating=config.data.truncating,
         ),
         thresholds=None if description.thresholds is None else tuple(description.thresholds),
+        temperature=description.temperature,
         weights=parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
         metrics=_parse_metrics(contents["metrics.json"], path / "metrics.json"),
         plugins={kind: plugin.model_dump() for kind, plugin in description.plugins},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
 from seqcls.datasets.files import FilesDataset
 from seqcls.device import keep_freed_memory, resolve_device
 from seqcls.encoders.base import Encoder
-from seqcls.errors import CheckpointError, DataError
+from seqcls.errors import CheckpointError, DataError, UsageError
+from seqcls.explanation import Explanation, Method, contributions
 from seqcls.inference import predict_logits
-from seqcls.metrics import Score, score_logits
+from seqcls.metrics import Score
 from seqcls.paths import is_data_path
 from seqcls.pipeline import SPLITS, build_dataset, is_usable, load_splits, prepare_data
+from seqcls.predictions import Predictions, confidence, decided
 from seqcls.run_directory import resolve_model_path
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID, TextTokenizer
@@ -83,6 +85,16 @@ class Classifier:
         """The probability from which on a text has a label, for each; chosen on validation. None if a text has one label."""
         return self._saved.thresholds
 
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by, so that probabilities are honest; fitted on validation, 1 if that was left out."""
+        return self._saved.temperature
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of weights."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     def encode(self, texts: Sequence[Any]) -> Sequences:
         """Return the token ids that the model would read."""
         if isinstance(texts, str):
@@ -117,24 +129,86 @@ class Classifier:
         sequences = self.encode(texts)
         if not len(sequences):
             return np.zeros((0, len(self.label_names)), dtype=np.float32)
-        logits = self._logits(sequences)
+        logits = self._raw_logits(sequences) / self.temperature
         probabilities: NDArray[np.float32] = (logits.sigmoid() if self.is_multi_label else logits.softmax(dim=-1)).numpy()
         return probabilities
 
-    def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]:
-        """Return the label of each text, or the tuple of its labels; raises like `predict_proba`."""
-        return self.decide(self.predict_proba(texts))
+    @overload
+    def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]: ...
 
-    def decide(self, probabilities: NDArray[np.float32]) -> list[str] | list[tuple[str, ...]]:
+    @overload
+    def predict(self, texts: Sequence[Any], *, min_confidence: float) -> list[str | None] | list[tuple[str, ...] | None]: ...
+
+    def predict(self, texts: Sequence[Any], *, min_confidence: float = 0.0) -> Any:
+        """Return the label of each text, or the tuple of its labels; raises like `predict_proba`.
+
+        With ``min_confidence``, None for a text of which the model is less sure than that: see
+        `seqcls.predictions.confidence`.
+        """
+        return self.decide(self.predict_proba(texts), min_confidence=min_confidence)
+
+    def decide(
+        self, probabilities: NDArray[np.float32], *, min_confidence: float = 0.0
+    ) -> list[str | None] | list[tuple[str, ...] | None]:
         """Return what `predict` says of the probabilities [N, C] of N texts.
 
         That is the most probable label; where a text may have several, those whose probability reaches the label's threshold
         in `thresholds`.
         """
-        names = self.label_names
-        if self.thresholds is None:
-            return [names[index] for index in probabilities.argmax(axis=-1)]
-        return [tuple(names[index] for index in np.flatnonzero(row >= self.thresholds)) for row in probabilities]
+        is_sure = confidence(probabilities, self.thresholds) >= min_confidence
+        names = [
+            tuple(self.label_names[index] for index in np.flatnonzero(row))
+            for row in decided(probabilities, self.thresholds)
+        ]
+        if self.is_multi_label:
+            return [labels if sure else None for labels, sure in zip(names, is_sure, strict=True)]
+        return [labels[0] if sure else None for labels, sure in zip(names, is_sure, strict=True)]
+
+    def explain(self, text: Any, *, label: str | None = None, method: Method = "integrated-gradients") -> Explanation:
+        """Return what each token of a text contributes to a label.
+
+        Args:
+            text: A text, or a sequence of numbers [T, D].
+            label: The label to explain; by default the most probable.
+            method: "integrated-gradients", whose contributions add up to the log-odds, or "occlusion", which hides one token
+                at a time; see `seqcls.explanation.contributions`.
+
+        Raises:
+            DataError: The model has no such label, or the text is none.
+            UsageError: There is no such method.
+        """
+        if method not in get_args(Method):
+            raise UsageError(f"there is no method {method!r}; give one of: {', '.join(get_args(Method))}")
+        if label is not None and label not in self.label_names:
+            raise DataError(f"the model has no label {label!r}; it has {', '.join(self.label_names)}")
+        probabilities = self.predict_proba([text])[0]
+        number = int(probabilities.argmax()) if label is None else self.label_names.index(label)
+        tokenizer = self._saved.tokenizer
+        if isinstance(tokenizer, TextTokenizer):
+            ids, spans, total = tokenizer.encode_with_spans(text)
+            inputs = torch.from_numpy(ids.astype(np.int64))
+        else:
+            inputs = torch.from_numpy(self.encode([text])[0])
+            total = len(inputs)
+            spans = np.arange(total)[:, None] + np.arange(2)
+        values, gap = contributions(
+            self._model,
+            inputs.to(self._device),
+            number,
+            method=method,
+            temperature=self.temperature,
+            is_multi_label=self.is_multi_label,
+        )
+        return Explanation(
+            label=self.label_names[number],
+            probability=float(probabilities[number]),
+            text=text if self.is_text else None,
+            spans=spans,
+            contributions=values,
+            method=method,
+            gap=gap,
+            num_tokens=total,
+        )
 
     def evaluate(
         self,
@@ -154,12 +228,39 @@ class Classifier:
         Raises:
             DataError: The data lacks the split, or has a label that the model does not know.
         """
-        sequences = self._labelled(data, split, dict(options or {}))
+        return self.predictions(data, split=split, options=options).score
+
+    def predictions(
+        self,
+        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None,
+        *,
+        split: str = "test",
+        options: Mapping[str, OptionValue] | None = None,
+        with_texts: bool = False,
+    ) -> Predictions:
+        """Return what the model says of labelled examples, for figures of each label or for a file.
+
+        Args:
+            data: As for `evaluate`, and likewise `split` and `options`.
+            split: "train", "validation" or "test".
+            options: Options of the named data set or files.
+            with_texts: Keep the texts as well, which may have to be read anew.
+
+        Raises:
+            DataError: As `evaluate`.
+        """
+        sequences, texts = self._labelled(data, split, dict(options or {}), with_texts=with_texts and self.is_text)
         if not len(sequences):
             raise DataError("there is no example to evaluate")
         assert sequences.labels is not None
-        thresholds = None if self.thresholds is None else torch.tensor(self.thresholds, dtype=torch.float64)
-        return score_logits(self._logits(sequences), torch.from_numpy(np.array(sequences.labels)), thresholds)
+        return Predictions(
+            self.label_names,
+            self._raw_logits(sequences).double().numpy(),
+            np.array(sequences.labels),
+            temperature=self.temperature,
+            thresholds=self.thresholds,
+            texts=texts if with_texts and self.is_text else None,
+        )
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model directory to ``path``, which must not exist.
@@ -178,19 +279,25 @@ class Classifier:
             metrics=self._saved.metrics,
             plugins=self._saved.plugins,
             thresholds=self._saved.thresholds,
+            temperature=self._saved.temperature,
         )
 
-    def _logits(self, sequences: Sequences) -> torch.Tensor:
-        fit = self.config.fit
-        return predict_logits(self._model, sequences, device=self._device, batch_size=fit.eval_batch_size)
+    def _raw_logits(self, sequences: Sequences) -> torch.Tensor:
+        size = self.config.fit.eval_batch_size
+        return predict_logits(self._model, sequences, device=self._device, batch_size=size)
 
     def _labelled(
         self,
         data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None,
         split: str,
         options: dict[str, OptionValue],
-    ) -> Sequences:
-        """Return the encoded examples to score, their labels numbered as the model numbers them."""
+        *,
+        with_texts: bool,
+    ) -> tuple[Sequences, list[Any] | None]:
+        """Return the encoded examples to score, their labels numbered as the model numbers them, and what was encoded.
+
+        That is None where the encoded data came from the cache.
+        """
         config = self.config.data
         name = config.dataset if data is None else data
         if name == SPLITS:
@@ -203,15 +310,15 @@ class Classifier:
             return self._encode(files.pairs() if isinstance(files, FilesDataset) else read_arrays(Path(name)))
         options = {**(config.dataset_options if name == config.dataset else {}), **options}
         config = config.model_copy(update={"dataset": name, "dataset_options": options})
-        if config == self.config.data and is_usable(config.tokenizer):
+        if config == self.config.data and is_usable(config.tokenizer) and not with_texts:
             # The run left the encoded data in the cache, and reading text again would take longer than the evaluation.
             prepared, tokenizer = prepare_data(config), self._saved.tokenizer
             if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
-                return _named(prepared.splits, split)
+                return _named(prepared.splits, split), None
         return self._encode(_pairs(build_dataset(config), split, config))
 
-    def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> Sequences:
-        """Encode texts, their labels numbered as the model numbers them."""
+    def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> tuple[Sequences, list[Any]]:
+        """Encode texts, their labels numbered as the model numbers them; return the texts too."""
         number = {name: index for index, name in enumerate(self.label_names)}
         texts: list[str] = []
         numbers: list[tuple[int, ...]] = []
@@ -219,15 +326,16 @@ class Classifier:
             text, label = check_pair(item, f"data[{index}]")
             if isinstance(text, str) != self.is_text:
                 raise DataError(f"data[{index}] is {'no' if self.is_text else 'a'} text, which the model does not read")
-            labels = [str(label)] if isinstance(label, int | str) else list(label)
-            unknown = [name for name in labels if name not in number]
-            if unknown or (len(labels) != 1 and not self.is_multi_label):
+            names = [str(label)] if isinstance(label, int | str) else list(label)
+            unknown = [name for name in names if name not in number]
+            if unknown or (len(names) != 1 and not self.is_multi_label):
                 raise DataError(
                     f"data[{index}] has the label {label!r}, which the model does not know: it knows {list(number)}"
                 )
             texts.append(text)
-            numbers.append(tuple(number[name] for name in labels))
-        return encode(self._saved.tokenizer, texts, pack_labels(numbers, len(number) if self.is_multi_label else None))
+            numbers.append(tuple(number[name] for name in names))
+        labels = pack_labels(numbers, len(number) if self.is_multi_label else None)
+        return encode(self._saved.tokenizer, texts, labels), texts
 
 
 def _pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:

@@ -164,6 +164,8 @@ class FitConfig(Section):
     """Processes that make batches ahead of the training; with 0 the training process makes them. The result is the same."""
     deterministic: bool = False
     """On a GPU, take only algorithms that give the same bits each time; slower. On a CPU they do in any case."""
+    calibrate: bool = True
+    """Fit a temperature on validation, by which logits are divided, so that a probability of 0.8 is right 8 times in 10."""
     baseline: bool = True
     """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
 

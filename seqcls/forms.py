@@ -41,6 +41,7 @@ class Description(Form):
 
     label_names: Annotated[list[str], Field(min_length=1)]
     thresholds: list[Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]] | None
+    temperature: Annotated[float, Field(allow_inf_nan=False, gt=0)] = 1.0
     plugins: Plugins
     config: dict[str, Any]
 

@@ -51,6 +51,10 @@ class SequenceClassifier(nn.Module):
         else:
             x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
             encoded = self.encoder(x, lengths)  # [B, output_size]
+        return self.read_out(encoded)
+
+    def read_out(self, encoded: Tensor) -> Tensor:
+        """Return the logits [B, num_classes] of encoded sequences [B, output_size]."""
         logits: Tensor = self.head(self.output_dropout(encoded))
         return logits
 

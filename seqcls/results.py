@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqcls.calibration import Calibration
 from seqcls.config import Config
 from seqcls.metrics import Score
 
@@ -24,8 +25,9 @@ class FitResult:
         seconds: Duration of the whole run, preparation and evaluation included.
         train_examples_per_second: Training speed, evaluation and saving not counted.
         parameters: Number of trained weights.
-        validation: Figures of the best checkpoint.
-        test: Figures of the best checkpoint on the test split, if there is one.
+        validation: Figures of the best checkpoint, calibrated.
+        test: The same on the test split, if there is one.
+        calibration: The temperature that was fitted on validation; None if that was left out.
     """
 
     run: Path
@@ -38,6 +40,7 @@ class FitResult:
     parameters: int
     validation: Score | None
     test: Score | None
+    calibration: Calibration | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as `seqcls fit --json` prints it."""
@@ -50,6 +53,7 @@ class FitResult:
             "parameters": self.parameters,
             "validation": None if self.validation is None else self.validation.as_dict(),
             "test": None if self.test is None else self.test.as_dict(),
+            "calibration": None if self.calibration is None else self.calibration.as_dict(),
         }
 
 

@@ -42,11 +42,13 @@ class Scorer:
         model: SequenceClassifier,
         split: str,
         thresholds: Tensor | None = None,
+        temperature: float = 1.0,
         *,
         must_stop: Callable[[], bool] = never,
     ) -> Score:
         """Return the figures of a split; StoppedError if ``must_stop``, asked before each batch, says so."""
-        return score_logits(*self.logits(model, split, must_stop=must_stop), thresholds)
+        logits, labels = self.logits(model, split, must_stop=must_stop)
+        return score_logits(logits.double() / temperature, labels, thresholds)
 
     def logits(
         self, model: SequenceClassifier, split: str, *, must_stop: Callable[[], bool] = never

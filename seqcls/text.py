@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from seqcls.errors import CheckpointError, ConfigError
 from seqcls.files import replace_file
 
 Truncating = Literal["pre", "post", "middle"]
+
+_Item = TypeVar("_Item")
 
 PAD_ID = 0
 UNK_ID = 1
@@ -189,6 +191,22 @@ class TextTokenizer:
         """Return the ids of a text: int32 [T], T from 1 to ``max_length``."""
         return self.encode_batch([text])[0]
 
+    def encode_with_spans(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+        """Encode a text, and tell where in it each id comes from.
+
+        Returns:
+            The ids, int32 [T], as `encode` gives them; spans, int64 [T, 2], such that text[start:end] became an id, 0 and 0
+            for the unknown word of a text without one; and how many ids there were before truncation.
+        """
+        ids, spans, place = [], [], 0
+        for piece in self._pieces(_without_surrogates(text)):
+            encoding = self._tokenizer.encode(piece, add_special_tokens=False)
+            ids += encoding.ids if self._new_id is None else [self._new_id[number] for number in encoding.ids]
+            spans += [(place + start, place + end) for start, end in encoding.offsets]
+            place += len(piece)
+        kept, places = self._truncate(ids or [UNK_ID]), self._truncate(spans or [(0, 0)])
+        return np.array(kept, dtype=np.int32), np.array(places, dtype=np.int64), max(1, len(ids))
+
     def encode_batch(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Encode N texts; TOKENIZERS_PARALLELISM=false keeps the work on one thread.
 
@@ -274,7 +292,7 @@ class TextTokenizer:
             new_ids[unknown] = UNK_ID
         return new_ids
 
-    def _truncate(self, ids: list[int]) -> list[int]:
+    def _truncate(self, ids: list[_Item]) -> list[_Item]:
         if self.max_length is None or len(ids) <= self.max_length:
             return ids
         head = {"pre": 0, "post": self.max_length, "middle": (self.max_length + 1) // 2}[self.truncating]

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from seqcls.baseline import Baseline, fit_baseline, require_scikit_learn
 from seqcls.cache import EncodedData
+from seqcls.calibration import Calibration, calibrate
 from seqcls.callbacks import Callback, Checkpointer, EarlyStopping
 from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
 from seqcls.config import Config, load_recipe
@@ -175,14 +176,15 @@ class Trainer:
                 loop.train()
                 for callback in callbacks:
                     callback.on_fit_end(state)
-            scores = {}
+            scores: dict[str, Score] = {}
+            calibration = None
             # Half of what was spare: the loop kept all of it, and its end may have taken some.
             has_time = limit.leaves(loop.test_seconds(), spare=SPARE_SECONDS / 2)
             # A signal may have come to one process alone, since the loop has ended.
             received, lacks_time = self._world.largest(signals.received or 0, not has_time)
             signals.received = received or None
             if not received:
-                scores = self._finish(run, state, data, scorer, has_time=not lacks_time)
+                scores, calibration = self._finish(run, state, data, scorer, has_time=not lacks_time)
         assert state.stop_reason is not None
         return FitResult(
             run=run.path,
@@ -195,6 +197,7 @@ class Trainer:
             parameters=_count_parameters(state.model),
             validation=scores.get("validation", None if state.best is None else state.best.validation),
             test=scores.get("test"),
+            calibration=calibration,
         )
 
     def _open(self, run: RunDirectory, state: FitState, stack: contextlib.ExitStack) -> None:
@@ -311,35 +314,47 @@ class Trainer:
 
     def _finish(
         self, run: RunDirectory, state: FitState, data: EncodedData, scorer: Scorer, *, has_time: bool
-    ) -> dict[str, Score]:
-        """Leave the best checkpoint as the run's model directory, and return its figures."""
-        model, thresholds, scores = state.evaluated_model, None, {}
+    ) -> tuple[dict[str, Score], Calibration | None]:
+        """Leave the best checkpoint, calibrated, as the run's model directory, and return its figures."""
+        model, scores = state.evaluated_model, {}
         best = self._load_best(run, state)
         best.load_into(model)
         if state.best is not None:  # its checkpoint may be damaged, and another stand in for it
             is_known = best.metrics.get("step") == state.best.step
             scores["validation"] = state.best.validation if is_known else scorer.score(model, "validation")
-        if data.splits["validation"].is_multi_label:
+        calibration, thresholds, temperature = None, None, 1.0
+        is_calibrated, is_multi_label = self.config.fit.calibrate and has_time, data.splits["validation"].is_multi_label
+        if is_calibrated or is_multi_label:
             logits, labels = scorer.logits(model, "validation")
-            thresholds = choose_thresholds(logits, labels)
-            scores["validation"] = score_logits(logits, labels, thresholds)
+            logits = logits.double()
+            if is_calibrated:
+                calibration = calibrate(logits, labels)
+                temperature = calibration.temperature
+            if is_multi_label:
+                thresholds = choose_thresholds(logits / temperature, labels)
+            scores["validation"] = score_logits(logits / temperature, labels, thresholds)
         if "test" in data.splits and has_time:
-            scores["test"] = scorer.score(model, "test", thresholds)
+            scores["test"] = scorer.score(model, "test", thresholds, temperature)
         elif "test" in data.splits:
             logger.warning("no time is left to score the test split; `seqcls evaluate %s` does it", run.path)
         if self._world.is_main:
-            self._save_model(run, model, data, thresholds, scores)
+            self._save_model(run, model, data, scores, thresholds=thresholds, calibration=calibration)
         self._world.any(False)  # it is there when the other processes return
-        return scores
+        return scores, calibration
 
     def _save_model(
         self,
         run: RunDirectory,
         model: SequenceClassifier,
         data: EncodedData,
-        thresholds: Tensor | None,
         scores: Mapping[str, Score],
+        *,
+        thresholds: Tensor | None,
+        calibration: Calibration | None,
     ) -> None:
+        metrics: dict[str, Any] = {name: score.as_dict() for name, score in scores.items()}
+        if calibration is not None:
+            metrics["calibration"] = calibration.as_dict()
         save_model_directory(
             run.model,
             config=self.config,
@@ -347,7 +362,8 @@ class Trainer:
             tokenizer=data.tokenizer,
             weights=model.state_dict(),
             thresholds=None if thresholds is None else thresholds.tolist(),
-            metrics={name: score.as_dict() for name, score in scores.items()},
+            temperature=1.0 if calibration is None else calibration.temperature,
+            metrics=metrics,
             replace=True,
         )
 
@@ -393,7 +409,7 @@ class Trainer:
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending = {"epochs", "device", "threads", "patience", "eval_batch_size", "num_workers", "max_time", "auto_batch"}
-    extending |= {"checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks", "baseline"}
+    extending |= {"calibrate", "checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks", "baseline"}
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

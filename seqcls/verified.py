@@ -15,11 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
 from seqcls.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from torch import Tensor
 
 JSON_LIMIT = 4 << 20
@@ -30,7 +29,7 @@ GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, 
 
 _AGAIN = "copy the whole folder again from where it came"
 
-_Form = TypeVar("_Form", bound=BaseModel)
+_Form = TypeVar("_Form", bound="BaseModel")
 
 
 def read_verified(path: Path, limits: Mapping[str, int | None]) -> dict[str, bytes]:
@@ -108,6 +107,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def check_form(values: object, form: type[_Form], path: Path) -> _Form:
     """Return the values of the file ``path`` in the form that they must have."""
+    from pydantic import ValidationError  # here, since `seqcls.numpy_runtime` does without
+
     try:
         return form.model_validate(values)
     except ValidationError as error:

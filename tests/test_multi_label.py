@@ -51,7 +51,7 @@ def test_a_prediction_is_any_number_of_labels(run: Any) -> None:
     assert classifier.is_multi_label
     texts = ["about the food the staff number 5", "about nothing number 8", "about the room number 2"]
     assert classifier.predict(texts) == [("food", "staff"), (), ("room",)]
-    logits = classifier._logits(classifier.encode(texts))
+    logits = classifier._raw_logits(classifier.encode(texts)) / classifier.temperature
     np.testing.assert_allclose(classifier.predict_proba(texts), logits.sigmoid().numpy())
     assert classifier.evaluate([example(n) for n in range(8)]).accuracy == 1
     with pytest.raises(DataError, match=r"data\[0\] has the label \['pool'\], which the model does not know"):

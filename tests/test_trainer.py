@@ -16,6 +16,7 @@ from toy import LastStep, toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Classifier, Evaluation, FitState, Splits, Trainer
 from seqcls.batching import collate, training_order
+from seqcls.calibration import calibrate
 from seqcls.checkpoint import load_model_directory, load_training
 from seqcls.config import Config
 from seqcls.datasets.reviews import ReviewsDataset
@@ -110,10 +111,46 @@ def test_the_best_the_last_and_the_one_before_are_kept_and_no_other(tmp_path: Pa
     assert {path.name for path in (result.run / "checkpoints").iterdir()} == pointers.names
     best = min(record.evaluations, key=lambda evaluation: evaluation.validation.loss)
     assert pointers.best.startswith(f"step-{best.step:08d}")
-    assert result.validation == best.validation
+    assert result.validation is not None
+    assert result.validation.correct == best.validation.correct
     rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [8, 16, 24, 32, 40, 48]
     assert [row["validation"]["loss"] for row in rows] == [evaluation.validation.loss for evaluation in record.evaluations]
+
+
+def test_a_model_is_calibrated_on_validation(tmp_path: Path) -> None:
+    record = Record()
+    result = _fit(tmp_path, toy_config(epochs=3), record)
+    assert result.model is not None
+    assert result.calibration is not None
+    classifier = Classifier.from_pretrained(result.model)
+    assert classifier.temperature == result.calibration.temperature != 1
+    found = classifier.predictions(toy_splits(), split="validation")
+    fitted = calibrate(torch.from_numpy(found.logits), torch.from_numpy(found.labels))
+    assert fitted.temperature == pytest.approx(classifier.temperature, rel=1e-6)
+    assert found.score == result.validation
+    texts = [text for text, _ in toy_splits().validation]  # type: ignore[union-attr]
+    np.testing.assert_allclose(classifier.predict_proba(texts), found.probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        np.log(found.probabilities[:, 0] / found.probabilities[:, 1]),
+        (found.logits[:, 0] - found.logits[:, 1]) / classifier.temperature,
+        rtol=1e-6,
+    )
+    stored = json.loads((result.model / "metrics.json").read_text())
+    assert stored["calibration"] == result.calibration.as_dict() == result.as_dict()["calibration"]
+    copied = tmp_path / "copy"
+    classifier.save_pretrained(copied)
+    assert Classifier.from_pretrained(copied).temperature == classifier.temperature
+
+
+def test_calibration_can_be_left_out(tmp_path: Path) -> None:
+    record = Record()
+    result = _fit(tmp_path, toy_config(epochs=3, calibrate=False), record)
+    assert result.model is not None
+    assert result.calibration is None
+    assert result.validation == min((item.validation for item in record.evaluations), key=lambda score: score.loss)
+    assert Classifier.from_pretrained(result.model).temperature == 1
+    assert "calibration" not in json.loads((result.model / "metrics.json").read_text())
 
 
 def test_patience_ends_a_run_with_a_reason(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from seqcls.cli import check, fit, models, new, plugins
+from seqcls.cli import check, compare, fit, models, new, plugins
 from seqcls.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError
 
@@ -29,6 +29,8 @@ app.command("train", hidden=True)(fit.fit)
 app.command("check")(check.check)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)
+app.command("explain")(models.explain)
+app.command("compare")(compare.compare)
 app.command("list")(plugins.list_plugins)
 app.command("info")(plugins.info)
 app.command("new")(new.new)

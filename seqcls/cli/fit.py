@@ -339,6 +339,13 @@ def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool
         split, score = ("Test", result.test) if result.test is not None else ("Validation", result.validation)
         if score is not None:
             typer.echo(f"{split} set: {score_line(score)}")
+        if result.calibration is not None:
+            before, after = (100 * error for error in (result.calibration.error_before, result.calibration.error_after))
+            say(
+                f"Calibrated on validation: temperature {result.calibration.temperature:.2f}, "
+                f"calibration error {before:.1f} % before, {after:.1f} % after",
+                quiet=quiet,
+            )
         typer.echo(f"Model: {result.model}")
         say(f"Next: seqcls predict {result.model} {example}", quiet=quiet)
 

@@ -1,21 +1,25 @@
-"""`seqcls evaluate` and `seqcls predict`: what is done with a trained model."""
+"""`seqcls evaluate`, `seqcls predict` and `seqcls explain`: what is done with a trained model."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqcls.cli.loading import uninterrupted
-from seqcls.cli.output import print_json, say, score_line
+from seqcls.cli.output import assessment_lines, print_explanation, print_json, readable, say, score_line
+
+if TYPE_CHECKING:
+    from seqcls.classifier import Classifier
 
 _CHUNK = 1024  # texts read before they are classified and printed
 _Model = Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+_MinConfidence = Annotated[float, typer.Option(help="Answer 'unsure' below this probability.", min=0, max=1)]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -26,21 +30,34 @@ def evaluate(
     ] = None,
     dataset_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the data set.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    min_confidence: _MinConfidence = 0.0,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write what the model says of each example: a .csv, .jsonl or .parquet file.")
+    ] = None,
     device: _Device = "auto",
     as_json: _Json = False,
 ) -> None:
-    """Print a model's loss and accuracy on a split of a data set."""
+    """Print a model's figures on a split of a data set."""
     with uninterrupted():
         from seqcls import options
         from seqcls.classifier import Classifier
+        from seqcls.predictions import check_format
 
+    if predictions is not None:
+        check_format(predictions)
     pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
     classifier = Classifier.from_pretrained(model, device=device)
-    score = classifier.evaluate(dataset, split=split, options=pairs)
+    found = classifier.predictions(dataset, split=split, options=pairs, with_texts=predictions is not None)
+    assessment = found.assess(min_confidence=min_confidence)
     if as_json:
-        print_json(score.as_dict())
+        print_json(assessment.as_dict())
     else:
-        typer.echo(f"{split.capitalize()} set: {score_line(score)}")
+        typer.echo(f"{split.capitalize()} set: {score_line(assessment.score)}")
+        for line in assessment_lines(assessment, temperature=classifier.temperature, min_confidence=min_confidence):
+            typer.echo(line)
+    if predictions is not None:
+        found.write(predictions)
+        say(f"Predictions: {predictions}")
 
 
 def predict(
@@ -49,40 +66,72 @@ def predict(
         list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read texts from a file, a line a text.")] = None,
+    min_confidence: _MinConfidence = 0.0,
     device: _Device = "auto",
     as_json: _Json = False,
 ) -> None:
     """Print the label and its probability for each text."""
     with uninterrupted():
         from seqcls.classifier import Classifier
-        from seqcls.errors import UsageError
 
-    if (file is None) == (not texts):
-        raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
+    inputs = _inputs(texts, file)
     classifier = Classifier.from_pretrained(model, device=device)
     names = classifier.label_names
-    if not classifier.is_text:
-        inputs: Iterable[Any] = _read_numbers(file)
-    else:
-        inputs = _read_texts(texts or [], file)
     number = 0
-    for chunk in _chunks(inputs):
+    for chunk in _chunks(inputs(classifier)):
         rates = classifier.unknown_rates(chunk)
         found = classifier.predict_proba(chunk)
-        for text, probabilities, label, rate in zip(chunk, found, classifier.decide(found), rates, strict=True):
+        labels = classifier.decide(found, min_confidence=min_confidence)
+        for text, probabilities, label, rate in zip(chunk, found, labels, rates, strict=True):
             number += 1
-            shown = _one_line(text) if isinstance(text, str) else f"sequence {number}"
+            shown = readable(text) if isinstance(text, str) else f"sequence {number}"
             if rate == 1:
                 what = "is empty" if not text.strip() else "has no word that the model knows"
                 say(f"warning: text {number} {what}; its label means nothing")
             by_name = {name: round(float(value), 6) for name, value in zip(names, probabilities, strict=True)}
             if as_json:
-                said = {"label": label} if isinstance(label, str) else {"labels": list(label)}
-                print_json({**said, "probabilities": by_name})
+                name = "labels" if classifier.is_multi_label else "label"
+                print_json({name: list(label) if isinstance(label, tuple) else label, "probabilities": by_name})
+            elif label is None:
+                typer.echo(f"unsure\t{max(probabilities):.4f}\t{shown}")
             elif isinstance(label, str):
                 typer.echo(f"{label}\t{by_name[label]:.4f}\t{shown}")
             else:
                 typer.echo(f"{' '.join(f'{name}:{by_name[name]:.4f}' for name in label) or '-'}\t{shown}")
+
+
+def explain(
+    model: _Model,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read texts from a file, a line a text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to explain; by default the most probable.")] = None,
+    method: Annotated[str, typer.Option(help="integrated-gradients or occlusion.")] = "integrated-gradients",
+    device: _Device = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Show what each word of a text contributes to its label."""
+    with uninterrupted():
+        from seqcls.classifier import Classifier
+
+    inputs = _inputs(texts, file)
+    classifier = Classifier.from_pretrained(model, device=device)
+    for item in inputs(classifier):
+        explanation = classifier.explain(item, label=label, method=method)  # type: ignore[arg-type]
+        if as_json:
+            print_json(explanation.as_dict())
+        else:
+            print_explanation(explanation)
+
+
+def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier], Iterable[Any]]:
+    """Return what reads the texts, or sequences of numbers, that a classifier is asked about."""
+    from seqcls.errors import UsageError
+
+    if (file is None) == (not texts):
+        raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
+    return lambda classifier: _read_texts(texts or [], file) if classifier.is_text else _read_numbers(file)
 
 
 def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
@@ -113,9 +162,3 @@ def _chunks(texts: Iterable[Any]) -> Iterator[list[Any]]:
     remaining = iter(texts)
     while chunk := list(islice(remaining, _CHUNK)):
         yield chunk
-
-
-def _one_line(text: str) -> str:
-    """Return a text fit for one line of a terminal: no control characters, no lone surrogates."""
-    readable = "".join(character if character.isprintable() else " " for character in text)
-    return readable.encode("utf-8", errors="replace").decode("utf-8")

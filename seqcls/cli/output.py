@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from seqcls.explanation import Explanation
     from seqcls.metrics import Score
+    from seqcls.predictions import Assessment
 
 
 @cache
@@ -50,6 +52,55 @@ def print_json(values: Mapping[str, Any]) -> None:
     except UnicodeEncodeError:
         text = json.dumps(values)
     typer.echo(text)
+
+
+def assessment_lines(assessment: Assessment, *, temperature: float, min_confidence: float) -> Iterator[str]:
+    """Yield the figures of each label and of all as lines of a table."""
+    width = min(30, max(len("label"), *map(len, assessment.labels)))
+    yield f"{'label':<{width}}  precision  recall      F1  support"
+    for name, label in assessment.labels.items():
+        shown = readable(name if len(name) <= width else f"{name[: width - 1]}…")
+        figures = f"{100 * label.precision:7.1f} %  {100 * label.recall:4.1f} %  {100 * label.f1:4.1f} %  {label.support:7}"
+        yield f"{shown:<{width}}  {figures}"
+    area = "" if assessment.roc_auc is None else f", ROC AUC {assessment.roc_auc:.4f}"
+    yield f"Macro F1 {100 * assessment.macro_f1:.1f} %{area}"
+    yield (
+        f"Calibration error {100 * assessment.calibration_error:.1f} % "
+        f"(without the temperature of {temperature:.2f}: {100 * assessment.uncalibrated_error:.1f} %)"
+    )
+    if min_confidence:
+        right = assessment.selective_accuracy
+        of_which = "" if right is None else f", of which {100 * right:.1f} % are right"
+        yield f"At a confidence of at least {min_confidence:g}: {100 * assessment.coverage:.1f} % are answered{of_which}"
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print a text with what speaks for its label in green and against it in red, and the strongest words with numbers."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from seqcls.explanation import strongest
+
+    read = len(explanation.spans)
+    cut = "" if read == explanation.num_tokens else f"  (reads {read} of {explanation.num_tokens} tokens)"
+    text = Text()
+    for piece, value in explanation.pieces():
+        strength = round(150 * abs(value))
+        colour = f"rgb(0,{strength},0)" if value > 0 else f"rgb({strength},0,0)"
+        text.append(readable(piece), style=f"white on {colour}" if strength > 10 else "")
+    Console(highlight=False, soft_wrap=True).print(
+        f"{readable(explanation.label)} {100 * explanation.probability:.1f} %{cut}", text, sep="\n", markup=False
+    )
+    words = strongest(explanation, 10)
+    for name, sign in (("For:", 1), ("Against:", -1)):
+        found = [f"{readable(word)} {value:+.2f}" for word, value in words if sign * value > 0]
+        typer.echo(f"{name:<8} {', '.join(found) or '-'}")
+
+
+def readable(text: str) -> str:
+    """Return a text fit for one line of a terminal: no control characters, no lone surrogates."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def score_line(score: Score) -> str:

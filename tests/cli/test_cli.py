@@ -101,7 +101,7 @@ def test_fit_json_is_one_object_with_the_documented_keys(run: Run) -> None:
     result = json.loads(done.out)
     assert list(result) == [
         "run", "model", "stop_reason", "seconds", "train_examples_per_second", "parameters", "validation", "test",
-        "baseline",
+        "calibration", "baseline",
     ]  # fmt: skip
     assert {"loss", "accuracy", "count"} <= set(result["test"])
     assert Path(result["model"], "config.json").is_file()
@@ -228,11 +228,89 @@ def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None
         if ("size=" in part and "train_size" in part) or "validation_size" in part or "test_size" in part
     ]
     flags = [flag for option in options for flag in ("--dataset-option", option)]
-    line = run("evaluate", str(trained), "--dataset", "reviews", *flags).out
-    assert re.fullmatch(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)\n", line)
-    score = json.loads(run("evaluate", str(trained), "--split", "validation", "--json").out)
-    assert {"loss", "accuracy", "correct", "count"} == set(score)
-    assert score["count"] == 20
+    lines = run("evaluate", str(trained), "--dataset", "reviews", *flags).out.splitlines()
+    assert re.fullmatch(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)", lines[0])
+    assert lines[1].split() == ["label", "precision", "recall", "F1", "support"]
+    assert re.fullmatch(r"negative +\d+\.\d % +\d+\.\d % +\d+\.\d % +10", lines[2])
+    assert lines[4].startswith("Macro F1 ")
+    assert lines[5].startswith("Calibration error ")
+    assert max(map(len, lines)) <= 80
+    figures = json.loads(run("evaluate", str(trained), "--split", "validation", "--json").out)
+    assert figures["count"] == sum(map(sum, figures["confusion"])) == 20
+    assert set(figures) == {"loss", "accuracy", "correct", "count", "macro_f1", "roc_auc", "calibration_error"} | {
+        *("uncalibrated_error", "labels", "confusion", "coverage", "selective_accuracy")
+    }
+    assert set(figures["labels"]["negative"]) == {"precision", "recall", "f1", "support", "roc_auc", "average_precision"}
+
+
+def test_evaluate_writes_what_the_model_says(run: Run, trained: Path) -> None:
+    done = run("evaluate", str(trained), "--predictions", "said.jsonl", "--min-confidence", "0.5")
+    assert done.code == 0
+    assert "At a confidence of at least 0.5: 100.0 % are answered" in done.out
+    rows = [json.loads(line) for line in Path("said.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 20
+    said = run("predict", str(trained), rows[0]["text"], "--json").out
+    assert json.loads(said)["label"] == rows[0]["prediction"]
+    refused = run("evaluate", str(trained), "--predictions", "said.xls")
+    assert refused.code == 2
+    assert "said.xls has no ending" in refused.err
+
+
+def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:
+    run("fit", *SMALL, "--epochs", "2", "--output", "other")
+    done = run("compare", str(trained), "other", "--plot", "plot.png")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].split()[:2] == ["model", "accuracy,"]
+    assert re.search(r"\d+\.\d % \(\d+\.\d to \d+\.\d\)", lines[1])
+    assert "95 % interval" in lines[-1]
+    assert "McNemar p = " in lines[-1]
+    assert Path("plot.png").stat().st_size > 1000
+    found = json.loads(run("compare", str(trained), "other", "--json").out)
+    assert {row["name"] for row in found["models"]} == {str(trained), "other"}
+    assert found["differences"][0]["sentence"] == lines[-1]
+    assert run("compare", str(trained)).code == 2
+    assert run("compare").code == 2
+    assert run("compare", "other", "other").code == 2
+    assert run("compare", "other", "nowhere").code == 1
+
+
+def test_compare_trains_encoders_and_goes_on_where_it_was(run: Run) -> None:
+    options = [part for part in SMALL if part.startswith(("train_size", "validation_size", "test_size"))]
+    flags = [flag for option in options for flag in ("--dataset-option", option)]
+    command = ["compare", "--encoders", "mean-pool,cnn", "--dataset", "reviews", *flags]
+    command += ["--set", "epochs=1", "--seeds", "2", "--output", "here", "--device", "cpu"]
+    done = run(*command)
+    assert done.code == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[:3]] == ["encoder", "mean-pool", "cnn"]
+    assert {path.name for path in Path("here").iterdir()} == {"mean-pool-0", "mean-pool-1", "cnn-0", "cnn-1"}
+    times = {path: path.stat().st_mtime_ns for path in Path("here").glob("*/run/metrics.jsonl")}
+    again = json.loads(run(*command, "--json").out)
+    assert times == {path: path.stat().st_mtime_ns for path in Path("here").glob("*/run/metrics.jsonl")}
+    assert [len(row["accuracies"]) for row in again["models"]] == [2, 2]
+    assert run("compare", "--encoders", "magic", "--dataset", "reviews").code != 0
+
+
+def test_explain_shows_the_words_that_count(run: Run, trained: Path) -> None:
+    shown = run("explain", str(trained), "The film was good.").out.splitlines()
+    assert re.fullmatch(r"(negative|positive) \d+\.\d %", shown[0])
+    assert shown[1] == "The film was good."
+    assert shown[2].startswith("For:     ")
+    assert shown[3].startswith("Against: ")
+    found = json.loads(
+        run("explain", str(trained), "The film", "--method", "occlusion", "--label", "negative", "--json").out
+    )
+    assert [token["token"] for token in found["tokens"]] == ["The", "film"]
+    assert (found["label"], found["gap"]) == ("negative", None)
+    assert run("explain", str(trained), "good", "--label", "great").code == 1
+    assert run("explain", str(trained), "good", "--method", "magic").code == 2
+    assert run("explain", str(trained)).code == 2
+
+
+def test_predict_is_unsure_below_the_least_confidence(run: Run, trained: Path) -> None:
+    assert run("predict", str(trained), "good", "--min-confidence", "1").out.startswith("unsure\t0.")
+    assert json.loads(run("predict", str(trained), "good", "--min-confidence", "1", "--json").out)["label"] is None
+    assert run("predict", str(trained), "good", "--min-confidence", "1.5").code == 2
 
 
 def test_predict_takes_arguments_a_file_and_stdin(run: Run, trained: Path, tmp_path: Path) -> None:
