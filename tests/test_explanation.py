@@ -98,7 +98,7 @@ def test_a_long_text_is_hidden_in_parts_that_share_their_contribution(classifier
     assert len(values) == len(explanation.spans) == 400  # of 451 tokens
     assert explanation.num_tokens == 451
     np.testing.assert_array_equal(values[::2], values[1::2])
-    assert len(set(values.tolist())) > 100
+    assert len(set(values.tolist())) > 1
 
 
 @pytest.mark.parametrize("method", METHODS)
