@@ -42,6 +42,7 @@ from seqcls.interrupts import SPARE_SECONDS, Signals, TimeLimit
 from seqcls.loop import Loop
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
 from seqcls.model import SequenceClassifier
+from seqcls.native import native
 from seqcls.optimization import LearningRate, build_optimizer, class_weights
 from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, load_splits, name_objects, prepare_data
 from seqcls.reporting.console import ConsoleReporter
@@ -173,6 +174,8 @@ class Trainer:
                 for callback in callbacks:
                     looping.callback(callback.close)
                     callback.on_fit_start(state)
+                if self._device.type == "cpu" and (library := native()) is not None:
+                    looping.enter_context(library.flushing_denormals())
                 loop.train()
                 for callback in callbacks:
                     callback.on_fit_end(state)

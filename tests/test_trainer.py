@@ -24,6 +24,7 @@ from seqcls.encoders.lstm import LSTM
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.loop import Loop
+from seqcls.native import native
 from seqcls.results import FitResult
 from seqcls.run_directory import RunDirectory
 from seqcls.scoring import Scorer
@@ -141,6 +142,18 @@ def test_a_model_is_calibrated_on_validation(tmp_path: Path) -> None:
     copied = tmp_path / "copy"
     classifier.save_pretrained(copied)
     assert Classifier.from_pretrained(copied).temperature == classifier.temperature
+
+
+@pytest.mark.skipif(native() is None, reason="there is no compiled code here, which tells all threads")
+def test_training_flushes_denormals_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    class Look(Callback):
+        def on_step_end(self, state: FitState) -> None:
+            found.append(float((torch.full((2_000_000,), 1e-38) * 0.01).abs().max()))
+
+    found: list[float] = []
+    _fit(tmp_path, toy_config(epochs=1), Look())
+    assert set(found) == {0.0}
+    assert float((torch.full((2_000_000,), 1e-38) * 0.01).abs().min()) > 0
 
 
 def test_calibration_can_be_left_out(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,6 +54,7 @@ class Native:
     vector_bytes: int
     has_threads: bool
     _run: Any
+    _flush: Any
     _parallel: ctypes.c_void_p
 
     def run(self, layer: Layer, do: Pass, *, dtype: torch.dtype) -> None:
@@ -63,6 +66,20 @@ class Native:
         threads = min(torch.get_num_threads(), layer.units)
         if not self._run(ctypes.byref(layer), _PASSES[do], dtype == torch.float64, threads, self._parallel):
             raise MemoryError(f"out of memory in the {do} pass of an LSTM layer")
+
+    @contextmanager
+    def flushing_denormals(self) -> Iterator[None]:
+        """Let numbers that are too small for full precision count as 0, in all threads that PyTorch uses.
+
+        Adam's averages of a word that does not come again become so small after some hundred steps, and each operation with
+        such a number takes a hundred times as long: an epoch over many texts would cost more a text than one over few.
+        """
+        threads = torch.get_num_threads()
+        self._flush(1, threads, self._parallel)
+        try:
+            yield
+        finally:
+            self._flush(0, threads, self._parallel)
 
 
 @cache
@@ -117,7 +134,9 @@ def load(name: str) -> Native:
         parallel = ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
     except AttributeError:
         parallel = ctypes.c_void_p()
-    return Native(name, library.seqcls_vector_bytes(), parallel.value is not None, run, parallel)
+    flush = library.seqcls_flush_denormals
+    flush.argtypes, flush.restype = [ctypes.c_int, ctypes.c_uint, ctypes.c_void_p], None
+    return Native(name, library.seqcls_vector_bytes(), parallel.value is not None, run, flush, parallel)
 
 
 def _path(name: str) -> Path:

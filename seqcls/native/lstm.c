@@ -101,18 +101,36 @@ typedef struct {
     unit_function unit;
 } WORK;
 
+#define FLUSH 0x8040 /* results and operands too small for full precision count as 0 */
+
 static void work(void *data) {
     const WORK *mine = data;
     LAYER *layer = mine->layer;
 #ifdef __SSE__ /* numbers too small for a normal float take a hundred times as long: zero is near enough */
     const unsigned control = _mm_getcsr();
-    _mm_setcsr(control | 0x8040);
+    _mm_setcsr(control | FLUSH);
 #endif
     for (int64_t number; (number = __atomic_fetch_add(&layer->next, 1, __ATOMIC_RELAXED)) < layer->units;)
         if (!mine->unit(layer, number)) __atomic_store_n(&layer->failed, 1, __ATOMIC_RELAXED);
 #ifdef __SSE__
     _mm_setcsr(control);
 #endif
+}
+
+static void flush(void *data) {
+#ifdef __SSE__
+    _mm_setcsr(*(const int *)data ? _mm_getcsr() | FLUSH : _mm_getcsr() & ~FLUSH);
+#else
+    (void)data;
+#endif
+}
+
+/* Let the threads of a pool flush denormal numbers, or no longer: computing with them takes a hundred times as long. */
+void seqcls_flush_denormals(int on, unsigned threads, void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
+    if (parallel && threads > 1)
+        parallel(flush, &on, threads, 0);
+    else
+        flush(&on);
 }
 
 /* Run a pass of a layer: 0 projects the inputs, 1 goes forward, 2 backward. Return 0 if memory did not suffice. `parallel` is

@@ -349,3 +349,15 @@ def test_a_library_that_cannot_be_loaded_is_said_once_and_done_without(
         ]
     finally:
         native._best.cache_clear()
+
+
+def test_denormal_numbers_count_as_zero_in_all_threads_while_it_is_asked_for(path: str) -> None:
+    small = torch.full((4_000_000,), 1e-38)
+
+    def kept() -> int:
+        return int((small * 0.01).count_nonzero())
+
+    assert kept() == len(small)
+    with native.load(path).flushing_denormals():
+        assert kept() == 0
+    assert kept() == len(small)
