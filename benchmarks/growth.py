@@ -134,5 +134,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
         step.set(
             title="a training step", xlabel="length in steps", ylabel="microseconds a token", xscale="log", yscale="log"
         )
-        step.legend(frameon=False)
+        step.set_ylim(bottom=0.01)
+        step.legend(frameon=False, loc="lower center", ncols=2)
+        for panel in (epoch, memory):
+            panel.set_ylim(0, 1.2 * panel.get_ylim()[1])
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
