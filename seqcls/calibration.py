@@ -34,10 +34,14 @@ class Calibration:
 
 
 def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
-    """Fit a temperature to a validation split; see `fit_temperature` for the arguments."""
+    """Fit a temperature to a validation split; see `fit_temperature` for the arguments.
+
+    The temperature of least loss is kept only if the calibration error falls with it: of a model whose few mistakes are
+    those it is least sure of, the loss may ask for more confidence than is honest. Else it is 1.
+    """
     temperature = fit_temperature(logits, labels)
     before, after = (calibration_error(scaled, labels) for scaled in (logits, logits / temperature))
-    return Calibration(temperature, before, after)
+    return Calibration(temperature, before, after) if after < before else Calibration(1.0, before, before)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -4,6 +4,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests say nothing about speed: on a busy machine any example may take long.
+settings.register_profile("seqcls", deadline=None)
+settings.load_profile("seqcls")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
@@ -26,6 +26,7 @@ def _drawn(seed: int, count: int, classes: int, *, levels: int | None = None) ->
     return (logits if levels is None else np.round(logits * levels) / levels), labels
 
 
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000), count=st.integers(1, 60), classes=st.integers(2, 5), levels=st.sampled_from([None, 1, 2])
 )
@@ -55,6 +56,7 @@ def test_figures_of_labels_are_those_of_scikit_learn(seed: int, count: int, clas
         assert found.roc_auc == pytest.approx(area, abs=1e-12)
 
 
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000))
 def test_figures_of_several_labels_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
