@@ -12,6 +12,7 @@ import json
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,6 +30,9 @@ from seqcls.errors import NonFiniteError, TrainingError
 _TIMEOUT = timedelta(minutes=10)
 _MEETING_SECONDS = 120.0
 _FAILED = "failed"
+# Tensors of the last messages. A thread of PyTorch's gives its own up late; were it the last to do so, it would want
+# Python's lock, which `destroy_process_group` of torch 2.3 holds while it waits for that thread: neither would end.
+_sent: deque[list[Tensor]] = deque(maxlen=4)
 
 
 class World:
@@ -183,12 +187,14 @@ class _Group(World):
 
     def largest(self, *values: int) -> list[int]:
         found = torch.tensor(values, dtype=torch.int64)
+        _sent.append([found])
         with self._talking():
             self._dist.all_reduce(found, op=self._dist.ReduceOp.MAX)
         return [int(value) for value in found.tolist()]
 
     def add(self, values: Tensor) -> Tensor:
         total = values.clone()
+        _sent.append([total])
         with self._talking():
             self._dist.all_reduce(total)
         return total
@@ -210,6 +216,7 @@ class _Group(World):
         mine = torch.zeros(8 + longest, dtype=torch.uint8)
         mine[: 8 + len(data)] = torch.from_numpy(np.frombuffer(len(data).to_bytes(8, "little") + data, np.uint8).copy())
         found = [torch.empty_like(mine) for _ in range(self.size)]
+        _sent.append([mine, *found])
         with self._talking():
             self._dist.all_gather(found, mine)
         messages = [tensor.numpy().tobytes() for tensor in found]
@@ -220,6 +227,7 @@ class _Group(World):
         mine = torch.zeros(height, rows.shape[1], dtype=rows.dtype)
         mine[: len(rows)] = rows
         found = [torch.empty_like(mine) for _ in range(self.size)]
+        _sent.append([mine, *found])
         with self._talking():
             self._dist.all_gather(found, mine)
         return torch.stack(found, dim=1).flatten(0, 1)[:count]  # example i is row i // size of process i % size

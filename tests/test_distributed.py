@@ -346,7 +346,12 @@ def test_torchrun_runs_the_command_line(tmp_path: Path, how: str) -> None:
             else:
                 second = next(pid for pid in _workers(process.pid) if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes())
                 os.kill(second, signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            for pid in [*_workers(process.pid), process.pid]:
+                os.kill(pid, signal.SIGKILL)
+            raise
     if how == "SIGTERM":
         assert time.monotonic() - started < 60
         assert process.returncode != 0
