@@ -2,8 +2,8 @@
 
 A system's time begins with its process and has everything in it: imports, reading the archive, training, validation, writing
 the model. Of peers that train in epochs each epoch whose validation loss is the best so far gives a model; scoring it on
-test is left out of their time. Ours are whole commands, each with its test score in its time. Settings were chosen on
-validation.
+test is left out of their time. Ours are whole commands, each with its test score in its time. Our settings were
+chosen on validation; the peers' are usual ones, not tuned here.
 """
 
 from __future__ import annotations

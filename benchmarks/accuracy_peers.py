@@ -132,7 +132,7 @@ def keras_tensorflow(train: Split, test: Split, folder: Path, report: Report) ->
 
 
 def fasttext(train: Split, test: Split, folder: Path, report: Report) -> None:
-    """The package of that name, with bigrams, on both cores; rate and epochs chosen on validation."""
+    """The package of that name, with bigrams, on both cores."""
     import fasttext as library
 
     lines = [[" ".join(text.translate(FILTERS).split()) for text in texts] for texts, _ in (train, test)]
@@ -149,7 +149,7 @@ def fasttext(train: Split, test: Split, folder: Path, report: Report) -> None:
 
 
 def tfidf_logistic_regression(train: Split, test: Split, folder: Path, report: Report) -> None:
-    """scikit-learn: TF-IDF of 1- and 2-grams and logistic regression; the penalty chosen on validation."""
+    """scikit-learn: TF-IDF of 1- and 2-grams and logistic regression, its settings fixed beforehand, not tuned."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 

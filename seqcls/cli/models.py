@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024  # texts read before they are classified and printed
 _Model = Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)]
+_Texts = Annotated[
+    list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
+]
+_File = Annotated[Path | None, typer.Option("--file", "-f", help="Read texts from a file, a line a text.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 _MinConfidence = Annotated[float, typer.Option(help="Answer 'unsure' below this probability.", min=0, max=1)]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -62,10 +66,8 @@ def evaluate(
 
 def predict(
     model: _Model,
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read texts from a file, a line a text.")] = None,
+    texts: _Texts = None,
+    file: _File = None,
     min_confidence: _MinConfidence = 0.0,
     device: _Device = "auto",
     as_json: _Json = False,
@@ -102,10 +104,8 @@ def predict(
 
 def explain(
     model: _Model,
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read texts from a file, a line a text.")] = None,
+    texts: _Texts = None,
+    file: _File = None,
     label: Annotated[str | None, typer.Option(help="Label to explain; by default the most probable.")] = None,
     method: Annotated[str, typer.Option(help="integrated-gradients or occlusion.")] = "integrated-gradients",
     device: _Device = "auto",
