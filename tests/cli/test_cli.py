@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,14 +259,13 @@ def test_evaluate_writes_what_the_model_says(run: Run, trained: Path) -> None:
 
 def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:
     run("fit", *SMALL, "--epochs", "2", "--output", "other")
-    done = run("compare", str(trained), "other", "--plot", "plot.png")
+    done = run("compare", str(trained), "other")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].split()[:2] == ["model", "accuracy,"]
     assert re.search(r"\d+\.\d % \(\d+\.\d to \d+\.\d\)", lines[1])
     assert "95 % interval" in lines[-1]
     assert "McNemar p = " in lines[-1]
-    assert Path("plot.png").stat().st_size > 1000
     found = json.loads(run("compare", str(trained), "other", "--json").out)
     assert {row["name"] for row in found["models"]} == {str(trained), "other"}
     assert found["differences"][0]["sentence"] == lines[-1]
@@ -273,6 +273,13 @@ def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:
     assert run("compare").code == 2
     assert run("compare", "other", "other").code == 2
     assert run("compare", "other", "nowhere").code == 1
+
+
+def test_compare_draws_the_figures(run: Run, trained: Path) -> None:
+    pytest.importorskip("matplotlib")
+    shutil.copytree(trained, "copy")
+    assert run("compare", str(trained), "copy", "--plot", "plot.png").code == 0
+    assert Path("plot.png").stat().st_size > 1000
 
 
 def test_compare_trains_encoders_and_goes_on_where_it_was(run: Run) -> None:
