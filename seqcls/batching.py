@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,7 +147,7 @@ def batches(
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=_belong_to_the_trainer,
         multiprocessing_context=context,
         generator=torch.Generator(),  # of its own: the loader draws a number, which must not be one of the training's
     )
@@ -169,10 +172,21 @@ def _as_it_is(arrays: Any) -> Any:
     return arrays
 
 
-def _leave_signals_to_the_trainer(_worker: int) -> None:
+def _belong_to_the_trainer(_worker: int) -> None:
     # Ctrl-C and schedulers signal every process; the trainer still needs batches to come to a good end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    # PyTorch's own watch asks who the parent is when the worker is ready: if the trainer was killed before that, it takes
+    # the parent of orphans for the trainer, and waits for ever.
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    while os.getppid() == trainer.pid:
+        time.sleep(1)
+    os._exit(1)
 
 
 def explain_dead_worker(error: BaseException) -> TrainingError | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 # Tests say nothing about speed: on a busy machine any example may take long.
-settings.register_profile("seqcls", deadline=None)
+settings.register_profile("seqcls", deadline=None, max_examples=40)
 settings.load_profile("seqcls")
 
 

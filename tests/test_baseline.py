@@ -146,6 +146,7 @@ def test_a_trainer_takes_the_splits_that_it_was_given_and_notes_the_figures(tmp_
 
 
 @pytest.mark.imdb
+@pytest.mark.slow
 def test_on_imdb_it_reaches_what_it_did_when_it_was_chosen() -> None:
     folder = os.environ.get("SEQCLS_DATA_DIR")
     if folder is None or not Path(folder, "imdb").is_dir():

@@ -324,7 +324,7 @@ def test_rows_come_back_in_their_order(count: int) -> None:
     assert in_world(3, _gather_rows, count) == [list(range(count))] * 3
 
 
-@pytest.mark.parametrize("how", ["done", "SIGTERM", "restart"])
+@pytest.mark.parametrize("how", ["done", "SIGTERM", pytest.param("restart", marks=pytest.mark.slow)])
 def test_torchrun_runs_the_command_line(tmp_path: Path, how: str) -> None:
     if how == "restart" and torch.__version__.startswith("2.3."):
         pytest.skip("torchrun of torch 2.3 restarts no script at all: RendezvousClosedError")

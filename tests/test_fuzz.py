@@ -74,7 +74,7 @@ def test_no_content_that_atheris_finds_breaks_a_loader(name: str) -> None:
 def test_a_damaged_file_gives_data_or_an_error_of_ours(name: str, folder: Path) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=150, deadline=timedelta(seconds=5), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=timedelta(seconds=5), suppress_health_check=list(HealthCheck))
     @given(mutated(target.seeds()))
     def run(data: bytes) -> None:
         target.run(data, folder)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ def _is_running(pid: int) -> bool:
 
 
 @contextmanager
-def _started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def _started(*arguments: str, program: Sequence[str] = ("-m", "seqcls")) -> Iterator[subprocess.Popen[str]]:
     """Yield the command line at work in a process group of its own, as a terminal starts it."""
-    command = [sys.executable, "-m", "seqcls", *arguments]
+    command = [sys.executable, *program, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -108,8 +108,26 @@ def test_workers_end_when_the_training_is_killed(tmp_path: Path) -> None:
         _wait(lambda: not [child for child in children if _is_running(child)], seconds=20)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("delay", [0.3, 1.2, 2.5])
+_BLIND = """
+from torch.utils.data._utils import worker
+from seqcls.cli.app import main
+worker.ManagerWatchdog = type("Blind", (), {"is_alive": lambda self: True})  # as if it had begun after the kill
+main()
+"""
+
+
+@needs_proc
+def test_workers_end_when_the_training_is_killed_before_they_are_ready(tmp_path: Path) -> None:
+    arguments = [*LONG, "--num-workers", "2", "--output", str(tmp_path / "run")]
+    with _started(*arguments, program=("-c", _BLIND)) as process:
+        children = _wait(lambda: len(found := _children(process.pid)) >= 2 and found)
+        process.kill()
+        _wait(lambda: not [child for child in children if _is_running(child)], seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("number", "delay"), [(signal.SIGINT, 0.3), (signal.SIGTERM, 0.8), (signal.SIGINT, 1.4), (signal.SIGTERM, 2.5)]
+)
 def test_start_up_can_be_interrupted(tmp_path: Path, number: signal.Signals, delay: float) -> None:
     run = tmp_path / "run"
     with _started(*LONG, "--output", str(run)) as process:

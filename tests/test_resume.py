@@ -246,6 +246,8 @@ def test_commands_that_share_nothing_give_the_same_bits(tmp_path: Path) -> None:
         "test_size=20",
         "--embedding",
         "ngram-hash",
+        "--embedding-option",
+        "buckets=1000",
         "--encoder",
         "mean-pool",
         "--epochs",

@@ -388,6 +388,7 @@ def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path)
     assert Trainer.resume(result.run, callbacks=[StopAt(2)]).fit().test is not None
 
 
+@pytest.mark.slow
 def test_the_default_run_learns_what_a_bag_of_words_cannot(tmp_path: Path) -> None:
     result = Trainer("bilstm", "reviews", output=tmp_path / "run").fit()
     assert result.test is not None
