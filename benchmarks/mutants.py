@@ -163,7 +163,7 @@ def _run_tests(tree: Path, tests: list[str], log: Path) -> None:
         os.chdir(tree)
         os.environ["PYTHONPATH"] = str(tree)
         sys.path[:0] = [str(tree), str(tree / "tests")]
-        status = int(importlib.import_module("pytest").main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+        status = int(importlib.import_module("pytest").main(["-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]))
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Two processes run the tests, and each of them would use every core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests say nothing about speed: on a busy machine any example may take long.
 settings.register_profile("seqcls", deadline=None, max_examples=40)

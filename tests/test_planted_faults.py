@@ -168,6 +168,6 @@ def _copy(tmp_path: Path) -> None:
 
 
 def _run_tests(tmp_path: Path, tests: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests.split()]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)

@@ -321,7 +321,7 @@ def _json_row(line: str, where: str) -> Row | BadRow:
         return BadRow(where, bad_byte)
     try:
         return _as_object(json.loads(line), where)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number too long, or too many brackets
         place = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         return BadRow(where + place, f"this is no JSON: {getattr(error, 'msg', error)}")
 
@@ -329,7 +329,7 @@ def _json_row(line: str, where: str) -> Row | BadRow:
 def _json_array(text: str) -> Iterator[Row | BadRow]:
     try:
         items = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         yield BadRow("line 1", f"this is no JSON: {error}", fatal=True)
         return
     for number, item in enumerate(items, start=1):
