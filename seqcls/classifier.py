@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
@@ -253,13 +254,17 @@ class Classifier:
         if not len(sequences):
             raise DataError("there is no example to evaluate")
         assert sequences.labels is not None
+        started = time.perf_counter()
+        logits = self._raw_logits(sequences)
+        seconds = time.perf_counter() - started
         return Predictions(
             self.label_names,
-            self._raw_logits(sequences).double().numpy(),
+            logits.double().numpy(),
             np.array(sequences.labels),
             temperature=self.temperature,
             thresholds=self.thresholds,
             texts=texts if with_texts and self.is_text else None,
+            seconds=seconds,
         )
 
     def save_pretrained(self, path: str | Path) -> None:

@@ -186,13 +186,15 @@ class Contestant:
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as `seqcls compare --json` prints them."""
         assessment = self.predictions.assess()
+        seconds, count = self.predictions.seconds, assessment.score.count
         return {
             "name": self.name,
             "accuracy": asdict(accuracy_interval(self.predictions)),
             "macro_f1": assessment.macro_f1,
             "calibration_error": assessment.calibration_error,
             "loss": assessment.score.loss,
-            "count": assessment.score.count,
+            "count": count,
+            "examples_per_second": None if seconds is None else round(count / seconds),
             "parameters": self.parameters,
             "megabytes": round(self.megabytes, 2),
         }

@@ -92,6 +92,7 @@ class Predictions:
         temperature: What the logits are divided by.
         thresholds: The probability from which on an example has a label; None where it has just one.
         texts: The texts; None if they were not asked for, or if the examples are sequences of numbers.
+        seconds: What the model took for all examples, once they were encoded; None if nobody looked at the clock.
     """
 
     label_names: tuple[str, ...]
@@ -100,6 +101,7 @@ class Predictions:
     temperature: float = 1.0
     thresholds: tuple[float, ...] | None = None
     texts: Sequence[str] | None = None
+    seconds: float | None = None
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

@@ -93,12 +93,13 @@ def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, spli
             _shown(intervals[row["name"]]),
             f"{100 * row['macro_f1']:.1f} %",
             f"{row['loss']:.4f}",
+            f"{row['examples_per_second']:,}",
             f"{row['parameters']:,}",
             f"{row['megabytes']:.1f}",
         ]
         for row in models
     ]
-    lines = _table([["model", "accuracy, 95 % interval", "macro F1", "loss", "parameters", "MB"], *columns])
+    lines = _table([["model", "accuracy, 95 % interval", "macro F1", "loss", "ex./s", "parameters", "MB"], *columns])
     values = {"split": split, "models": models, "differences": [item.as_dict() for item in found]}
     return _Result(values, intervals, [*lines, "", *(item.sentence() for item in found)])
 

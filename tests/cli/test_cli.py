@@ -268,6 +268,7 @@ def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:
     assert "McNemar p = " in lines[-1]
     found = json.loads(run("compare", str(trained), "other", "--json").out)
     assert {row["name"] for row in found["models"]} == {str(trained), "other"}
+    assert all(row["examples_per_second"] > 0 for row in found["models"])
     assert found["differences"][0]["sentence"] == lines[-1]
     assert run("compare", str(trained)).code == 2
     assert run("compare").code == 2
