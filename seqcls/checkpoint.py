@@ -365,7 +365,14 @@ def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> s
     table = ["", "| split | loss | accuracy | examples |", "|---|---|---|---|", *scores] if scores else []
     labels = ", ".join(description["label_names"])
     given, example = {"text": ("text", '["some text"]'), "features": ("numbers", "[numbers]")}[description["input"]]
+    task = ["pipeline_tag: text-classification"] if description["input"] == "text" else []
     lines = [
+        "---",  # what Hugging Face reads of it
+        "library_name: seqcls",
+        *task,
+        "tags: [sequence-classification]",
+        "---",
+        "",
         f"# {encoder['name']} on {config['data']['dataset']}",
         "",
         f"A sequence classifier made with seqcls {description['seqcls_version']}: {given} in, a label out ({labels}).",

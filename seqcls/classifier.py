@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
+from seqcls.checkpoint import MODEL_FILES, SavedModel, load_model_directory, save_model_directory
 from seqcls.config import Config, DataConfig, OptionValue
 from seqcls.datasets.arrays import read_arrays
 from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
@@ -20,6 +20,7 @@ from seqcls.device import keep_freed_memory, resolve_device
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError, UsageError
 from seqcls.explanation import Explanation, Method, contributions
+from seqcls.hub import upload
 from seqcls.inference import predict_logits
 from seqcls.metrics import Score
 from seqcls.paths import is_data_path
@@ -28,6 +29,7 @@ from seqcls.predictions import Predictions, confidence, decided
 from seqcls.run_directory import resolve_model_path
 from seqcls.sequences import Sequences, encode
 from seqcls.text import UNK_ID, TextTokenizer
+from seqcls.verified import read_verified
 
 _Found = TypeVar("_Found")
 
@@ -47,19 +49,25 @@ class Classifier:
         self._model.encoder.check_device(self._device)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, device: str = "auto", encoder: Encoder | None = None) -> Classifier:
-        """Load a model directory, a checkpoint, or the best model of a run directory.
+    def from_pretrained(
+        cls, path: str | Path, *, device: str = "auto", encoder: Encoder | None = None, revision: str | None = None
+    ) -> Classifier:
+        """Load a model directory, a checkpoint, the best model of a run directory, or a model from Hugging Face.
 
         Args:
-            path: The directory.
+            path: The directory; or "user/model", a repository of Hugging Face, where no folder of that name is here.
             device: auto, cpu, cuda, cuda:N or mps.
             encoder: A built encoder to load the weights into, where the model was trained with one that is not registered.
+            revision: Of a repository: a branch, tag or commit; by default the branch main.
 
         Raises:
             CheckpointError: A file is missing or damaged, or the encoder's plugin is not installed.
+            HubError: The repository cannot be fetched, or holds no model of seqcls.
+            MissingExtraError: It is to be fetched, and huggingface_hub is not installed.
             DeviceError: The device is not there.
         """
-        return cls(load_model_directory(resolve_model_path(Path(path))), device=device, encoder=encoder)
+        saved = load_model_directory(resolve_model_path(Path(path), revision=revision))
+        return cls(saved, device=device, encoder=encoder)
 
     @property
     def config(self) -> Config:
@@ -286,6 +294,37 @@ class Classifier:
             thresholds=self._saved.thresholds,
             temperature=self._saved.temperature,
         )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the files that the classifier was loaded from to a repository of Hugging Face, made if there is none.
+
+        They go as they are, the model card too, in one commit; `from_pretrained` loads them by the repository's name.
+
+        Args:
+            repo_id: "user/model".
+            private: Whether a repository that is made is private; by default what the user or organization has chosen.
+            revision: The branch, made if there is none; by default main.
+            commit_message: The commit's.
+            token: One that may write; by default that of `hf auth login`, or HF_TOKEN.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            HubError: There is no permission or no network.
+            CheckpointError: The files have changed since they were loaded.
+            MissingExtraError: huggingface_hub is not installed.
+        """
+        read_verified(self._saved.path, MODEL_FILES)  # what is damaged is not handed on
+        return upload(self._saved.path, repo_id, private=private, revision=revision, message=commit_message, token=token)
 
     def _raw_logits(self, sequences: Sequences) -> torch.Tensor:
         size = self.config.fit.eval_batch_size

@@ -13,6 +13,7 @@ SeqclsError
 ├── DataError                  data is missing, damaged, incomplete or of the wrong form
 │   └── DownloadError          data could not be fetched
 ├── CheckpointError            a run or model directory cannot be written, or lacks or garbles something
+│   └── HubError               a model cannot be fetched from Hugging Face, or sent there
 ├── TrainingError              training cannot go on (out of memory, a data worker that died)
 │   └── NonFiniteError         a loss or gradient is not finite
 └── MissingExtraError          an optional dependency is not installed
@@ -65,6 +66,10 @@ class DownloadError(DataError):
 
 class CheckpointError(SeqclsError):
     """A run or model directory cannot be written, or cannot be trusted when read."""
+
+
+class HubError(CheckpointError):
+    """A model cannot be fetched from Hugging Face, or sent there."""
 
 
 class TrainingError(SeqclsError):

@@ -34,6 +34,7 @@ from seqcls.config import Config
 from seqcls.errors import CheckpointError, OutputExistsError
 from seqcls.files import is_temporary, make_directory, remove, remove_leftovers, replace_file
 from seqcls.forms import Checkpoints
+from seqcls.hub import download, is_repo_id
 from seqcls.verified import JSON_LIMIT, check_form, parse_json, read_file
 
 _LOCK, _SETTINGS = "lock", "config.toml"
@@ -312,9 +313,19 @@ class RunDirectory:
         return next((name for name in same_step if name not in damaged), found.path.name)
 
 
-def resolve_model_path(path: Path) -> Path:
-    """Return the model directory that ``path`` is, or that the run directory ``path`` holds."""
+def resolve_model_path(path: Path, *, revision: str | None = None) -> Path:
+    """Return the model directory that ``path`` is, that the run directory ``path`` holds, or that Hugging Face has.
+
+    Where no such folder is here, and none that it could be in, a ``path`` of the form "user/model" names a repository, of
+    which ``revision`` is taken.
+
+    Raises:
+        CheckpointError: There is none, here or there.
+        HubError: It cannot be fetched.
+    """
     if not path.is_dir():
+        if is_repo_id(path.as_posix()):
+            return download(path.as_posix(), revision=revision)
         raise CheckpointError(f"there is no model directory {path}")
     if (path / "config.json").is_file() or (path / "manifest.json").is_file():
         return path

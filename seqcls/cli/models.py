@@ -1,4 +1,4 @@
-"""`seqcls evaluate`, `seqcls predict` and `seqcls explain`: what is done with a trained model."""
+"""`seqcls evaluate`, `predict`, `explain` and `push`: what is done with a trained model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqcls.classifier import Classifier
 
 _CHUNK = 1024  # texts read before they are classified and printed
-_Model = Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)]
+_Model = Annotated[Path, typer.Argument(help="Model or run directory, or user/model on Hugging Face.", show_default=False)]
 _Texts = Annotated[
     list[str] | None, typer.Argument(help="Texts; a single - reads stdin, a line a text.", show_default=False)
 ]
@@ -123,6 +123,25 @@ def explain(
             print_json(explanation.as_dict())
         else:
             print_explanation(explanation)
+
+
+def push(
+    model: Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)],
+    repository: Annotated[str, typer.Argument(help="Where to: user/model, made if it is not there.", show_default=False)],
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="Whether a repository that is made is private.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch; by default main.")] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Commit message.")] = None,
+) -> None:
+    """Send a model to Hugging Face; whoever may read it loads it by its name."""
+    with uninterrupted():
+        from seqcls.classifier import Classifier
+
+    classifier = Classifier.from_pretrained(model, device="cpu")
+    typer.echo(classifier.push_to_hub(repository, private=private, revision=revision, commit_message=message))
+    example = '"your text"' if classifier.is_text else "--file FILE.npz"
+    say(f"Next: seqcls predict {repository} {example}")
 
 
 def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier], Iterable[Any]]:
