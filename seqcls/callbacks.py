@@ -1,13 +1,19 @@
-"""Hooks into the training loop, and the two that every run has: checkpoints and early stopping."""
+"""Hooks into the training loop: checkpoints and early stopping, and those of plugins, which the settings name."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from seqcls import registry
 from seqcls.checkpoint import save_model_directory
+from seqcls.config import FitConfig, OptionValue
 from seqcls.datasets.base import Splits
+from seqcls.errors import PluginError, SeqclsError, TrainingError
 from seqcls.run_directory import RunDirectory
 from seqcls.state import Evaluation, FitState
 
@@ -106,3 +112,72 @@ class EarlyStopping(Callback):
     def _look(self, state: FitState) -> None:
         if state.stale_evaluations >= self._patience:
             state.stop(f"no better validation {state.config.fit.monitor} in {self._patience} evaluations")
+
+
+def build_callbacks(config: FitConfig) -> list[Callback]:
+    """Build the callbacks that the settings name; their options were checked before.
+
+    Raises:
+        UnknownNameError, PluginError: A name is not known, or its plugin cannot be imported or built.
+        MissingExtraError: A callback needs an optional dependency that is not installed.
+    """
+    return [_build(name, config.callback_options.get(name, {})) for name in config.callbacks]
+
+
+def _build(name: str, options: dict[str, OptionValue]) -> Callback:
+    whose = f"the callback {name!r} of {registry.callbacks.info(name).origin}"
+    try:
+        return _Named(whose, registry.callbacks.get(name)(**options))
+    except SeqclsError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"{whose} cannot be built: {type(error).__name__}: {error}") from error
+
+
+class _Named(Callback):
+    """A callback that the settings name: its error ends the run as one of ours does, and says whose it is."""
+
+    def __init__(self, whose: str, callback: Callback) -> None:
+        self._whose = whose
+        self._callback = callback
+        self._run: Path | None = None
+
+    def on_data(self, splits: Splits) -> None:
+        with self._naming("on_data"):
+            self._callback.on_data(splits)
+
+    def on_fit_start(self, state: FitState) -> None:
+        self._run = state.run
+        with self._naming("on_fit_start"):
+            self._callback.on_fit_start(state)
+
+    def on_step_end(self, state: FitState) -> None:
+        with self._naming("on_step_end"):
+            self._callback.on_step_end(state)
+
+    def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
+        with self._naming("on_evaluation"):
+            self._callback.on_evaluation(state, evaluation, improved=improved)
+
+    def on_fit_end(self, state: FitState) -> None:
+        with self._naming("on_fit_end"):
+            self._callback.on_fit_end(state)
+
+    def close(self) -> None:
+        with self._naming("close"):
+            self._callback.close()
+
+    @contextlib.contextmanager
+    def _naming(self, hook: str) -> Iterator[None]:
+        try:
+            yield
+        except SeqclsError:
+            raise
+        except Exception as error:  # a plugin may raise anything
+            remedy = (
+                "nothing was trained yet"
+                if self._run is None
+                else f"the last checkpoint is kept. To go on: seqcls fit --resume {self._run}, and "
+                "with --set callbacks=none without any"
+            )
+            raise TrainingError(f"{self._whose} failed in {hook}: {type(error).__name__}: {error}; {remedy}") from error

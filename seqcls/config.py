@@ -103,6 +103,13 @@ def seconds_of(duration: object) -> object:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def names_of(names: object) -> object:
+    """Turn "one,two", as a flag gives it, into a list, and None into an empty one; leave anything else as it is."""
+    if isinstance(names, str):
+        return [name.strip() for name in names.split(",")]
+    return [] if names is None else names
+
+
 class FitConfig(Section):
     """The training."""
 
@@ -166,6 +173,10 @@ class FitConfig(Section):
     """On a GPU, take only algorithms that give the same bits each time; slower. On a CPU they do in any case."""
     calibrate: bool = True
     """Fit a temperature on validation, by which logits are divided, so that a probability of 0.8 is right 8 times in 10."""
+    callbacks: Annotated[list[str], BeforeValidator(names_of)] = []
+    """Registered names of callbacks that follow the run, such as tensorboard; `seqcls list` shows them."""
+    callback_options: dict[str, dict[str, OptionValue]] = {}
+    """Options of the callbacks, a table each, as `seqcls info callback NAME` lists them."""
     baseline: bool = True
     """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
 
@@ -326,7 +337,9 @@ def _toml_key(key: str) -> str:
     return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _toml_value(key)
 
 
-def _toml_value(value: OptionValue) -> str:
+def _toml_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_toml_key(key)} = {_toml_value(item)}' for key, item in value.items())}}}"
     # JSON's strings, numbers and booleans are TOML's too, except that TOML escapes DEL and has no surrogate pairs.
     text = json.dumps("none" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return text.encode(errors="backslashreplace").decode()

@@ -201,9 +201,9 @@ class Loop:
             raise TrainingError(f"out of memory while updating the weights ({error}); use a smaller model") from error
         state.optimizer.zero_grad()
         state.step, state.step_in_epoch, state.batch_in_step = state.step + 1, state.step_in_epoch + 1, 0
-        state.indices = indices
+        state.indices, state.gradient_norm = indices, norm
         state.running.add(state.step_running)
-        state.step_running = RunningScore(self._device)
+        state.last_step, state.step_running = state.step_running, RunningScore(self._device)
         if state.averaged is not None:
             state.averaged.update_parameters(state.model)
 

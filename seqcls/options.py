@@ -106,6 +106,17 @@ def validate(cls: type, raw: Mapping[str, object], *, what: str) -> dict[str, ob
     return {name: _convert(value, annotations[name], options[name], what=what) for name, value in raw.items()}
 
 
+def parse_named_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, dict[str, str]]:
+    """Split "name.key=value" strings as `parse_pairs` does, and return the pairs of each name; raises likewise."""
+    values: dict[str, dict[str, str]] = {}
+    for place, value in parse_pairs(pairs, flag=flag).items():
+        name, _, key = place.partition(".")
+        if not (name and key):
+            raise ConfigError(f"{flag} '{place}={value}' is not of the form name.key=value")
+        values.setdefault(name, {})[key] = value
+    return values
+
+
 def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
     """Split "key=value" strings, as given to ``flag`` on the command line, at their first "=".
 

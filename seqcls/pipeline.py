@@ -10,7 +10,7 @@ from typing import Any
 
 from seqcls import options, registry
 from seqcls.cache import EncodedCache, EncodedData, UnencodedData
-from seqcls.config import Config, DataConfig, ModelConfig
+from seqcls.config import Config, DataConfig, FitConfig, ModelConfig
 from seqcls.datasets.base import Dataset, Splits
 from seqcls.embeddings.base import Embedding
 from seqcls.encoders.base import Encoder
@@ -180,6 +180,7 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
         checked["model"]["encoder_options"] = _encoder_options(config.model)
     if data is None or isinstance(data, str):
         checked["data"]["dataset_options"] = _dataset_options(config.data)
+    checked["fit"] = _named_callbacks(config.fit)
     return config.updated(checked, source="Trainer")
 
 
@@ -220,6 +221,18 @@ def _embedding_options(config: ModelConfig) -> dict[str, Any]:
 def _encoder_options(config: ModelConfig) -> dict[str, Any]:
     encoder = registry.encoders.get(config.encoder)
     return options.validate(encoder, config.encoder_options, what=f"encoder {config.encoder}")
+
+
+def _named_callbacks(config: FitConfig) -> dict[str, object]:
+    names = list(dict.fromkeys(map(registry.callbacks.resolve, config.callbacks)))
+    for name in config.callback_options:
+        if name not in names:
+            raise ConfigError(f"there are options of the callback {name!r}, which does not run; add --callback {name}")
+    checked = {
+        name: options.validate(registry.callbacks.get(name), given, what=f"callback {name}")
+        for name, given in config.callback_options.items()
+    }
+    return {"callbacks": names, "callback_options": checked}
 
 
 def _registered_name(known: registry.Registry[Any], plugin: type) -> str:

@@ -1,4 +1,4 @@
-"""Names of encoders, embeddings and data sets: built-in ones, those of installed distributions, and those of this session.
+"""Names of encoders, embeddings, data sets and callbacks: built-in, of installed distributions, and of this session.
 
 Listing reads metadata and imports no plugin; `Registry.get` imports exactly one. Built-in plugins are strings, so that
 nothing above this module is imported before it is named.
@@ -18,7 +18,7 @@ from seqcls.errors import PluginError, UnknownNameError
 from seqcls.paths import switched_on
 
 T = TypeVar("T")
-Kind = Literal["encoder", "embedding", "dataset"]
+Kind = Literal["encoder", "embedding", "dataset", "callback"]
 
 NO_PLUGINS_VARIABLE = "SEQCLS_NO_PLUGINS"
 SESSION = "this session"
@@ -39,7 +39,7 @@ class PluginInfo:
 
     Attributes:
         name: Its registered name.
-        kind: "encoder", "embedding" or "dataset".
+        kind: "encoder", "embedding", "dataset" or "callback".
         target: Where its class is, "module:attribute".
         provider: The distribution it comes from, or `SESSION`.
         version: The version of that distribution, where there is one.
@@ -330,5 +330,15 @@ datasets: Registry[Any] = Registry(
         ),
     },
 )
-REGISTRIES: dict[str, Registry[Any]] = {known.kind: known for known in (encoders, embeddings, datasets)}
+callbacks: Registry[Any] = Registry(
+    "callback",
+    group="seqcls.callbacks",
+    base="seqcls.callbacks:Callback",
+    builtins={
+        "tensorboard": Builtin(
+            "seqcls.reporting.tensorboard:TensorBoard", "Curves and settings for TensorBoard, in the run directory"
+        ),
+    },
+)
+REGISTRIES: dict[str, Registry[Any]] = {known.kind: known for known in (encoders, embeddings, datasets, callbacks)}
 """All registries by the kind of their plugins."""

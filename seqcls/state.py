@@ -73,6 +73,7 @@ class FitState:
     """Where a run stands. Callbacks read it, and may call `stop` and `save_soon`.
 
     Attributes:
+        run: The run directory.
         data_digest: A hash of what the run learns from and is judged by: the encoded splits, the weights of classes.
         world: The processes of the run, which hold the same but for ``running``, ``step_running`` and their random
             generators.
@@ -86,6 +87,8 @@ class FitState:
         stale_evaluations: Evaluations since the best one.
         running: Figures of this process's share of the training batches since the last evaluation.
         step_running: Those of the batches whose gradients wait for the next update, which may have to be made again.
+        last_step: Figures of this process's share of the last update; None before the first one.
+        gradient_norm: The norm of the gradient of the last update before it was clipped, float [], on the device.
         indices: int64 [N], the examples of the last update, as places in the training split.
         batch_parts: Parts that a batch is cut into since it did not fit the memory whole.
         save_seconds: The longest time that a checkpoint has taken.
@@ -105,6 +108,7 @@ class FitState:
     running: RunningScore
     step_running: RunningScore
     data_digest: str
+    run: Path
     world: World = field(default_factory=World)
     step: int = 0
     epoch: int = 0
@@ -114,6 +118,8 @@ class FitState:
     evaluations: int = 0
     best: Evaluation | None = None
     stale_evaluations: int = 0
+    last_step: RunningScore | None = None
+    gradient_norm: Tensor | None = None
     indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     examples: int = 0
     training_seconds: float = 0.0

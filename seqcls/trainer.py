@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from seqcls.baseline import Baseline, fit_baseline, require_scikit_learn
 from seqcls.cache import EncodedData
 from seqcls.calibration import Calibration, calibrate
-from seqcls.callbacks import Callback, Checkpointer, EarlyStopping
+from seqcls.callbacks import Callback, Checkpointer, EarlyStopping, build_callbacks
 from seqcls.checkpoint import SavedModel, load_model_directory, save_model_directory
 from seqcls.config import Config, load_recipe
 from seqcls.datasets.base import Dataset, Label, Splits
@@ -62,7 +62,8 @@ class Trainer:
         data: A registered name, a path, a built data set, splits, (text, label) pairs, or a data set of Hugging Face; by
             default the data set that ``config`` names.
         config: Settings; by default those of the recipe "default" for this encoder and data set.
-        callbacks: Hooks, run after checkpointing and early stopping; by default a `ConsoleReporter`.
+        callbacks: Hooks, run after checkpointing and early stopping, and registered names of hooks, which become part of the
+            settings; by default a `ConsoleReporter`. Those that ``config`` names run in any case, after the others.
         output: The run directory to make; by default a new one under ``runs/``.
         overwrite: Replace the run in ``output`` if there is one.
     """
@@ -73,7 +74,7 @@ class Trainer:
         data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None,
         *,
         config: Config | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Sequence[Callback | str] | None = None,
         output: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -86,10 +87,15 @@ class Trainer:
             encoder=encoder if isinstance(encoder, str) else None,
             dataset=data if isinstance(data, str) else None,
         )
+        names = [callback for callback in callbacks or () if isinstance(callback, str)]
+        if names:
+            config = config.updated({"fit": {"callbacks": [*config.fit.callbacks, *names]}}, source="Trainer")
         self.config = name_objects(config, encoder, data)
-        self.callbacks = [ConsoleReporter()] if callbacks is None else list(callbacks)
-        if not world().is_main:
-            self.callbacks = []
+        self.callbacks: list[Callback] = []
+        if world().is_main:
+            given = [ConsoleReporter()] if callbacks is None else callbacks
+            objects = [callback for callback in given if not isinstance(callback, str)]
+            self.callbacks = [*objects, *build_callbacks(self.config.fit)]
         self._output = None if output is None else Path(output)
         self._overwrite = overwrite
         self._resumed: Restorable | None = None
@@ -107,7 +113,7 @@ class Trainer:
         changes: Mapping[str, Any] | None = None,
         encoder: Encoder | None = None,
         data: Dataset | Splits | None = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Sequence[Callback | str] | None = None,
     ) -> Trainer:
         """Take up the run in the directory ``run`` where its last checkpoint left it.
 
@@ -127,7 +133,7 @@ class Trainer:
         directory = RunDirectory.open(Path(run))
         found = directory.restorable()
         old = found.model.config
-        new = old.updated(changes or {}, source="resume")
+        new = _without_left_out(old, changes or {}).updated(changes or {}, source="resume")
         _check_extends(old, new)
         if data is None and new.data.dataset == SPLITS:
             raise ConfigError(f"the run {run} was given its splits as objects; resume it from Python and pass them as data")
@@ -160,7 +166,7 @@ class Trainer:
             if self._resumed is not None and self._world.is_main:
                 stack.enter_context(run.locked())
             data, model = self.prepare()
-            state = self._start(model, data)
+            state = self._start(model, data, run.path)
             if self._world.is_main:
                 self._open(run, state, stack)
             callbacks = [*self._own_callbacks(run), *self.callbacks]
@@ -284,7 +290,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_data(splits)
 
-    def _start(self, model: SequenceClassifier, data: EncodedData) -> FitState:
+    def _start(self, model: SequenceClassifier, data: EncodedData, run: Path) -> FitState:
         """Build the state of a new run, or restore that of the resumed one."""
         fit = self.config.fit
         steps_per_epoch = self._steps_per_epoch(data)
@@ -305,6 +311,7 @@ class Trainer:
             running=RunningScore(self._device),
             step_running=RunningScore(self._device),
             data_digest=self._data_digest(data),
+            run=run,
             world=self._world,
             started=self._began,
         )
@@ -409,10 +416,18 @@ class Trainer:
         return math.ceil(num_batches / self.config.fit.accumulate)
 
 
+def _without_left_out(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return the settings of a run without the options of callbacks that ``changes`` leaves out."""
+    fit = config.updated({"fit": changes.get("fit", {})}, source="resume").fit
+    kept = {name: values for name, values in config.fit.callback_options.items() if name in fit.callbacks}
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"callback_options": kept})})
+
+
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending = {"epochs", "device", "threads", "patience", "eval_batch_size", "num_workers", "max_time", "auto_batch"}
     extending |= {"calibrate", "checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks", "baseline"}
+    extending |= {"callbacks", "callback_options"}
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

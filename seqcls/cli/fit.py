@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqcls.trainer import Trainer
 
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
-_SECTION = {"encoder": "model", "embedding": "model", "dataset": "data"}
+_SECTION = {"encoder": "model", "embedding": "model", "dataset": "data", "callback": "fit"}
 
 
 def fit(
@@ -139,6 +139,16 @@ def fit(
     num_workers: Annotated[
         int | None, typer.Option(help="Processes that make batches ahead of the training.", rich_help_panel=_TRAINING)
     ] = None,
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Tracker, such as tensorboard; `seqcls list` shows all.", rich_help_panel=_RUN),
+    ] = None,
+    callback_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.KEY=VALUE", help="Option of a callback; `seqcls info callback NAME`.", rich_help_panel=_RUN
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show sizes, parameters and steps; train nothing.", rich_help_panel=_RUN)
     ] = False,
@@ -176,6 +186,7 @@ def fit(
             "on_nan": on_nan,
             "auto_batch": auto_batch,
             "num_workers": num_workers,
+            "callbacks": callback or None,
         },
     }
     changes = {section: _given(values) for section, values in flags.items()}
@@ -196,7 +207,12 @@ def fit(
         names={"encoder": encoder, "dataset": dataset, "embedding": embedding},
         files=(recipe, config),
         settings=setting or [],
-        plugin_options={"encoder": encoder_option, "embedding": embedding_option, "dataset": dataset_option},
+        plugin_options={
+            "encoder": encoder_option,
+            "embedding": embedding_option,
+            "dataset": dataset_option,
+            "callback": callback_option,
+        },
         changes=changes,
         output=output,
         force=force,
@@ -241,7 +257,8 @@ def _trainer(
 
     changes = merge(changes, parse_settings(settings, flag="--set"))
     for kind, pairs in plugin_options.items():
-        values = options.parse_pairs(pairs or [], flag=f"--{kind}-option")
+        parse = options.parse_named_pairs if kind == "callback" else options.parse_pairs
+        values = parse(pairs or [], flag=f"--{kind}-option")
         changes = merge(changes, {_SECTION[kind]: {f"{kind}_options": values}})
     callbacks = [] if quiet or not is_main_process() else [DataReport(say), ConsoleReporter()]
     if resume is not None:

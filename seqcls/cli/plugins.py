@@ -1,4 +1,4 @@
-"""`seqcls list` and `seqcls info`: which encoders, embeddings and data sets there are, and what they take."""
+"""`seqcls list` and `seqcls info`: which encoders, embeddings, data sets and callbacks there are, and what they take."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     encoder = "encoder"
     embedding = "embedding"
     dataset = "dataset"
+    callback = "callback"
     system = "system"
 
 
@@ -29,7 +30,7 @@ def list_plugins(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show all encoders, embeddings and data sets with their provider; imports none of them, except with --check."""
+    """Show all encoders, embeddings, data sets and callbacks with their provider; imports none, except with --check."""
     infos = {kind: known.list() for kind, known in registry.REGISTRIES.items()}
     if check:
         infos = {kind: [_checked(info) for info in found] for kind, found in infos.items()}
@@ -45,11 +46,11 @@ def list_plugins(
 
 
 def info(
-    kind: Annotated[Kind, typer.Argument(help="encoder, embedding, dataset, or system.", show_default=False)],
+    kind: Annotated[Kind, typer.Argument(help="encoder, embedding, dataset, callback, or system.", show_default=False)],
     name: Annotated[str | None, typer.Argument(help="Registered name; none for system.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show where an encoder, embedding or data set comes from, and its options; of the system, what computes and how."""
+    """Show where an encoder, embedding, data set or callback comes from, and its options; or what the system is."""
     if (kind == Kind.system) != (name is None):
         raise UsageError("give a name: `seqcls info encoder lstm`" if name is None else "`seqcls info system` takes no name")
     if name is None:
