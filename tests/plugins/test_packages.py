@@ -76,6 +76,23 @@ def test_the_example_package_works_from_the_command_line_and_its_tests_pass(envi
     assert "mean-max" not in environment.seqcls("list", SEQCLS_NO_PLUGINS="1").stdout
 
 
+def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environment: Environment) -> None:
+    package = shutil.copytree(ROOT / "examples" / "seqcls-csv-tracker", environment.folder / "package")
+    environment.install(package)
+    own_tests = environment.pytest(package)
+    assert own_tests.returncode == 0, own_tests.stdout
+
+    assert "csv-tracker  seqcls-csv-tracker 0.1.0" in environment.seqcls("list").stdout
+    data = ["--dataset-option", "train_size=100", "--encoder", "mean-pool", "--no-baseline"]
+    tracked = ["--callback", "csv-tracker", "--callback-option", "csv-tracker.path=mine.csv"]
+    fitted = environment.seqcls("fit", *data, *SMALL, *tracked, "--output", "run")
+    assert fitted.returncode == 0, fitted.stderr
+    resumed = environment.seqcls("fit", "--resume", "run", "--epochs", "2", "--quiet", "--no-baseline")
+    assert resumed.returncode == 0, resumed.stderr
+    _, *rows = (environment.folder / "mine.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows] == [["run", "mean-pool", "2"], ["run", "mean-pool", "4"]]
+
+
 @pytest.mark.parametrize(("kind", "name"), [("encoder", "my-encoder"), ("dataset", "weather2")])
 def test_a_new_package_works_as_it_is_written(environment: Environment, kind: str, name: str) -> None:
     written = environment.seqcls("new", kind, name)
