@@ -114,19 +114,23 @@ class Classifier:
                     raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
         return encode(self._saved.tokenizer, texts)
 
-    def unknown_rates(self, texts: Sequence[Any]) -> NDArray[np.float64]:
-        """Return, for each text, the share of its words that the model does not know: float64 [N]."""
+    def unknown_rates(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float64]:
+        """Return, for each text, or what `encode` made of it, the share of its words that the model does not know.
+
+        float64 [N].
+        """
         if not self.is_text:
             return np.zeros(len(texts))
-        sequences = self.encode(texts)
+        sequences = texts if isinstance(texts, Sequences) else self.encode(texts)
         unknown = np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
         return unknown / sequences.lengths
 
-    def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float32]:
         """Return the probability of each label for each text.
 
         Args:
-            texts: N texts, an empty one read as a single unknown word; or N sequences of numbers, [T, D].
+            texts: N texts, an empty one read as a single unknown word; or N sequences of numbers, [T, D]; or what `encode`
+                made of either.
 
         Returns:
             float32 [N, C]: the softmax over the logits, so that rows sum to 1; where a text may have several labels, the
@@ -135,7 +139,7 @@ class Classifier:
         Raises:
             DataError: An item is not a str.
         """
-        sequences = self.encode(texts)
+        sequences = texts if isinstance(texts, Sequences) else self.encode(texts)
         if not len(sequences):
             return np.zeros((0, len(self.label_names)), dtype=np.float32)
         logits = self._raw_logits(sequences) / self.temperature
