@@ -181,6 +181,15 @@ def scale(arguments: argparse.Namespace) -> None:
     _show({"benchmark": "scale", **measure(gigabytes=arguments.gigabytes, steps=arguments.steps)})
 
 
+def serving(arguments: argparse.Namespace) -> None:
+    """`seqcls serve` under load: 32 clients, then three times what they got through, and what its memory does meanwhile."""
+    from benchmarks.serving import as_markdown, measure
+
+    found = measure(model=arguments.model, clients=arguments.clients, texts=arguments.texts, seconds=arguments.seconds)
+    _show({"benchmark": "serving", **found})
+    print(as_markdown(found))
+
+
 def growth(arguments: argparse.Namespace) -> None:
     """Cost of an epoch by number of texts, of a step by length, and of threads; needs IMDB for the last."""
     from benchmarks.growth import measure, plot
@@ -272,6 +281,12 @@ def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, A
             "--lr": {"type": float, "default": 5e-3, "help": "peak of the learning rate"},
             "--threads": {"type": int, "default": 1},
             "--plot": {"type": Path, "metavar": "FILE", "help": "draw accuracy against length; needs matplotlib"},
+        },
+        serving: {
+            "--model": {"type": Path, "help": "a model of texts; by default one is trained on reviews"},
+            "--clients": {"type": int, "default": 32},
+            "--texts": {"type": int, "default": 1, "help": "texts of a request"},
+            "--seconds": {"type": float, "default": 60.0, "help": "of the load; a third as long for the overload"},
         },
         growth: {
             **rounds,

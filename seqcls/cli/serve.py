@@ -22,7 +22,7 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Host name that requests may give, beside --host and localhost.")
     ] = None,
-    queue: Annotated[int, typer.Option(help="Texts that may wait; of more, requests get 503.", min=64)] = 256,
+    queue: Annotated[int, typer.Option(help="Texts that may wait; of more, requests get 503.", min=64)] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1, max=3600)] = 10.0,
     example: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Text that the page offers to try.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default all cores.", min=1)] = None,

@@ -1,4 +1,4 @@
-"""The routes: the page, /v1, and what watches the server; no route loads a model, reads a file that it is told, or keeps a text."""
+"""The routes: the page, /v1, and what watches the server; none loads a model or keeps a text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def create_app(
     *,
     hosts: Collection[str] = LOOPBACK,
     seconds: float = 10.0,
-    capacity: int = 256,
+    capacity: int = 512,
     examples: Sequence[str] = (),
 ) -> FastAPI:
     """Return the application, whose threads live from its startup to its shutdown.
@@ -65,7 +65,6 @@ def create_app(
         examples: Texts that the page offers to try; by default those that go with the data set of each model.
     """
     metrics, traffic = Metrics([*_PAGE, *_API]), Traffic()
-    page = {path: (_read_page(name), kind) for path, (name, kind) in _PAGE.items()}
     models: Models
 
     @contextlib.asynccontextmanager
@@ -89,9 +88,7 @@ def create_app(
     @app.post(
         "/v1/predict",
         response_model=PredictAnswer,
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(PredictRequest)}}}
-        },
+        openapi_extra={"requestBody": {"required": True, "content": _content("application/json", _schema(PredictRequest))}},
     )
     async def predict(request: Request) -> Response:
         """Label texts, with calibrated probabilities."""
@@ -122,18 +119,21 @@ def create_app(
         """Give counters and queues in Prometheus's text format."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
-    async def show_page(request: Request) -> Response:
-        content, kind = page[request.url.path]
-        return Response(content, headers={"Content-Type": kind, "Cache-Control": "no-cache"})
-
-    for path in page:
-        app.add_api_route(path, show_page, include_in_schema=False)
+    _add_page(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
-def _read_page(name: str) -> bytes:
-    return (resources.files("seqcls.serving") / "page" / name).read_bytes()
+def _add_page(app: FastAPI) -> None:
+    folder = resources.files("seqcls.serving") / "page"
+    files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
+
+    async def show(request: Request) -> Response:
+        content, kind = files[request.url.path]
+        return Response(content, headers={"Content-Type": kind, "Cache-Control": "no-cache"})
+
+    for path in files:
+        app.add_api_route(path, show, include_in_schema=False)
 
 
 async def _show_problem(_: Request, error: Exception) -> Response:
@@ -145,6 +145,10 @@ async def _show_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     details = {404: "There is no such page; /openapi.json names those that there are.", 405: "The page has no such method."}
     return ProblemError(error.status_code, details.get(error.status_code, error.detail), headers=error.headers).response()
+
+
+def _content(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {kind: {"schema": schema}}
 
 
 def _schema(model: Any) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas = found.setdefault("components", {}).setdefault("schemas", {})
         problem = _schema(Problem)
         schemas |= {**problem.pop("$defs"), "Problem": problem}
-        content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        content = _content(PROBLEM_JSON, {"$ref": "#/components/schemas/Problem"})
         for path, operations in found["paths"].items():
             for operation in operations.values():
                 for status, description in {**_PROBLEMS.get(path, {}), **_EVERYWHERE}.items():

@@ -26,8 +26,8 @@ class _Job(Generic[AnswerT]):
 class Batcher(Generic[AnswerT]):
     """Answers texts in a thread of its own, so that who asks, an event loop, stays free.
 
-    While one batch is computed, the next one gathers. A batch waits for more texts only for ``linger`` seconds, and not at all
-    once it is full. What was cancelled while it waited is not computed.
+    While one batch is computed, the next one gathers. A batch waits for more texts only for ``linger`` seconds, and not at
+    all once it is full. What was cancelled while it waited is not computed.
 
     Args:
         answer: Is called in the thread with the name of a model and texts; returns an answer a text, in their order.
@@ -44,7 +44,7 @@ class Batcher(Generic[AnswerT]):
         capacity: int,
         at_once: int,
         linger: float = 0.0,
-        observe: Callable[[int], None] = lambda size: None,
+        observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._answer = answer
         self._capacity = capacity

@@ -16,17 +16,17 @@ from seqcls.serving.problems import ProblemError
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
 
-# What is read of a body that is too large, and dropped, before it is refused: a client that is still sending when the connection
-# is closed would never see why.
+# What is read of a body that is too large, and dropped, before it is refused: a client that is still sending when the
+# connection is closed would never see why.
 _DISCARDED = 8 << 20
 _MOST_AT_ONCE = 512  # requests with bodies, which are held in memory
 _CLIENT_LEFT = 499  # nginx's number, for the metrics
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -106,8 +106,8 @@ class Guard:
             logger.exception("a request for %s failed", scope["path"].encode("ascii", "backslashreplace").decode())
             if status:
                 raise
-            problem = ProblemError(500, "The server failed; its log says why. Other requests are not affected.")
-            await problem.response()(scope, receive, send_with_headers)
+            failure = ProblemError(500, "The server failed; its log says why.")
+            await failure.response()(scope, receive, send_with_headers)
         finally:
             self._observe(scope["path"], status, time.perf_counter() - began)
 

@@ -13,23 +13,19 @@ from numpy.typing import NDArray
 
 from seqcls.classifier import Classifier
 from seqcls.errors import UsageError
-from seqcls.explanation import Explanation
 from seqcls.predictions import confidence
 from seqcls.serving.batcher import Batcher, BusyError
 from seqcls.serving.metrics import Metrics
 from seqcls.serving.problems import ProblemError
-from seqcls.serving.schemas import MAX_EXPLAINED, MAX_TEXTS, PredictRequest
+from seqcls.serving.schemas import MAX_TEXTS, PredictRequest
 
 _LINGER = 0.001  # seconds that a batch waits for more texts
-_EXPLANATIONS = 4 * MAX_EXPLAINED  # that may wait
-_EXAMPLES = {
-    dataset: (
-        "Not a good film. A great one.",
-        "I wanted to like it, but the story goes nowhere and the jokes fall flat.",
-        "The room was clean, the staff were friendly, and breakfast was excellent.",
-    )
-    for dataset in ("imdb", "reviews")
-}
+_REVIEWS = (
+    "Not a good film. A great one.",
+    "I wanted to like it, but the story goes nowhere and the jokes fall flat.",
+    "The room was clean, the staff were friendly, and breakfast was excellent.",
+)
+_EXAMPLES = {"imdb": _REVIEWS, "reviews": _REVIEWS}
 
 
 def load_models(paths: Iterable[str], *, device: str = "auto") -> dict[str, Classifier]:
@@ -84,7 +80,7 @@ class Models:
         classifiers: Mapping[str, Classifier],
         metrics: Metrics,
         *,
-        capacity: int = 256,
+        capacity: int,
         examples: Sequence[str] = (),
     ) -> None:
         self._classifiers = dict(classifiers)
@@ -96,8 +92,9 @@ class Models:
             linger=_LINGER,
             observe=metrics.batch("predict"),
         )
-        # One at a time, so that those whose client has left, as with each key that is typed, are passed over.
-        self._explaining = Batcher(self._explain_batch, capacity=_EXPLANATIONS, at_once=1, observe=metrics.batch("explain"))
+        # An explanation costs as much as a hundred predictions, hence a short queue of their own; one at a time, so that those
+        # whose client has left, as with each key that is typed, are passed over.
+        self._explaining = Batcher(self._explain_batch, capacity=MAX_TEXTS, at_once=1, observe=metrics.batch("explain"))
         metrics.watch_queue("predict", lambda: self._predicting.waiting)
         metrics.watch_queue("explain", lambda: self._explaining.waiting)
 
@@ -128,16 +125,11 @@ class Models:
             ProblemError: There is no such model, too much waits, or too many explanations are asked for.
         """
         name = self._resolve(request.model)
-        if request.explain and len(request.texts) > MAX_EXPLAINED:
-            raise ProblemError(
-                422,
-                f"{len(request.texts)} explanations are asked for, and {MAX_EXPLAINED} allowed; send fewer texts at once.",
-            )
         answers = await self._predict(name, request.texts)
         rows = self._rows(self._classifiers[name], answers, min_confidence=request.min_confidence)
         if request.explain:
             for row, explanation in zip(rows, await self._explain(name, request.texts), strict=True):
-                row["explanation"] = explanation.as_dict()
+                row["explanation"] = explanation
         return {"model": name, "predictions": rows}
 
     def close(self) -> None:
@@ -176,7 +168,7 @@ class Models:
                 503, "Too many texts wait for their turn; try again in a second.", headers={"Retry-After": "1"}
             ) from None
 
-    async def _explain(self, name: str, texts: Sequence[str]) -> list[Explanation]:
+    async def _explain(self, name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
         try:
             waiting = [asyncio.wrap_future(self._explaining.submit(name, [text])) for text in texts]
         except BusyError:
@@ -191,5 +183,5 @@ class Models:
         found = zip(classifier.predict_proba(sequences), classifier.unknown_rates(sequences).tolist(), strict=True)
         return [_Answer(probabilities, unknown) for probabilities, unknown in found]
 
-    def _explain_batch(self, name: str, texts: list[str]) -> list[Explanation]:
-        return [self._classifiers[name].explain(text) for text in texts]
+    def _explain_batch(self, name: str, texts: list[str]) -> list[dict[str, Any]]:
+        return [self._classifiers[name].explain(text).as_dict() for text in texts]

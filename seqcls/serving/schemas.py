@@ -12,8 +12,6 @@ MAX_TEXTS = 64
 """Texts of a request."""
 MAX_CHARACTERS = 100_000
 """Characters of a text."""
-MAX_EXPLAINED = 8
-"""Texts of a request that asks for explanations, each of which costs as much as a hundred predictions."""
 
 _TEXT = {"type": "string", "maxLength": MAX_CHARACTERS}
 _Texts = Annotated[
@@ -33,9 +31,9 @@ class PredictRequest(BaseModel):
         json_schema_extra={"examples": [{"texts": ["Not a good film.", "A great one."], "explain": True}]},
     )
 
-    texts: _Texts = Field(description=f"A text, or a list of 1 to {MAX_TEXTS}; of at most {MAX_EXPLAINED} with `explain`.")
+    texts: _Texts = Field(description=f"A text, or a list of 1 to {MAX_TEXTS}.")
     model: str | None = Field(None, description="One of those that /v1/models names; by default the first.")
-    explain: bool = Field(False, description="Whether to say what each token contributes.")
+    explain: bool = Field(False, description="Whether to say what each token contributes, which costs far more.")
     min_confidence: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False, description="Below this confidence the label is null: unsure."
     )

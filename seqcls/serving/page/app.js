@@ -13,7 +13,7 @@ let asking = null; // the AbortController of the question under way
 let timers = [];
 let history = [];
 
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const percent = (value) => `${(100 * value).toFixed(1)}\u00a0%`;
 
 function element(name, className, content) {
   const made = document.createElement(name);
