@@ -92,8 +92,8 @@ class Models:
             linger=_LINGER,
             observe=metrics.batch("predict"),
         )
-        # An explanation costs as much as a hundred predictions, hence a short queue of their own; one at a time, so that those
-        # whose client has left, as with each key that is typed, are passed over.
+        # Explanations cost far more, hence a short queue of their own; one at a time, so that those whose client has left,
+        # as with each key that is typed, are passed over.
         self._explaining = Batcher(self._explain_batch, capacity=MAX_TEXTS, at_once=1, observe=metrics.batch("explain"))
         metrics.watch_queue("predict", lambda: self._predicting.waiting)
         metrics.watch_queue("explain", lambda: self._explaining.waiting)
@@ -169,9 +169,13 @@ class Models:
             ) from None
 
     async def _explain(self, name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+        waiting: list[asyncio.Future[list[dict[str, Any]]]] = []
         try:
-            waiting = [asyncio.wrap_future(self._explaining.submit(name, [text])) for text in texts]
+            for text in texts:
+                waiting.append(asyncio.wrap_future(self._explaining.submit(name, [text])))  # noqa: PERF401 it may fail amid
         except BusyError:
+            for future in waiting:
+                future.cancel()
             raise ProblemError(
                 503, "Too many explanations wait for their turn; try again in a second.", headers={"Retry-After": "1"}
             ) from None
