@@ -16,7 +16,7 @@ def new_package(kind: str, name: str, *, parent: Path) -> Path:
     """Write a package with one plugin, and tests that pass, to a new folder in ``parent``, and return the folder.
 
     Args:
-        kind: "encoder" or "dataset".
+        kind: "encoder", "dataset" or "callback".
         name: The plugin's name: lower-case letters, digits and hyphens.
         parent: Where the folder ``seqcls-NAME`` goes.
 

@@ -166,7 +166,7 @@ class Trainer:
             if self._resumed is not None and self._world.is_main:
                 stack.enter_context(run.locked())
             data, model = self.prepare()
-            state = self._start(model, data, run.path)
+            state = self._start(model, data)
             if self._world.is_main:
                 self._open(run, state, stack)
             callbacks = [*self._own_callbacks(run), *self.callbacks]
@@ -290,8 +290,9 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_data(splits)
 
-    def _start(self, model: SequenceClassifier, data: EncodedData, run: Path) -> FitState:
+    def _start(self, model: SequenceClassifier, data: EncodedData) -> FitState:
         """Build the state of a new run, or restore that of the resumed one."""
+        assert self._output is not None
         fit = self.config.fit
         steps_per_epoch = self._steps_per_epoch(data)
         total_steps = steps_per_epoch * fit.epochs
@@ -311,7 +312,7 @@ class Trainer:
             running=RunningScore(self._device),
             step_running=RunningScore(self._device),
             data_digest=self._data_digest(data),
-            run=run,
+            run=self._output,
             world=self._world,
             started=self._began,
         )

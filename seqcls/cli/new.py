@@ -16,14 +16,15 @@ class NewKind(StrEnum):
 
     encoder = "encoder"
     dataset = "dataset"
+    callback = "callback"
 
 
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="encoder or dataset.", show_default=False)],
+    kind: Annotated[NewKind, typer.Argument(help="encoder, dataset or callback.", show_default=False)],
     name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-encoder.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder in which seqcls-NAME is made.")] = Path(),
 ) -> None:
-    """Write a package with an encoder or a data set of your own, its entry point and its tests."""
+    """Write a package with an encoder, a data set or a callback of your own, its entry point and its tests."""
     from seqcls.scaffold import new_package
 
     folder = new_package(kind.value, name, parent=output)

@@ -93,7 +93,7 @@ def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environ
     assert [row.split(",")[:3] for row in rows] == [["run", "mean-pool", "2"], ["run", "mean-pool", "4"]]
 
 
-@pytest.mark.parametrize(("kind", "name"), [("encoder", "my-encoder"), ("dataset", "weather2")])
+@pytest.mark.parametrize(("kind", "name"), [("encoder", "my-encoder"), ("dataset", "weather2"), ("callback", "my-tracker")])
 def test_a_new_package_works_as_it_is_written(environment: Environment, kind: str, name: str) -> None:
     written = environment.seqcls("new", kind, name)
     assert written.stdout == f"seqcls-{name}\n"
@@ -103,7 +103,7 @@ def test_a_new_package_works_as_it_is_written(environment: Environment, kind: st
     assert own_tests.returncode == 0, own_tests.stdout
     environment.install(package)
     assert f"{name} " in environment.seqcls("list").stdout
-    sizes = ["--dataset-option", "train_size=100"] if kind == "encoder" else []
+    sizes = ["--dataset-option", "train_size=100"] if kind != "dataset" else []
     fitted = environment.seqcls("fit", f"--{kind}", name, *sizes, *SMALL, "--output", "run")
     assert fitted.returncode == 0, fitted.stderr
     again = environment.seqcls("new", kind, name)
@@ -118,7 +118,7 @@ def test_a_new_package_works_as_it_is_written(environment: Environment, kind: st
         ("encoder", "bilstm", "'bilstm' of seqcls itself"),
         ("dataset", "My_Data", "lower-case letters, digits and hyphens, such as my-dataset"),
         ("encoder", "../up", "no name for a plugin"),
-        ("model", "x", "'encoder', 'dataset'"),
+        ("model", "x", "'encoder', 'dataset', 'callback'"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(environment: Environment, kind: str, name: str, message: str) -> None:
