@@ -15,7 +15,7 @@ from seqcls.cli.output import readable, say
 def serve(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Model or run directories; NAME=DIRECTORY names one.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Model or run directories; NAME=DIRECTORY names one.", show_default=False),
     ],
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
