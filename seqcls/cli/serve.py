@@ -35,7 +35,10 @@ def serve(
         from seqcls.serving.models import load_models
         from seqcls.serving.server import listen, run, url_of
 
-    names = [*LOOPBACK, f"[{host}]" if ":" in host else host, *(allow_host or [])]
+    address = _address(host)
+    is_everywhere = address is not None and address.is_unspecified  # of which nobody gives the name
+    own = [] if is_everywhere else [f"[{host}]" if ":" in host else host]
+    names = list(dict.fromkeys([*LOOPBACK, *own, *(allow_host or [])]))
     with listen(host, port) as listener:
         set_threads(threads)
         classifiers = load_models(models, device=device)
@@ -43,9 +46,9 @@ def serve(
         url = url_of(listener)
 
         def announce() -> None:
-            if not _is_loopback(host):
+            if not (host == "localhost" or (address is not None and address.is_loopback)):
                 say(f"warning: whoever reaches {host} can use the models: there is no password and no encryption")
-                say(f"Requests may name the hosts {', '.join(dict.fromkeys(names))}; --allow-host adds one")
+                say(f"Requests may name the hosts {', '.join(names)}; --allow-host adds one")
             say(f"Serving {', '.join(map(readable, classifiers))} at {url} (Ctrl-C stops)")
 
         received = run(app, listener, seconds=timeout, announce=announce)
@@ -54,8 +57,8 @@ def serve(
         raise typer.Exit(128 + received)
 
 
-def _is_loopback(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return None

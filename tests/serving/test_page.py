@@ -170,6 +170,7 @@ def test_what_goes_wrong_is_said_and_can_be_tried_again(page: Any, complaints: l
     page.keyboard.type("superb")
     page.wait_for_selector("#problem")
     assert page.locator("#problem-text").inner_text() == "Too much waits."
+    assert not page.locator("#answer").is_visible()
     page.unroute("**/v1/predict")
     page.route("**/v1/predict", lambda route: route.abort())
     page.get_by_role("button", name="Try again").click()

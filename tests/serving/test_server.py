@@ -66,7 +66,7 @@ class Client(threading.Thread):
 
     def __init__(self, port: int) -> None:
         super().__init__()
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=60)
         self.statuses: list[int] = []
         self.failure: Exception | None = None
         self.begun = threading.Event()
@@ -91,7 +91,7 @@ class Client(threading.Thread):
     ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
 def test_a_signal_ends_the_server_with_every_request_answered(model: Path, number: signal.Signals, code: int) -> None:
-    with serving(str(model)) as (server, port):
+    with serving(str(model), "--timeout", "60") as (server, port):  # however busy the machine
         clients = [Client(port) for _ in range(4)]  # whose explanations take longer than the signal's way
         for client in clients:
             client.start()
@@ -100,7 +100,7 @@ def test_a_signal_ends_the_server_with_every_request_answered(model: Path, numbe
         time.sleep(0.2)
         server.send_signal(number)
         for client in clients:
-            client.join(20)
+            client.join(60)
             assert client.failure is None
             assert set(client.statuses) == {200}
         assert server.stderr is not None

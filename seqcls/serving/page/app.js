@@ -69,10 +69,12 @@ async function answer() {
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
+  let labelled = false;
   try {
     const [prediction] = (await ask(content, false, signal)).predictions;
     showPrediction(prediction);
     showProblem(null);
+    labelled = true;
     timers.push(setTimeout(() => remember(content, prediction), SETTLED));
     const [explained] = (await ask(content, true, signal)).predictions;
     showExplanation(content, explained.explanation);
@@ -81,6 +83,7 @@ async function answer() {
     if (error.name === "AbortError") return;
     if (!(error instanceof Problem)) throw error;
     showProblem(error.message);
+    at("answer").hidden = !labelled; // what is there still belongs to another text
   }
 }
 
