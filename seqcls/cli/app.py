@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from seqcls.cli import check, compare, fit, models, new, plugins, serve
+from seqcls.cli import check, compare, fit, models, new, plugins, tune
 from seqcls.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError
 
@@ -33,6 +34,7 @@ app.command("explain")(models.explain)
 app.command("push")(models.push)
 app.command("compare")(compare.compare)
 app.command("serve")(serve.serve)
+app.command("tune")(tune.tune)
 app.command("list")(plugins.list_plugins)
 app.command("info")(plugins.info)
 app.command("new")(new.new)

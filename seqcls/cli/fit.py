@@ -265,7 +265,7 @@ def _trainer(
         if any(names.values()) or any(files) or output or force:
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
         return Trainer.resume(resume, changes=changes, callbacks=callbacks)
-    config = _resolve(names, files, changes)
+    config = resolve(names, files, changes)
     trainer = Trainer(config=config, callbacks=callbacks, output=output, overwrite=force)
     # After a failure torchrun starts the same command again, which goes on with what it had begun, but no other's run.
     is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
@@ -275,18 +275,38 @@ def _trainer(
     return trainer
 
 
-def _resolve(
+def resolve(
     names: dict[str, str | None], files: tuple[str | None, Path | None], changes: dict[str, dict[str, Any]]
 ) -> Config:
+    """Return the settings of flags, which go over the settings file, which goes over the recipe.
+
+    Args:
+        names: What --encoder, --embedding and --dataset name; the file's options of another one are left away.
+        files: The recipe, and the settings file.
+        changes: What the other flags say.
+    """
     from seqcls.config import load_recipe, load_toml
 
     recipe, path = files
     from_file = {} if path is None else load_toml(path)
+    for kind, name in names.items():
+        section = from_file.get(_SECTION[kind], {})
+        if name is not None and isinstance(section, dict) and not _is_same(kind, section.get(kind, name), name):
+            del section[kind]
+            section.pop(f"{kind}_options", None)
     chosen = {kind: name or from_file.get(_SECTION[kind], {}).get(kind) for kind, name in names.items()}
     config = load_recipe(recipe or "default", **chosen)
     if path is not None:
         config = config.updated(from_file, source=str(path))
     return config.updated(changes, source="command line")
+
+
+def _is_same(kind: str, one: object, other: object) -> bool:
+    """Return whether two names mean the same plugin; a path means itself."""
+    from seqcls import registry
+
+    names = {name: info.name for info in registry.REGISTRIES[kind].list() for name in (info.name, *info.aliases)}
+    return names.get(str(one), one) == names.get(str(other), other)
 
 
 def _print_config(trainer: Trainer) -> None:
