@@ -83,6 +83,7 @@ def tune(
     with uninterrupted():
         from seqcls import options
         from seqcls.config import merge, parse_settings
+        from seqcls.errors import UsageError
         from seqcls.reporting.console import ConsoleReporter
         from seqcls.tuning import tune as search
         from seqcls.tuning.study import bytes_of
@@ -103,6 +104,8 @@ def tune(
         },
     )
     names = [None] if encoders is None else [name.strip() for name in encoders.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--encoders names no encoder")
     starts = [
         resolve({"encoder": name, "dataset": dataset, "embedding": embedding}, (recipe, config), changes) for name in names
     ]
@@ -146,10 +149,6 @@ def _seconds(duration: str | None) -> float | None:
 
 
 def _dataset_of(starts: list[Config]) -> str:
-    from seqcls.errors import UsageError
-
-    if not starts:
-        raise UsageError("--encoders names none")
     return starts[0].data.dataset.replace("/", "_").replace(":", "-")
 
 

@@ -173,7 +173,7 @@ class _Study:
                 while (stop_reason := self._stop_reason()) is None:
                     result = self._make_trial(len(self._trials))
                     if isinstance(result, FitResult):  # it was not over
-                        stop_reason, signal = result.stop_reason, result.signal
+                        stop_reason, signal = result.stop_reason if result.signal else self._used_up(), result.signal
                         break
                     self._record(result)
             finally:
@@ -204,10 +204,13 @@ class _Study:
             return "the number of trials is reached"
         limit = TimeLimit(self._limits.began, None if self._limits.seconds is None else self._limits.seconds - self._earlier)
         if not limit.leaves(0.0):
-            return f"the time budget of {TimeLimit(0.0, self._limits.seconds)} is used up"
+            return self._used_up()
         if len(self._trials) >= _MOST_WASTED and self._best is None:
             raise TrainingError(f"none of {len(self._trials)} trials is complete; the last one: {self._trials[-1].reason}")
         return None
+
+    def _used_up(self) -> str:
+        return f"the time budget of {TimeLimit(0.0, self._limits.seconds)} is used up"
 
     def _record(self, trial: Trial) -> None:
         """Keep a trial that has ended, and the settings and the run of the best one."""

@@ -135,16 +135,11 @@ class TuningDirectory:
         """Make the folder ready for a tuning and return the seconds spent on it before; call it under its lock.
 
         Raises:
-            OutputExistsError: It holds something else.
-            ConfigError: It holds a tuning of other settings.
+            ConfigError: It holds a tuning of other settings, of which there is something to keep.
             CheckpointError: It is damaged, or cannot be written.
         """
-        others = [child for child in self.path.iterdir() if child.name != "lock"]
-        if others and not self._state.is_file():
-            raise OutputExistsError(f"{self.path} exists and holds no tuning; give another --output")
-        with writing(self.path):
-            for child in sorted(others, key=lambda child: child == self._state) if overwrite else ():
-                remove(child)
+        if overwrite:
+            self._clear()
         if not self._state.is_file():
             self.write_state(description, 0.0)
             return 0.0
@@ -152,7 +147,11 @@ class TuningDirectory:
         seconds = known.pop("seconds", None)
         if not isinstance(seconds, int | float):
             raise CheckpointError(f"{self._state} does not say what time was spent; give another --output, or --force")
-        if difference := _first_difference(known, json.loads(to_json(description))):
+        difference = _first_difference(known, json.loads(to_json(description)))
+        if difference is not None and not self._records.is_file() and not [*self.path.glob("trial-*/checkpoints.json")]:
+            self._clear()
+            return self.start(description, overwrite=False)
+        if difference is not None:
             raise ConfigError(
                 f"{self.path} holds a tuning with other settings ({difference}); "
                 "give another --output, or --force to start anew"
@@ -167,8 +166,25 @@ class TuningDirectory:
     def _records(self) -> Path:
         return self.path / "trials.jsonl"
 
+    def _others(self) -> list[Path]:
+        """Return what is in the folder, the file last that shows what it is."""
+        found = [child for child in self.path.iterdir() if child.name != "lock"] if self.path.is_dir() else []
+        return sorted(found, key=lambda child: child == self._state)
+
+    def _clear(self) -> None:
+        with writing(self.path):
+            for child in self._others():
+                remove(child)
+
     def make(self) -> RunDirectory:
-        """Make the folder, and return it as one that can be locked."""
+        """Make the folder, and return it as one that can be locked.
+
+        Raises:
+            OutputExistsError: It holds something else.
+            CheckpointError: It cannot be written.
+        """
+        if self._others() and not self._state.is_file():
+            raise OutputExistsError(f"{self.path} exists and holds no tuning; give another --output")
         with writing(self.path):
             make_directory(self.path)
         return RunDirectory(self.path)
