@@ -156,7 +156,8 @@ def _print(result: TuningResult, *, as_json: bool, quiet: bool) -> None:
     from seqcls.reporting.console import format_seconds
 
     what = "Interrupted" if result.signal is not None else result.stop_reason
-    say(f"{what}: {len(result.trials)} trials in {format_seconds(result.seconds)}", quiet=quiet)
+    count = len(result.trials)
+    say(f"{what}: {count} {'trial' if count == 1 else 'trials'} in {format_seconds(result.seconds)}", quiet=quiet)
     if as_json:
         print_json(result.as_dict())
     elif result.best is not None:
