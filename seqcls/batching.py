@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seqcls.errors import TrainingError
-from seqcls.sequences import Sequences
+from seqcls.sequences import Sequences, pad
 
 # Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
 # batch still changes from epoch to epoch.
@@ -103,14 +103,9 @@ def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
 
 def _gather(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any] | None, ...]:
     """Return the inputs, lengths, labels and indices of a batch."""
-    starts, lengths = sequences.offsets[indices], sequences.lengths[indices]
-    values = sequences.values
-    dtype = np.int64 if values.ndim == 1 else values.dtype
-    inputs = np.zeros((len(indices), int(lengths.max()), *values.shape[1:]), dtype=dtype)
-    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
-        inputs[row, :length] = values[start : start + length]
+    inputs, lengths = pad(sequences, indices)
     labels = None if sequences.labels is None else np.asarray(sequences.labels[indices])
-    return inputs, np.asarray(lengths), labels, indices
+    return inputs, lengths, labels, indices
 
 
 def _as_batch(arrays: tuple[NDArray[Any] | None, ...]) -> Batch:

@@ -24,17 +24,17 @@ from torch.overrides import TorchFunctionMode
 
 from seqcls import registry
 from seqcls.config import Config
+from seqcls.description import FORMAT_VERSION, read_description
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownNameError
 from seqcls.files import new_directory, write_file
-from seqcls.forms import Description, Figures, Progress
+from seqcls.forms import Figures, Progress
 from seqcls.model import SequenceClassifier
 from seqcls.pipeline import build_model, describe_plugins
 from seqcls.sequences import Preprocessor, parse_preprocessor
 from seqcls.text import TextTokenizer
 from seqcls.verified import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified
 
-FORMAT_VERSION = 1
 # The largest that a file may be. Tokenizers of large models in many languages have 40 MB.
 MODEL_FILES = {"config.json": JSON_LIMIT, "metrics.json": JSON_LIMIT, "model.safetensors": None, "tokenizer.json": 64 << 20}
 TRAINING_FILES = {"training.json": JSON_LIMIT, "training.safetensors": None}
@@ -256,24 +256,7 @@ def load_model_directory(path: Path) -> SavedModel:
         CheckpointError: It is none, or a file is missing or damaged.
     """
     contents = read_verified(path, MODEL_FILES)
-    config_path = path / "config.json"
-    values = parse_json(contents["config.json"], config_path)
-    version = values.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {version!r:.60}, this seqcls reads {FORMAT_VERSION}; "
-            f"it was written by seqcls {values.get('seqcls_version')!r:.60}: install that version"
-        )
-    description = check_form(values, Description, config_path)
-    if description.thresholds is not None and len(description.thresholds) != len(description.label_names):
-        raise CheckpointError(
-            f"{config_path} has {len(description.thresholds)} thresholds for {len(description.label_names)} labels; "
-            f"{_OTHER_MODEL}"
-        )
-    try:
-        config = Config().updated(description.config, source=str(config_path))
-    except (*GARBLED, ConfigError) as error:
-        raise CheckpointError(f"{config_path} cannot be used: {error}") from error
+    description, config = read_description(contents["config.json"], path / "config.json")
     return SavedModel(
         path=path,
         config=config,

@@ -16,6 +16,7 @@ from seqcls.config import Config, DataConfig, OptionValue
 from seqcls.datasets.arrays import read_arrays
 from seqcls.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
 from seqcls.datasets.files import FilesDataset
+from seqcls.decisions import decide
 from seqcls.device import keep_freed_memory, resolve_device
 from seqcls.encoders.base import Encoder
 from seqcls.errors import CheckpointError, DataError, UsageError
@@ -25,10 +26,10 @@ from seqcls.inference import predict_logits
 from seqcls.metrics import Score
 from seqcls.paths import is_data_path
 from seqcls.pipeline import SPLITS, build_dataset, is_usable, load_splits, prepare_data
-from seqcls.predictions import Predictions, confidence, decided
+from seqcls.predictions import Predictions
 from seqcls.run_directory import resolve_model_path
-from seqcls.sequences import Sequences, encode
-from seqcls.text import UNK_ID, TextTokenizer
+from seqcls.sequences import Sequences, encode, encode_inputs, unknown_rates
+from seqcls.text import TextTokenizer
 from seqcls.verified import read_verified
 
 _Found = TypeVar("_Found")
@@ -106,24 +107,14 @@ class Classifier:
 
     def encode(self, texts: Sequence[Any]) -> Sequences:
         """Return the token ids that the model would read."""
-        if isinstance(texts, str):
-            raise DataError("give a list of texts, not one text")
-        if self.is_text:
-            for index, text in enumerate(texts):
-                if not isinstance(text, str):
-                    raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
-        return encode(self._saved.tokenizer, texts)
+        return encode_inputs(self._saved.tokenizer, texts)
 
     def unknown_rates(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float64]:
         """Return, for each text, or what `encode` made of it, the share of its words that the model does not know.
 
         float64 [N].
         """
-        if not self.is_text:
-            return np.zeros(len(texts))
-        sequences = texts if isinstance(texts, Sequences) else self.encode(texts)
-        unknown = np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) if len(sequences) else np.zeros(0)
-        return unknown / sequences.lengths
+        return unknown_rates(texts if isinstance(texts, Sequences) else self.encode(texts))
 
     def predict_proba(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float32]:
         """Return the probability of each label for each text.
@@ -156,7 +147,7 @@ class Classifier:
         """Return the label of each text, or the tuple of its labels; raises like `predict_proba`.
 
         With ``min_confidence``, None for a text of which the model is less sure than that: see
-        `seqcls.predictions.confidence`.
+        `seqcls.decisions.confidence`.
         """
         return self.decide(self.predict_proba(texts), min_confidence=min_confidence)
 
@@ -168,14 +159,7 @@ class Classifier:
         That is the most probable label; where a text may have several, those whose probability reaches the label's threshold
         in `thresholds`.
         """
-        is_sure = confidence(probabilities, self.thresholds) >= min_confidence
-        names = [
-            tuple(self.label_names[index] for index in np.flatnonzero(row))
-            for row in decided(probabilities, self.thresholds)
-        ]
-        if self.is_multi_label:
-            return [labels if sure else None for labels, sure in zip(names, is_sure, strict=True)]
-        return [labels[0] if sure else None for labels, sure in zip(names, is_sure, strict=True)]
+        return decide(probabilities, self.label_names, self.thresholds, min_confidence=min_confidence)
 
     def explain(self, text: Any, *, label: str | None = None, method: Method = "integrated-gradients") -> Explanation:
         """Return what each token of a text contributes to a label.
@@ -351,7 +335,7 @@ class Classifier:
         if name == SPLITS:
             raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
         if not isinstance(name, str):
-            return self._encode(_pairs(name, split, config) if isinstance(name, Dataset | Splits) else name)
+            return self._encode(labelled_pairs(name, split, config) if isinstance(name, Dataset | Splits) else name)
         if is_data_path(name):
             options = {**(config.dataset_options if config.dataset == "files" else {}), **_ONLY_PATH, **options}
             files = build_dataset(DataConfig(dataset=name, dataset_options=options))
@@ -363,7 +347,7 @@ class Classifier:
             prepared, tokenizer = prepare_data(config), self._saved.tokenizer
             if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
                 return _named(prepared.splits, split), None
-        return self._encode(_pairs(build_dataset(config), split, config))
+        return self._encode(labelled_pairs(build_dataset(config), split, config))
 
     def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> tuple[Sequences, list[Any]]:
         """Encode texts, their labels numbered as the model numbers them; return the texts too."""
@@ -386,7 +370,7 @@ class Classifier:
         return encode(self._saved.tokenizer, texts, labels), texts
 
 
-def _pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:
+def labelled_pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:
     """Yield the examples of a split with the names of their labels."""
     splits = load_splits(config, source)
     names = splits.label_names

@@ -31,7 +31,7 @@ Lengths = NDArray[np.int64]
 Weights = Mapping[str, Floats]
 _FILES = {"config.json": JSON_LIMIT, "model.safetensors": None, "tokenizer.json": 64 << 20}
 _BATCH = 32
-_FASTTEXT = 116_049_371  # what hashes are multiplied by; see seqcls/embeddings/ngram_hash.py
+FASTTEXT_MULTIPLIER = 116_049_371  # what hashes are multiplied by; see seqcls/embeddings/ngram_hash.py
 
 
 class NumpyClassifier:
@@ -124,9 +124,9 @@ class NumpyClassifier:
         inputs = np.zeros(shape, dtype=sequences[0].dtype)
         for row, sequence in enumerate(sequences):
             inputs[row, : len(sequence)] = sequence
-        x = self._embed(_within(self._weights, "embedding."), inputs)
-        encoded = self._encode(_within(self._weights, "encoder."), x, lengths)
-        return _linear(_within(self._weights, "head."), encoded)
+        x = self._embed(within(self._weights, "embedding."), inputs)
+        encoded = self._encode(within(self._weights, "encoder."), x, lengths)
+        return _linear(within(self._weights, "head."), encoded)
 
 
 def _plugin(
@@ -138,7 +138,7 @@ def _plugin(
     return partial(function, **{name: options.get(name, value) for name, value in defaults.items()})
 
 
-def _within(weights: Weights, prefix: str) -> dict[str, Floats]:
+def within(weights: Weights, prefix: str) -> dict[str, Floats]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
@@ -159,13 +159,13 @@ def _ngrams(weights: Weights, inputs: NDArray[Any], *, max_n: int) -> Floats:
     vectors, table = _words(weights, inputs), weights["ngram_table.weight"]
     hashes = inputs = inputs.astype(np.int64)
     for n in range(2, max_n + 1):
-        hashes = (hashes[:, :-1] * _FASTTEXT + inputs[:, n - 1 :]) % (len(table) - 1)
+        hashes = (hashes[:, :-1] * FASTTEXT_MULTIPLIER + inputs[:, n - 1 :]) % (len(table) - 1)
         vectors[:, n - 1 :] += table[np.where(inputs[:, n - 1 :] == PAD_ID, PAD_ID, hashes + 1)]
     return vectors
 
 
 def _features(weights: Weights, inputs: NDArray[Any]) -> Floats:
-    return _linear(_within(weights, "projection."), inputs)
+    return _linear(within(weights, "projection."), inputs)
 
 
 # Encoders: from x, float32 [B, T, D], and lengths, int64 [B], to float32 [B, output_size].
@@ -177,7 +177,7 @@ def _pool(weights: Weights, states: Floats, lengths: Lengths, pooling: str, *, b
         half = states.shape[2] // 2
         return np.concatenate([final[:, :half], states[:, 0, half:]], axis=1) if bidirectional else final
     if pooling == "attention":
-        scores = np.tanh(_linear(_within(weights, "pool.key."), states)) @ weights["pool.query.weight"].T  # [B, T, 1]
+        scores = np.tanh(_linear(within(weights, "pool.key."), states)) @ weights["pool.query.weight"].T  # [B, T, 1]
         scores[np.arange(states.shape[1]) >= lengths[:, None]] = -np.inf
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray((shares / shares.sum(axis=1, keepdims=True) * states).sum(axis=1))
@@ -201,7 +201,7 @@ def _stack(
     state = reference.zeros(len(x), hidden_size, np.dtype(np.float32), parts=parts)
     for layer in range(num_layers):
         ahead, *back = (
-            step(_within(weights, f"recurrence.layers.{layer}.{direction}.")) for direction in range(1 + bidirectional)
+            step(within(weights, f"recurrence.layers.{layer}.{direction}.")) for direction in range(1 + bidirectional)
         )
         x = (
             reference.run_both_ways(ahead, back[0], x, lengths, state)
@@ -248,7 +248,7 @@ def _recurrent(
 
 def _bilstm(weights: Weights, x: Floats, lengths: Lengths, *, pooling: str, **options: Any) -> Floats:
     states = _stack(weights, x, lengths, _lstm_step, parts=2, bidirectional=True, **options)
-    projected = np.maximum(_linear(_within(weights, "projection."), states), 0)
+    projected = np.maximum(_linear(within(weights, "projection."), states), 0)
     return _pool(weights, projected, lengths, pooling)
 
 
@@ -262,7 +262,7 @@ def _cnn(weights: Weights, x: Floats, lengths: Lengths) -> Floats:
     real = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
     x, found, number = np.where(real, x, np.float32(0)), [], 0
     while f"convolutions.{number}.weight" in weights:
-        own = _within(weights, f"convolutions.{number}.")
+        own = within(weights, f"convolutions.{number}.")
         width = own["weight"].shape[2]
         padded = np.pad(x, ((0, 0), (width - 1, width - 1), (0, 0)))
         steps = x.shape[1] + width - 1
@@ -274,16 +274,16 @@ def _cnn(weights: Weights, x: Floats, lengths: Lengths) -> Floats:
 
 def _transformer(weights: Weights, x: Floats, lengths: Lengths, *, num_layers: int, num_heads: int, pooling: str) -> Floats:
     real = np.arange(x.shape[1]) < lengths[:, None]
-    x = _linear(_within(weights, "projection."), np.where(real[:, :, None], x, np.float32(0)))
+    x = _linear(within(weights, "projection."), np.where(real[:, :, None], x, np.float32(0)))
     frequencies = np.exp(np.arange(0, x.shape[2], 2) * (-math.log(10_000) / x.shape[2]))
     angles = np.arange(x.shape[1])[:, None] * frequencies
     x = x + np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(x.shape[1:]).astype(np.float32)
     for layer in range(num_layers):
-        own = _within(weights, f"blocks.layers.{layer}.")
-        x = x + _attention(own, _normalized(_within(own, "norm1."), x), real, num_heads)
-        inside = _linear(_within(own, "linear1."), _normalized(_within(own, "norm2."), x))
-        x = x + _linear(_within(own, "linear2."), _gelu(inside))
-    return _pool(weights, _normalized(_within(weights, "blocks.norm."), x), lengths, pooling)
+        own = within(weights, f"blocks.layers.{layer}.")
+        x = x + _attention(own, _normalized(within(own, "norm1."), x), real, num_heads)
+        inside = _linear(within(own, "linear1."), _normalized(within(own, "norm2."), x))
+        x = x + _linear(within(own, "linear2."), _gelu(inside))
+    return _pool(weights, _normalized(within(weights, "blocks.norm."), x), lengths, pooling)
 
 
 def _attention(weights: Weights, x: Floats, real: NDArray[np.bool_], num_heads: int) -> Floats:
@@ -294,7 +294,7 @@ def _attention(weights: Weights, x: Floats, real: NDArray[np.bool_], num_heads: 
     scores = np.where(real[:, None, None], scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     heads = (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32) @ v
-    return _linear(_within(weights, "self_attn.out_proj."), heads.swapaxes(1, 2).reshape(batch, steps, size))
+    return _linear(within(weights, "self_attn.out_proj."), heads.swapaxes(1, 2).reshape(batch, steps, size))
 
 
 def _normalized(weights: Weights, x: Floats) -> Floats:

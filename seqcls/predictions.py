@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqcls.calibration import calibration_error
+from seqcls.decisions import confidence, decided
 from seqcls.errors import DataError, MissingExtraError, UsageError
 from seqcls.files import replacing
 from seqcls.metrics import Score, score_logits
@@ -189,25 +190,6 @@ class Predictions:
 
     def _label_tensor(self) -> torch.Tensor:
         return torch.from_numpy(np.array(self.labels))
-
-
-def decided(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
-    """Return the labels that probabilities [N, C] give: the most probable, or each that reaches its threshold."""
-    if thresholds is None:
-        return np.asarray(probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1]))
-    return np.asarray(probabilities >= np.asarray(thresholds))
-
-
-def confidence(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.float64]:
-    """Return how probable it is that the model is right, float64 [N], of probabilities [N, C].
-
-    That is the probability of the label; where an example may have several, the least over the labels of the probability
-    that it has, or has not, the label, whichever is said.
-    """
-    if thresholds is None:
-        return np.asarray(probabilities.max(axis=1), dtype=np.float64)
-    said = decided(probabilities, thresholds)
-    return np.asarray(np.where(said, probabilities, 1 - probabilities).min(axis=1), dtype=np.float64)
 
 
 def _label_score(probabilities: NDArray[np.float64], said: NDArray[np.bool_], true: NDArray[np.bool_]) -> LabelScore:

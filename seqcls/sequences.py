@@ -216,6 +216,28 @@ def encode(tokenizer: Preprocessor, texts: Iterable[Any], labels: ArrayLike | No
     return Sequences(values, offsets, None if labels is None else _as_labels(labels))
 
 
+def encode_inputs(tokenizer: Preprocessor, texts: Sequence[Any]) -> Sequences:
+    """Encode what a model is asked about; DataError names the item that is none."""
+    if isinstance(texts, str):
+        raise DataError("give a list of texts, not one text")
+    if isinstance(tokenizer, TextTokenizer):
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
+    return encode(tokenizer, texts)
+
+
+def pad(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the sequences at ``indices`` as one array, int64 [B, T] or float32 [B, T, D], 0 in the padding, and lengths."""
+    starts, lengths = sequences.offsets[indices], sequences.lengths[indices]
+    values = sequences.values
+    dtype = np.int64 if values.ndim == 1 else values.dtype
+    inputs = np.zeros((len(indices), int(lengths.max()), *values.shape[1:]), dtype=dtype)
+    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        inputs[row, :length] = values[start : start + length]
+    return inputs, np.asarray(lengths)
+
+
 def _as_labels(labels: ArrayLike) -> NDArray[Any]:
     array = np.asarray(labels)
     return array if array.dtype == np.uint8 and array.ndim == 2 else array.astype(np.int64)
@@ -224,6 +246,13 @@ def _as_labels(labels: ArrayLike) -> NDArray[Any]:
 def unknown_rate(sequences: Sequences) -> float:
     """Return the share of ids that are the unknown word; 0 where there are none."""
     return float(np.mean(sequences.values == UNK_ID)) if len(sequences.values) and sequences.values.ndim == 1 else 0.0
+
+
+def unknown_rates(sequences: Sequences) -> NDArray[np.float64]:
+    """Return, for each of N sequences, the share of its ids that are the unknown word, float64 [N]; 0 for numbers."""
+    if sequences.values.ndim == 2 or not len(sequences):
+        return np.zeros(len(sequences))
+    return np.asarray(np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) / sequences.lengths)
 
 
 def _check(values: NDArray[Any], offsets: NDArray[np.int64], labels: NDArray[Any] | None) -> None:

@@ -27,7 +27,7 @@ JSON_LIMIT = 4 << 20
 # What reading JSON, or tensors, of an unexpected form can raise.
 GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
-_AGAIN = "copy the whole folder again from where it came"
+_AGAIN = "copy all of it again from where it came"
 
 _Form = TypeVar("_Form", bound="BaseModel")
 

@@ -15,7 +15,8 @@ from sklearn import metrics
 
 from seqcls.calibration import calibration_error
 from seqcls.errors import DataError, UsageError
-from seqcls.predictions import Predictions, confidence
+from seqcls.decisions import confidence
+from seqcls.predictions import Predictions
 
 
 def _drawn(seed: int, count: int, classes: int, *, levels: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
