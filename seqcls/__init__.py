@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seqcls.errors import SeqclsError
     from seqcls.explanation import Explanation
     from seqcls.metrics import Score
+    from seqcls.onnx_export import OnnxExport, export_onnx
+    from seqcls.onnx_runtime import OnnxClassifier
     from seqcls.predictions import Assessment, Predictions
     from seqcls.results import FitResult
     from seqcls.state import Evaluation, FitState
@@ -40,12 +42,15 @@ _HOMES = {
     "FitResult": "seqcls.results",
     "FitState": "seqcls.state",
     "ModelConfig": "seqcls.config",
+    "OnnxClassifier": "seqcls.onnx_runtime",
+    "OnnxExport": "seqcls.onnx_export",
     "Predictions": "seqcls.predictions",
     "Score": "seqcls.metrics",
     "SeqclsError": "seqcls.errors",
     "Split": "seqcls.datasets.base",
     "Splits": "seqcls.datasets.base",
     "Trainer": "seqcls.trainer",
+    "export_onnx": "seqcls.onnx_export",
     "fit_baseline": "seqcls.baseline",
     "load_recipe": "seqcls.config",
 }
@@ -66,12 +71,15 @@ __all__ = [
     "FitResult",
     "FitState",
     "ModelConfig",
+    "OnnxClassifier",
+    "OnnxExport",
     "Predictions",
     "Score",
     "SeqclsError",
     "Split",
     "Splits",
     "Trainer",
+    "export_onnx",
     "fit_baseline",
     "load_recipe",
 ]

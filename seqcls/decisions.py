@@ -22,7 +22,9 @@ def decide(
     It is None for a text of which the model is less sure than ``min_confidence``.
     """
     is_sure = confidence(probabilities, thresholds) >= min_confidence
-    names = [tuple(label_names[index] for index in np.flatnonzero(row).tolist()) for row in decided(probabilities, thresholds)]
+    names = [
+        tuple(label_names[index] for index in np.flatnonzero(row).tolist()) for row in decided(probabilities, thresholds)
+    ]
     if thresholds is not None:
         return [labels if sure else None for labels, sure in zip(names, is_sure, strict=True)]
     return [labels[0] if sure else None for labels, sure in zip(names, is_sure, strict=True)]

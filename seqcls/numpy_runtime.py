@@ -139,6 +139,7 @@ def _plugin(
 
 
 def within(weights: Weights, prefix: str) -> dict[str, Floats]:
+    """Return the weights whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 

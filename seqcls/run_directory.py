@@ -326,7 +326,9 @@ def resolve_model_path(path: Path, *, revision: str | None = None) -> Path:
     if not path.is_dir():
         if is_repo_id(path.as_posix()):
             return download(path.as_posix(), revision=revision)
-        raise CheckpointError(f"there is no model directory {path}")
+        is_onnx = path.suffix.lower() == ".onnx" and path.is_file()
+        hint = "; of an ONNX file, `seqcls predict` and seqcls.OnnxClassifier make predictions" if is_onnx else ""
+        raise CheckpointError(f"there is no model directory {path}{hint}")
     if (path / "config.json").is_file() or (path / "manifest.json").is_file():
         return path
     run = RunDirectory(path)

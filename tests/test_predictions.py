@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from seqcls.calibration import calibration_error
-from seqcls.errors import DataError, UsageError
 from seqcls.decisions import confidence
+from seqcls.errors import DataError, UsageError
 from seqcls.predictions import Predictions
 
 

@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from seqcls.cli import check, compare, fit, models, new, plugins, serve
-from seqcls.cli import check, compare, fit, models, new, plugins, tune
+from seqcls.cli import check, compare, export, fit, models, new, plugins, serve, tune
 from seqcls.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError
 
@@ -33,6 +32,7 @@ app.command("predict")(models.predict)
 app.command("explain")(models.explain)
 app.command("push")(models.push)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("tune")(tune.tune)
 app.command("list")(plugins.list_plugins)

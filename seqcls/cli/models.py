@@ -15,6 +15,7 @@ from seqcls.cli.output import assessment_lines, print_explanation, print_json, r
 
 if TYPE_CHECKING:
     from seqcls.classifier import Classifier
+    from seqcls.onnx_runtime import OnnxClassifier
 
 _CHUNK = 1024  # texts read before they are classified and printed
 _Model = Annotated[Path, typer.Argument(help="Model or run directory, or user/model on Hugging Face.", show_default=False)]
@@ -65,7 +66,9 @@ def evaluate(
 
 
 def predict(
-    model: _Model,
+    model: Annotated[
+        Path, typer.Argument(help="Model or run directory, or a .onnx file of `seqcls export`.", show_default=False)
+    ],
     texts: _Texts = None,
     file: _File = None,
     min_confidence: _MinConfidence = 0.0,
@@ -73,11 +76,8 @@ def predict(
     as_json: _Json = False,
 ) -> None:
     """Print the label and its probability for each text."""
-    with uninterrupted():
-        from seqcls.classifier import Classifier
-
     inputs = _inputs(texts, file)
-    classifier = Classifier.from_pretrained(model, device=device)
+    classifier = _load(model, device)
     names = classifier.label_names
     number = 0
     for chunk in _chunks(inputs(classifier)):
@@ -144,7 +144,23 @@ def push(
     say(f"Next: seqcls predict {repository} {example}")
 
 
-def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier], Iterable[Any]]:
+def _load(model: Path, device: str) -> Classifier | OnnxClassifier:
+    """Load a model directory, or an ONNX file, for which torch is not imported."""
+    if model.suffix.lower() != ".onnx" or model.is_dir():
+        with uninterrupted():
+            from seqcls.classifier import Classifier
+
+        return Classifier.from_pretrained(model, device=device)
+    with uninterrupted():
+        from seqcls.errors import DeviceError
+        from seqcls.onnx_runtime import OnnxClassifier
+
+    if device not in ("auto", "cpu"):
+        raise DeviceError(f"an ONNX file is computed on the CPU, not on {device}; leave out --device")
+    return OnnxClassifier.from_pretrained(model)
+
+
+def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier | OnnxClassifier], Iterable[Any]]:
     """Return what reads the texts, or sequences of numbers, that a classifier is asked about."""
     from seqcls.errors import UsageError
 
