@@ -34,9 +34,9 @@ _BATCH = 32
 # The operators that `seqcls export` writes, and those that 8 bits make of them. A file with others, such as Loop, is none of
 # ours, and could run for ever.
 _WRITTEN = (
-    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Mod Mul Pad RNN Range "
-    "ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Squeeze Sub Tanh Transpose "
-    "Unsqueeze Where"
+    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Mod Mul Pad RNN "
+    "Range ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Squeeze Sub Tanh "
+    "Transpose Unsqueeze Where"
 )
 _QUANTIZED = "ConvInteger DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeLinear MatMulInteger"
 _OPERATORS = frozenset(f"{_WRITTEN} {_QUANTIZED}".split())

@@ -18,9 +18,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write, NAME.onnx; by default named after the model.", show_default=False
-        ),
+        typer.Option("--output", "-o", help="File to write, NAME.onnx; by default named as the model.", show_default=False),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Round weights to 8 bits, and say what that costs on the validation split.")
@@ -42,9 +40,8 @@ def export(
     )
     if int8:
         typer.echo(_int8_line(exported))
-    typer.echo(
-        f"Model: {exported.path} ({exported.bytes / 1e6:.2f} MB; weights in PyTorch {exported.model_bytes / 1e6:.2f} MB)"
-    )
+    size = f"{exported.bytes / 1e6:.2f} MB; model.safetensors has {exported.model_bytes / 1e6:.2f}"
+    typer.echo(f"Model: {exported.path} ({size})")
 
 
 def _int8_line(exported: OnnxExport) -> str:
