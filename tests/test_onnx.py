@@ -117,7 +117,7 @@ def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
     changes = {
         "fit": {"epochs": 1, "device": "cpu", "batch_size": 64},
         "model": {"embedding_size": 32},
-        "data": {"dataset": "reviews", "dataset_options": {"size": 400}},
+        "data": {"dataset": "reviews", "dataset_options": {"train_size": 400, "validation_size": 100, "test_size": 2}},
     }
     config = load_recipe("default", encoder="mean-pool").updated(changes, source="test")
     run = Trainer(None, None, config=config, callbacks=[], output=tmp_path / "run").fit().run
