@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seqcls.onnx_export import OnnxExport, export_onnx
     from seqcls.onnx_runtime import OnnxClassifier
     from seqcls.predictions import Assessment, Predictions
+    from seqcls.report import write_report
     from seqcls.results import FitResult
     from seqcls.state import Evaluation, FitState
     from seqcls.trainer import Trainer
@@ -53,6 +54,7 @@ _HOMES = {
     "export_onnx": "seqcls.onnx_export",
     "fit_baseline": "seqcls.baseline",
     "load_recipe": "seqcls.config",
+    "write_report": "seqcls.report",
 }
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "export_onnx",
     "fit_baseline",
     "load_recipe",
+    "write_report",
 ]
 
 

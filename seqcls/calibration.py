@@ -89,11 +89,43 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     """
     if not len(logits):
         return 0.0
+    counts, confidences, hits = _binned(logits, labels)
+    return float((confidences - hits).abs().sum() / counts.sum())
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The examples whose label has a probability above ``low``, up to ``high``."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
+    """Return the bins of `calibration_error` that hold examples: where probabilities are honest, confidence is accuracy."""
+    if not len(logits):
+        return []
+    rows = enumerate(zip(*(sums.tolist() for sums in _binned(logits, labels)), strict=True))
+    return [
+        Bin(number / NUM_BINS, (number + 1) / NUM_BINS, int(count), confidence / count, hits / count)
+        for number, (count, confidence, hits) in rows
+        if count
+    ]
+
+
+def _binned(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return of each bin the number of examples, the sum of their probabilities, and how many are right: float64 [15]."""
     if labels.ndim == 1:
         confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
         is_right = predicted == labels
     else:
         confidence, is_right = logits.double().sigmoid().flatten(), labels.bool().flatten()
     bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1  # (0, 1/15], (1/15, 2/15] …
-    gaps = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, confidence - is_right.double())
-    return float(gaps.abs().sum() / len(confidence))
+    counts, confidences, hits = (
+        torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, values)
+        for values in (torch.ones_like(confidence), confidence, is_right.double())
+    )
+    return counts, confidences, hits

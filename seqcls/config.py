@@ -179,6 +179,8 @@ class FitConfig(Section):
     """Options of the callbacks, a table each, as `seqcls info callback NAME` lists them."""
     baseline: bool = True
     """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
+    report: bool = True
+    """Whether `seqcls fit` leaves report.html in the run directory; needs the extra report."""
 
 
 class Config(Section):

@@ -79,6 +79,22 @@ class Evaluation(Form):
     examples_per_second: _Number
 
 
+class EvaluationRow(Evaluation):
+    """A line of metrics.jsonl."""
+
+    best: bool
+
+
+class BaselineFigures(Form):
+    """baseline.json."""
+
+    description: str
+    validation: Figures
+    test: Figures | None
+    seconds: _Number
+    features: _Count
+
+
 class Checkpoints(Form):
     """checkpoints.json."""
 

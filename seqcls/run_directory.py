@@ -33,7 +33,7 @@ from seqcls.checkpoint import (
 from seqcls.config import Config
 from seqcls.errors import CheckpointError, OutputExistsError
 from seqcls.files import is_temporary, make_directory, remove, remove_leftovers, replace_file
-from seqcls.forms import Checkpoints
+from seqcls.forms import BaselineFigures, Checkpoints, EvaluationRow
 from seqcls.hub import download, is_repo_id
 from seqcls.verified import JSON_LIMIT, check_form, parse_json, read_file
 
@@ -278,6 +278,30 @@ class RunDirectory:
         """Write the figures of the linear baseline, over those of an earlier one."""
         with writing(self.path):
             replace_file(self.path / "baseline.json", to_json(figures))
+
+    def baseline(self) -> BaselineFigures | None:
+        """Return the figures of the linear baseline; None if none was trained.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        path = self.path / "baseline.json"
+        if not path.is_file():
+            return None
+        return check_form(parse_json(read_file(path, JSON_LIMIT), path), BaselineFigures, path)
+
+    def evaluations(self) -> list[EvaluationRow]:
+        """Return the log of evaluations.
+
+        Raises:
+            CheckpointError: A line of it is damaged.
+        """
+        path = self.metrics_file
+        places = [Path(f"{path}:{number}") for number in range(1, len(self._metrics_lines()) + 1)]
+        return [
+            check_form(parse_json(line, place), EvaluationRow, place)
+            for line, place in zip(self._metrics_lines(), places, strict=True)
+        ]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add a line to the log of evaluations."""

@@ -427,8 +427,8 @@ def _without_left_out(config: Config, changes: Mapping[str, Any]) -> Config:
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending = {"epochs", "device", "threads", "patience", "eval_batch_size", "num_workers", "max_time", "auto_batch"}
-    extending |= {"calibrate", "checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks", "baseline"}
-    extending |= {"callbacks", "callback_options"}
+    extending |= {"checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks"}
+    extending |= {"calibrate", "baseline", "report", "callbacks", "callback_options"}
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

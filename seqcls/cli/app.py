@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from seqcls.cli import check, compare, export, fit, models, new, plugins, serve, tune
+from seqcls.cli import check, compare, export, fit, models, new, plugins, report, serve, tune
 from seqcls.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError
 
@@ -26,15 +26,16 @@ app = typer.Typer(
 )
 app.command("fit")(fit.fit)
 app.command("train", hidden=True)(fit.fit)
+app.command("tune")(tune.tune)
 app.command("check")(check.check)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)
 app.command("explain")(models.explain)
-app.command("push")(models.push)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
-app.command("tune")(tune.tune)
+app.command("push")(models.push)
 app.command("list")(plugins.list_plugins)
 app.command("info")(plugins.info)
 app.command("new")(new.new)

@@ -87,6 +87,10 @@ def fit(
             "--baseline/--no-baseline", help="Train a linear model as well, to compare.", rich_help_panel=_TRAINING
         ),
     ] = None,
+    report: Annotated[
+        bool | None,
+        typer.Option("--report/--no-report", help="Leave report.html in the run directory.", rich_help_panel=_RUN),
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="word, basic-english, character, bpe, or a tokenizer.json.", rich_help_panel=_DATA)
     ] = None,
@@ -182,6 +186,7 @@ def fit(
             "precision": precision,
             "class_weights": class_weights,
             "baseline": baseline,
+            "report": report,
             "max_time": max_time,
             "on_nan": on_nan,
             "auto_batch": auto_batch,
@@ -333,7 +338,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
 
 
 def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
-    """Train, print the result, and only then train the linear baseline: nothing that happens to it costs the result."""
+    """Train, print the result, and only then see to baseline and report: nothing that happens to them costs the result."""
     try:
         result = trainer.fit()
     except (KeyboardInterrupt, SystemExit):
@@ -342,16 +347,13 @@ def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
         raise
     is_text = trainer.config.model.embedding != "features"
     _print_result(result, example='"your text"' if is_text else "--file FILE.npz", as_json=as_json, quiet=quiet)
-    baseline = None
+    found: dict[str, Any] = {"baseline": None, "report": None}
     try:
-        if trainer.config.fit.baseline and is_text and result.model is not None:
-            if trainer.config.fit.max_time is None:
-                baseline = _fit_baseline(trainer, result, quiet=quiet)
-            else:
-                say("No linear baseline: --max-time leaves it out", quiet=quiet)
+        if result.model is not None:
+            _add_extras(trainer, result, found, quiet=quiet)
     finally:  # after Ctrl-C too
         if as_json:
-            print_json(result.as_dict() | {"baseline": None if baseline is None else baseline.as_dict()})
+            print_json(result.as_dict() | found)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 
@@ -387,19 +389,35 @@ def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool
         say(f"Next: seqcls predict {result.model} {example}", quiet=quiet)
 
 
-def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseline | None:
-    """Train the linear baseline and say how it compares; None, with a line on stderr, where that cannot be done."""
+def _add_extras(trainer: Trainer, result: FitResult, found: dict[str, Any], *, quiet: bool) -> None:
+    """Train the linear baseline and write the report, for ``found``; a line on stderr says what cannot be done, and why."""
     from seqcls.errors import MissingExtraError
 
-    try:
-        with nullcontext() if quiet else console().status("Training the linear baseline; Ctrl-C leaves it out"):
-            baseline = trainer.fit_baseline()
-    except MissingExtraError as error:
-        say(f"No linear baseline: {error}", quiet=quiet)
-        return None
-    except Exception as error:
-        say(f"The linear baseline failed, the run is complete: {type(error).__name__}: {error}")
-        return None
+    fit, is_text = trainer.config.fit, trainer.config.model.embedding != "features"
+    wanted = {"linear baseline": fit.baseline and is_text, "report": fit.report}
+    names = [name for name, is_wanted in wanted.items() if is_wanted]
+    if names and fit.max_time is not None:
+        say(f"No {' and no '.join(names)}: --max-time leaves {'it' if len(names) == 1 else 'them'} out", quiet=quiet)
+        return
+    lacking: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            if name == "report":
+                found["report"] = str(_write_report(trainer, result, quiet=quiet))
+            else:
+                found["baseline"] = _fit_baseline(trainer, result, quiet=quiet).as_dict()
+        except MissingExtraError as error:
+            lacking.setdefault(str(error), []).append(name)
+        except Exception as error:
+            say(f"The {name} failed, the run is complete: {type(error).__name__}: {error}")
+    for reason, left_out in lacking.items():
+        say(f"No {' and no '.join(left_out)}: {reason}", quiet=quiet)
+
+
+def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseline:
+    """Train the linear baseline and say how it compares."""
+    with nullcontext() if quiet else console().status("Training the linear baseline; Ctrl-C leaves it out"):
+        baseline = trainer.fit_baseline()
     figures = [f"{name} {_figure(score)}" for name, score in _scores(baseline).items()]
     say(f"Linear baseline ({baseline.description}): {', '.join(figures)} in {baseline.seconds:.1f} s", quiet=quiet)
     if result.validation is not None and baseline.beats(result.validation):
@@ -409,6 +427,16 @@ def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> Baseli
             quiet=quiet,
         )
     return baseline
+
+
+def _write_report(trainer: Trainer, result: FitResult, *, quiet: bool) -> Path:
+    """Write the report and say where it is."""
+    from seqcls.report import write_report
+
+    with nullcontext() if quiet else console().status("Writing the report; Ctrl-C leaves it out"):
+        report = write_report(result.run, device=trainer.config.fit.device)
+    say(f"Report: {report}", quiet=quiet)
+    return report
 
 
 def _scores(baseline: Baseline) -> dict[str, Score]:

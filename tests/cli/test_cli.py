@@ -19,10 +19,12 @@ import torch
 
 from seqcls import Baseline, FitState, Score, trainer
 from seqcls.cli import main
+from seqcls.errors import MissingExtraError
 from seqcls.reporting.console import ConsoleReporter
 
 SMALL = ["--encoder", "lstm", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
 SMALL += ["--set", "embedding_size=8", "--encoder-option", "hidden_size=4"]
+SMALL += ["--no-report"]  # which takes longer than the training
 SMALL += ["--dataset-option", "train_size=40", "--dataset-option", "validation_size=20", "--dataset-option", "test_size=20"]
 EXPLODING = [
     "--encoder",
@@ -102,7 +104,7 @@ def test_fit_json_is_one_object_with_the_documented_keys(run: Run) -> None:
     result = json.loads(done.out)
     assert list(result) == [
         "run", "model", "stop_reason", "seconds", "train_examples_per_second", "parameters", "validation", "test",
-        "calibration", "baseline",
+        "calibration", "baseline", "report",
     ]  # fmt: skip
     assert {"loss", "accuracy", "count"} <= set(result["test"])
     assert Path(result["model"], "config.json").is_file()
@@ -172,6 +174,78 @@ def test_whatever_happens_to_the_baseline_the_run_is_whole(
     done = run("fit", *SMALL, "--output", "again", "--json", "--quiet")
     assert done.code == code
     assert json.loads(done.out)["baseline"] is None
+
+
+def test_fit_leaves_a_report_and_report_writes_it_anew(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    done = run("fit", *SMALL, "--report", "--output", "here", "--json")
+    assert "Report: here/report.html\n" in done.err
+    assert json.loads(done.out)["report"] == "here/report.html"
+    page = Path("here/report.html").read_text(encoding="utf-8")
+    assert "On test, 20 examples" in page
+    assert "Linear baseline" in page
+    done = run("report", "here", "--output", "other.html", "--split", "validation")
+    assert (done.code, done.out) == (0, "Report: other.html\n")
+    assert "On validation, 20 examples" in Path("other.html").read_text(encoding="utf-8")
+
+
+def test_no_report_leaves_it_out(run: Run) -> None:
+    done = run("fit", *SMALL, "--output", "here", "--json")
+    assert json.loads(done.out)["report"] is None
+    assert "eport" not in done.err
+    assert not Path("here/report.html").exists()
+
+
+def test_without_their_extra_one_line_tells_of_baseline_and_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MissingExtraError("scikit-learn", "report")
+
+    monkeypatch.setattr("seqcls.trainer.require_scikit_learn", fail)
+    monkeypatch.setattr("seqcls.report.require_extra", fail)
+    done = run("fit", *SMALL, "--report", "--output", "here")
+    assert done.code == 0
+    assert "No linear baseline and no report: scikit-learn is not installed; run: pip install 'seqcls[report]'" in done.err
+    assert done.err.count("seqcls[report]") == 1
+    done = run("report", "here")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error: scikit-learn is not installed; run: pip install 'seqcls[report]'\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "all epochs done"),
+        (ValueError("a plot"), 0, "The report failed, the run is complete: ValueError: a plot"),
+    ],
+)
+def test_whatever_happens_to_the_report_the_run_is_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, message: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("seqcls.report.write_report", fail)
+    done = run("fit", *SMALL, "--report", "--output", "here", "--json")
+    assert done.code == code
+    assert message in done.err
+    assert json.loads(done.out)["report"] is None
+    assert json.loads(done.out)["baseline"] is not None
+    assert run("predict", "here", "good").code == 0
+
+
+def test_wrong_usage_of_report_is_told(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    run("fit", *SMALL, "--output", "here", "--no-baseline")
+    for arguments, code, message in (
+        (["nowhere"], 1, "there is no model directory nowhere"),
+        (["here", "--split", "tset"], 1, "the data has no tset split; it has train, validation, test"),
+        (["here", "--output", "no/page.html"], 1, "cannot write no/page.html: its folder does not exist"),
+        (["here", "--dataset", "nothing"], 2, "no dataset is named 'nothing'"),
+    ):
+        done = run("report", *arguments)
+        assert done.code == code, arguments
+        assert message in done.err
+        assert "Traceback" not in done.err
 
 
 def test_an_interrupted_run_starts_no_baseline(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

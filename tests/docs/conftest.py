@@ -14,14 +14,20 @@ import pytest
 from seqcls import registry
 from seqcls.datasets import imdb
 from seqcls.datasets.reviews import ReviewsDataset
+from seqcls.report import FILE_NAME
 
 REVIEWS = {"train_size": 400, "validation_size": 100, "test_size": 100}
 IMDB = {"train/neg": 60, "train/pos": 60, "train/unsup": 10, "test/neg": 10, "test/pos": 10}
 
 
 @pytest.fixture
-def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever shows `seqcls fit` on a page means the real data; here the same commands take seconds."""
+def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Whoever shows `seqcls fit` on a page means the real data; here the same commands take seconds.
+
+    Reports would take most of them, and are written where the page is about them.
+    """
+    if "report" not in request.node.name:
+        monkeypatch.setattr("seqcls.cli.fit._write_report", lambda trainer, result, quiet: result.run / FILE_NAME)
     folder = tmp_path / "page"
     folder.mkdir()
     monkeypatch.chdir(folder)
