@@ -115,6 +115,8 @@ def parse_named_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, dict[str,
             raise ConfigError(f"{flag} '{place}={value}' is not of the form name.key=value")
         values.setdefault(name, {})[key] = value
     return values
+
+
 def literals(cls: type) -> dict[str, tuple[object, ...]]:
     """Return the values that the annotation of each option spells out, members of Literal and None; raises as `describe`."""
     return {parameter.name: tuple(_literals(annotation)) for parameter, annotation in _parameters(cls)}

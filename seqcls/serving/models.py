@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.classifier import Classifier
+from seqcls.decisions import confidence
 from seqcls.errors import UsageError
-from seqcls.predictions import confidence
 from seqcls.serving.batcher import Batcher, BusyError
 from seqcls.serving.metrics import Metrics
 from seqcls.serving.problems import ProblemError

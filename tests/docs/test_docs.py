@@ -21,7 +21,22 @@ from seqcls.config import all_settings
 
 LEFT_OUT = [block for page in PAGES for block in blocks(page) if block.skip is not None]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-COMMANDS = ("fit", "tune", "check", "evaluate", "predict", "explain", "report", "compare", "export", "serve", "push", "list", "info", "new")
+COMMANDS = (
+    "fit",
+    "tune",
+    "check",
+    "evaluate",
+    "predict",
+    "explain",
+    "report",
+    "compare",
+    "export",
+    "serve",
+    "push",
+    "list",
+    "info",
+    "new",
+)
 
 
 def _text(page: str) -> str:
