@@ -280,6 +280,36 @@ def test_a_full_queue_is_503_and_the_rest_is_answered(classifier: Classifier, mo
     asyncio.run(ask())
 
 
+def test_explanations_have_a_queue_of_their_own_and_labels_do_not_wait_for_them(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, entered, usual = threading.Event(), threading.Event(), classifier.explain
+
+    def wait(text: str) -> Any:
+        entered.set()
+        assert go.wait(20)
+        return usual(text)
+
+    monkeypatch.setattr(classifier, "explain", wait)
+
+    async def ask() -> None:
+        async with running(classifier, seconds=60) as client:
+            first = asyncio.create_task(client.post("/v1/predict", json={"texts": "a", "explain": True}))
+            await until(entered.is_set)
+            refused = await client.post("/v1/predict", json={"texts": ["b"] * 65, "explain": True})
+            check_problem(refused, 422)
+            full = asyncio.create_task(client.post("/v1/predict", json={"texts": ["b"] * 60, "explain": True}))
+            metrics = ""
+            while 'seqcls_queue_texts{queue="explain"} 60.0' not in metrics:
+                metrics = (await client.get("/metrics")).text
+            check_problem(await client.post("/v1/predict", json={"texts": ["c"] * 5, "explain": True}), 503)
+            assert (await client.post("/v1/predict", json={"texts": "d"})).status_code == 200
+            go.set()
+            assert [(await task).status_code for task in (first, full)] == [200, 200]
+
+    asyncio.run(ask())
+
+
 def test_what_takes_too_long_is_504_and_is_not_computed_later(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
