@@ -59,7 +59,7 @@ class Classifier:
             path: The directory; or "user/model", a repository of Hugging Face, where no folder of that name is here.
             device: auto, cpu, cuda, cuda:N or mps.
             encoder: A built encoder to load the weights into, where the model was trained with one that is not registered.
-            revision: Of a repository: a branch, tag or commit; by default the branch main.
+            revision: Of a repository: a branch, a tag or a whole commit hash; by default the branch main.
 
         Raises:
             CheckpointError: A file is missing or damaged, or the encoder's plugin is not installed.

@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _FILES = (*MODEL_FILES, "manifest.json", "README.md")
+_REPO_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _TOKEN = "log in with `hf auth login`, or set HF_TOKEN"  # noqa: S105 - advice
 
 
 def is_repo_id(name: str) -> bool:
     """Return whether ``name`` has the form of a repository's, "user/model", and no folder "user" is here to look into."""
-    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)) and not Path(name).parent.exists()
+    return _REPO_ID.fullmatch(name) is not None and not Path(name).parent.exists()
 
 
-def download(repo_id: str, *, revision: str | None = None, token: str | None = None) -> Path:
+def download(repo_id: str, *, revision: str | None = None) -> Path:
     """Return the folder of a repository's model in the client's cache, fetching what is not there.
 
     Args:
         repo_id: "user/model".
-        revision: A branch, tag or commit; by default the branch main.
-        token: By default that of `hf auth login`, or HF_TOKEN.
+        revision: A branch, a tag or a whole commit hash; by default the branch main.
 
     Raises:
         HubError: It cannot be fetched, or is no model of seqcls.
         MissingExtraError: huggingface_hub is not installed.
     """
-    api, is_offline = _api(token), switched_on("SEQCLS_OFFLINE")
+    api, is_offline = _api(None), switched_on("SEQCLS_OFFLINE")
     task = f"there is no folder {repo_id} here, and it cannot be fetched from"
     with _explained(task, repo_id, revision, is_offline=is_offline), _bars_on_a_terminal():
         folder = Path(
@@ -75,7 +75,7 @@ def upload(
         MissingExtraError: huggingface_hub is not installed.
     """
     api = _api(token)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo_id):
+    if not _REPO_ID.fullmatch(repo_id):
         raise HubError(f"{repo_id!r} is no name of a repository; write user/model")
     if switched_on("SEQCLS_OFFLINE"):
         raise HubError(f"cannot send {folder} to {repo_id}: SEQCLS_OFFLINE forbids it")
