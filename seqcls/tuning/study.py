@@ -203,8 +203,8 @@ class _Study:
         if self._limits.trials is not None and len(self._trials) >= self._limits.trials:
             return "the number of trials is reached"
         limit = TimeLimit(self._limits.began, None if self._limits.seconds is None else self._limits.seconds - self._earlier)
-        # A trial that no other was as short as would hardly come to an end.
-        if not limit.leaves(min((trial.seconds for trial in self._trials if trial.evaluations), default=0.0)):
+        # A trial that had not half the time of the shortest would hardly come to an end.
+        if not limit.leaves(min((trial.seconds for trial in self._trials if trial.evaluations), default=0.0) / 2):
             return self._used_up()
         if len(self._trials) >= _MOST_WASTED and self._best is None:
             raise TrainingError(f"none of {len(self._trials)} trials is complete; the last one: {self._trials[-1].reason}")
