@@ -133,7 +133,13 @@ def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(together, np.concatenate([ours.predict_proba([text]) for text in TEXTS]))
 
 
-@pytest.mark.parametrize("name", sorted(registry.encoders.builtins))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("bilstm-mean-pool", "cnn", "transformer") else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(registry.encoders.builtins)
+    ],
+)
 def test_8_bits_are_near(tmp_path: Path, name: str) -> None:
     run = _train(tmp_path, name, SIZES.get(name, SMALL))
     result = export_onnx(run, tmp_path / "model.onnx", int8=True)
