@@ -181,7 +181,9 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     if model.functions or model.training_info:
         raise CheckpointError(f"{path} has functions of its own; {_ONLY_OURS}")
     for graph in _graphs(model.graph):
-        tensors = [*graph.initializer, *(node.attribute[0].t for node in graph.node if node.op_type == "Constant")]
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        tensors = [*graph.initializer, *(attribute.t for attribute in attributes)]
+        tensors += [tensor for attribute in attributes for tensor in attribute.tensors]
         if graph.sparse_initializer or any(tensor.external_data or tensor.data_location for tensor in tensors):
             raise CheckpointError(f"{path} keeps values outside of the file, which is not read; {_ONLY_OURS}")
         for node in graph.node:
