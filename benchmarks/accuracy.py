@@ -58,7 +58,7 @@ def _row(system: str, curves: list[list[tuple[float, float]]]) -> dict[str, Any]
 
 
 def _ours(system: str, folder: str) -> list[tuple[float, float]]:
-    command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--quiet", "--json", *OURS[system]]
+    command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--no-report", "--quiet", "--json", *OURS[system]]
     environment = {**os.environ, "SEQCLS_HOME": folder}  # nothing is prepared yet
     started = time.perf_counter()
     done = subprocess.run(

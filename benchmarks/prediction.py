@@ -74,7 +74,18 @@ def _make(folder: Path, *, reviews: int, singles: int) -> None:
     from seqcls import Classifier
     from seqcls.pipeline import load_splits
 
-    command = [sys.executable, "-m", "seqcls", "fit", "--recipe", "tutorial", "--no-baseline", "--max-time", TRAINING]
+    command = [
+        sys.executable,
+        "-m",
+        "seqcls",
+        "fit",
+        "--recipe",
+        "tutorial",
+        "--no-baseline",
+        "--no-report",
+        "--max-time",
+        TRAINING,
+    ]
     subprocess.run([*command, "--quiet", "--output", str(folder / "model")], check=True)
     classifier = Classifier.from_pretrained(folder / "model")
     test = load_splits(classifier.config.data).test

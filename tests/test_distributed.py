@@ -330,7 +330,18 @@ def test_torchrun_runs_the_command_line(tmp_path: Path, how: str) -> None:
         pytest.skip("torchrun of torch 2.3 restarts no script at all: RendezvousClosedError")
     run = tmp_path / "run"
     options = ["--standalone", "--nproc-per-node", "2", *(["--max-restarts", "1"] if how == "restart" else [])]
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "seqcls", "fit", "--json", "--no-baseline"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *options,
+        "-m",
+        "seqcls",
+        "fit",
+        "--json",
+        "--no-baseline",
+        "--no-report",
+    ]
     command += ["--dataset-option", "train_size=500", "--epochs", "1" if how == "done" else "2", "--output", str(run)]
     command += ["--set", "checkpoint_every_steps=1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEQCLS_HOME": str(tmp_path / "home")}

@@ -27,6 +27,7 @@ from seqcls.run_directory import RunDirectory
 LONG = [
     "fit",
     "--no-baseline",
+    "--no-report",
     "--epochs",
     "1000",
     "--dataset-option",

@@ -238,7 +238,7 @@ def test_other_kinds_of_data_resume(tmp_path: Path, kind: str) -> None:
 
 def test_commands_that_share_nothing_give_the_same_bits(tmp_path: Path) -> None:
     """New interpreters with hashes of their own, n-grams, and data that the resumed one reads from the cache."""
-    command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--quiet"]
+    command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--no-report", "--quiet"]
     start = [
         "--dataset-option",
         "train_size=100",

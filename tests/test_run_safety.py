@@ -22,7 +22,8 @@ from seqcls.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="disks are mounted and processes forked as on Linux")
 
-FIT = f"{sys.executable} -m seqcls fit --quiet --no-baseline --epochs 1 --dataset-option train_size=500 --encoder mean-pool"
+EXTRAS = "--no-baseline --no-report"
+FIT = f"{sys.executable} -m seqcls fit --quiet {EXTRAS} --epochs 1 --dataset-option train_size=500 --encoder mean-pool"
 
 
 @pytest.fixture(scope="module")

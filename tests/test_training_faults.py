@@ -299,7 +299,9 @@ FILL = "(head -c 1M /dev/zero > /dev/shm/full; true) 2> /dev/null"
 )
 @pytest.mark.parametrize(("fill", "code"), [("true", 0), (FILL, 1)], ids=["small", "full"])
 def test_workers_need_next_to_no_shared_memory_and_say_when_there_is_none(tmp_path: Path, fill: str, code: int) -> None:
-    arguments = f"--no-baseline --num-workers 2 --batch-size 512 --encoder mean-pool --epochs 1 --output {tmp_path}/run"
+    arguments = (
+        f"--no-baseline --no-report --num-workers 2 --batch-size 512 --encoder mean-pool --epochs 1 --output {tmp_path}/run"
+    )
     command = SMALL_SHM.format(size="64k", fill=fill, python=sys.executable, arguments=arguments)
     done = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, timeout=60)
     if "unshare" in done.stderr:
