@@ -51,20 +51,8 @@ def _epoch(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.jsonl"
         write_texts(path, examples=count)
-        command = [
-            sys.executable,
-            "-m",
-            "seqcls",
-            "fit",
-            "--no-report",
-            "--encoder",
-            "mean-pool",
-            "--dataset",
-            str(path),
-            "--epochs",
-            "1",
-        ]
-        command += ["--no-baseline", "--quiet", "--json", "--output", f"{folder}/run"]
+        command = [sys.executable, "-m", "seqcls", "fit", "--encoder", "mean-pool", "--dataset", str(path), "--epochs", "1"]
+        command += ["--no-baseline", "--no-report", "--quiet", "--json", "--output", f"{folder}/run"]
         environment = {**os.environ, "SEQCLS_HOME": folder}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
