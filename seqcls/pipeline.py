@@ -110,9 +110,14 @@ def is_usable(tokenizer: str) -> bool:
     return tokenizer in RULES or Path(tokenizer).is_file()
 
 
+def load_raw(config: DataConfig, source: Dataset | Splits | None = None) -> Splits:
+    """Return the splits as the data set has them."""
+    return source if isinstance(source, Splits) else (source or build_dataset(config)).load()
+
+
 def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> Splits:
     """Return the splits; validation is held out from train if the data brings none."""
-    splits = source if isinstance(source, Splits) else (source or build_dataset(config)).load()
+    splits = load_raw(config, source)
     if splits.validation is None:
         return splits.with_validation(fraction=config.validation_fraction, seed=config.split_seed)
     return splits

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,16 @@ from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
 from seqcls.model import SequenceClassifier
 from seqcls.native import native
 from seqcls.optimization import LearningRate, build_optimizer, class_weights
-from seqcls.pipeline import SPLITS, build_encoder, build_model, check_embedding, load_splits, name_objects, prepare_data
+from seqcls.pipeline import (
+    SPLITS,
+    build_encoder,
+    build_model,
+    check_embedding,
+    load_raw,
+    load_splits,
+    name_objects,
+    prepare_data,
+)
 from seqcls.reporting.console import ConsoleReporter
 from seqcls.results import FitResult, Plan
 from seqcls.run_directory import Restorable, RunDirectory, free_name
@@ -218,17 +228,22 @@ class Trainer:
             run.keep_metrics(state.evaluations)
             run.write_settings(self.config)
 
+    @cached_property
+    def loaded(self) -> Splits:
+        """The splits as the data set has them, not encoded; loaded, for once and for all, when they are first asked for."""
+        return load_raw(self.config.data, self._source)
+
     def fit_baseline(self) -> Baseline:
         """Train the linear baseline on the same splits; after `fit`, write its figures into the run directory as well.
 
-        It reads the texts, not the encoded splits, so that a data set loads them again.
+        It reads the texts, not the encoded splits: see `loaded`.
 
         Raises:
             MissingExtraError: scikit-learn is not installed.
             DataError: As `fit`.
         """
         require_scikit_learn()
-        baseline = fit_baseline(load_splits(self.config.data, self._source))
+        baseline = fit_baseline(load_splits(self.config.data, self.loaded))
         if self._output is not None and (run := RunDirectory(self._output)).pointer_file.is_file():
             run.write_baseline(baseline.as_dict())
         return baseline

@@ -434,7 +434,7 @@ def _write_report(trainer: Trainer, result: FitResult, *, quiet: bool) -> Path:
     from seqcls.report import write_report
 
     with nullcontext() if quiet else console().status("Writing the report; Ctrl-C leaves it out"):
-        report = write_report(result.run, device=trainer.config.fit.device)
+        report = write_report(result.run, device=trainer.config.fit.device, loaded=trainer.loaded)
     say(f"Report: {report}", quiet=quiet)
     return report
 

@@ -33,6 +33,7 @@ def write_report(
     split: str | None = None,
     device: str = "auto",
     encoder: Encoder | None = None,
+    loaded: Splits | None = None,
 ) -> Path:
     """Write a report on a run, or on a model, as one HTML file, whole or not at all, and return where it is.
 
@@ -46,6 +47,7 @@ def write_report(
         split: The split on which the model is judged: "test" by default, "validation" where there is none.
         device: auto, cpu, cuda, cuda:N or mps.
         encoder: The built encoder, where the model was trained with one that is not registered.
+        loaded: The run's own data set, where the caller has loaded it already (`Trainer.loaded`), which saves the time.
 
     Raises:
         MissingExtraError: The extra `report` is not installed.
@@ -60,7 +62,7 @@ def write_report(
     target = folder / FILE_NAME if output is None else Path(output)
     if output is not None and (target.is_dir() or not target.parent.is_dir()):
         raise DataError(f"cannot write {target}: {'it is a folder' if target.is_dir() else 'its folder does not exist'}")
-    subject = collect(folder, data=data, options=options or {}, split=split, device=device, encoder=encoder)
+    subject = collect(folder, data=data, options=options or {}, split=split, device=device, encoder=encoder, loaded=loaded)
     page = render(subject).encode("utf-8", errors="replace")
     try:
         with replacing(target) as file:

@@ -122,6 +122,7 @@ def collect(
     split: str | None,
     device: str,
     encoder: Encoder | None,
+    loaded: Splits | None,
 ) -> Subject:
     """Read a run or model directory, and ask the model; arguments and errors are those of `write_report`."""
     place = resolve_model_path(path)
@@ -139,7 +140,7 @@ def collect(
     findings, sizes, answers = [], {}, None
     is_own = data is None and not options
     try:
-        loaded = _load(saved.config, data, options)
+        loaded = loaded or _load(saved.config, data, options)
         splits = load_splits(saved.config.data, loaded)
     except SeqclsError as error:
         if not is_own:
