@@ -205,6 +205,8 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 def _metadata(model: onnx.ModelProto, path: Path) -> dict[str, bytes]:
     entries: Iterable[Any] = model.metadata_props
+    if any(isinstance(entry.value, bytes) for entry in entries):  # what protobuf gives of text that is no UTF-8
+        raise CheckpointError(f"{path} is damaged: its metadata is no text; {_ONLY_OURS}")
     found = {entry.key: entry.value.encode() for entry in entries}
     for name, limit in {CONFIG: JSON_LIMIT, TOKENIZER: _TOKENIZER_LIMIT, PRECISION: 16}.items():
         if name not in found:
