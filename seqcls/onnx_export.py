@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,10 +146,8 @@ def _check_output(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise OutputExistsError(f"{path} exists; choose another --output, or remove it")
     for package in ("onnx", "onnxruntime"):
-        try:
-            __import__(package)
-        except ModuleNotFoundError:
-            raise MissingExtraError(package, "onnx") from None
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "onnx")
 
 
 def _to_onnx(classifier: Classifier, contents: dict[str, bytes]) -> onnx.ModelProto:

@@ -397,7 +397,7 @@ def test_an_interrupted_run_has_a_report_of_what_there_is(run: Path, tmp_path: P
 
 def test_of_a_large_split_a_sample_is_judged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqcls.report.collect.MOST_EXAMPLES", 7)
-    subject = collect(run, data=toy_splits(), options={}, split=None, device="cpu", encoder=None)
+    subject = collect(run, data=toy_splits(), options={}, split=None, device="cpu", encoder=None, loaded=None)
     assert subject.answers is not None
     assert (subject.answers.total, len(subject.answers.predictions.labels), len(subject.answers.lengths)) == (20, 7, 7)
     assert "Of the 20 examples of test, the model was asked about a random 7." in subject.notes
@@ -411,7 +411,7 @@ def test_lengths_and_unknown_words_are_those_of_whole_texts(tmp_path: Path) -> N
     test = [("superb film " * 10 + "never-seen", "good"), ("", "bad")]
     splits = Splits.from_pairs(train, validation=train[:16], test=test)
     folder = fit(tmp_path / "run", splits, data={"max_length": 3, "tokenizer": "word"})
-    answers = collect(folder, data=splits, options={}, split=None, device="cpu", encoder=None).answers
+    answers = collect(folder, data=splits, options={}, split=None, device="cpu", encoder=None, loaded=None).answers
     assert answers is not None
     assert answers.unknown_rates is not None
     assert answers.lengths[0] > 20

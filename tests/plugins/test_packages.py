@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scratch import ROOT, Environment
 
-SMALL = ["--epochs", "1", "--quiet", "--device", "cpu"]
+SMALL = ["--epochs", "1", "--quiet", "--device", "cpu", "--no-baseline", "--no-report"]
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environ
     assert own_tests.returncode == 0, own_tests.stdout
 
     assert "csv-tracker  seqcls-csv-tracker 0.1.0" in environment.seqcls("list").stdout
-    data = ["--dataset-option", "train_size=100", "--encoder", "mean-pool", "--no-baseline"]
+    data = ["--dataset-option", "train_size=100", "--encoder", "mean-pool"]
     tracked = ["--callback", "csv-tracker", "--callback-option", "csv-tracker.path=mine.csv"]
     fitted = environment.seqcls("fit", *data, *SMALL, *tracked, "--output", "run")
     assert fitted.returncode == 0, fitted.stderr
-    resumed = environment.seqcls("fit", "--resume", "run", "--epochs", "2", "--quiet", "--no-baseline")
+    resumed = environment.seqcls("fit", "--resume", "run", "--epochs", "2", "--quiet", "--no-report")
     assert resumed.returncode == 0, resumed.stderr
     _, *rows = (environment.folder / "mine.csv").read_text().splitlines()
     assert [row.split(",")[:3] for row in rows] == [["run", "mean-pool", "2"], ["run", "mean-pool", "4"]]
