@@ -243,7 +243,7 @@ def save_model_directory(
         contents["training.safetensors"] = _to_safetensors(training.tensors)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     # The model card may be edited by its owner, so that it is in no manifest.
-    contents |= {"manifest.json": to_json(hashes), "README.md": _model_card(description, metrics).encode()}
+    contents |= {"manifest.json": to_json(hashes), "README.md": _model_card(description, metrics).encode(errors="replace")}
     with writing(path), new_directory(path, replace=replace) as temporary:
         for name, data in contents.items():
             write_file(temporary / name, data)

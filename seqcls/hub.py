@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FILES = (*MODEL_FILES, "manifest.json", "README.md")
 _REPO_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_TOKEN = "log in with `hf auth login`, or set HF_TOKEN"  # noqa: S105 - advice
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 def is_repo_id(name: str) -> bool:
@@ -133,13 +133,13 @@ def _reason(error: Exception, revision: str | None, *, is_offline: bool) -> str:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(error, errors.GatedRepoError):
-        return f"access is granted to those who ask for it; do so on its page, then {_TOKEN}"
+        return f"access is granted to those who ask for it; do so on its page, then {_LOG_IN}"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"it has no branch, tag or commit {revision or 'main'!r}"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is no such repository; if it is private, {_TOKEN}"
+        return f"there is no such repository; if it is private, {_LOG_IN}"
     if status in (401, 403):
-        return f"no permission ({status}); {_TOKEN}, with a token that may do this"
+        return f"no permission ({status}); {_LOG_IN}, with a token that may do this"
     if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError) and is_offline:
         return "it is not whole in the cache, and SEQCLS_OFFLINE or HF_HUB_OFFLINE forbids downloads; unset it"
     is_wrapped = isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and error.__cause__ is not None

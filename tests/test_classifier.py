@@ -143,3 +143,11 @@ def test_a_model_is_loaded_without_pytorchs_compiler(model: Path) -> None:
     code = f"import sys; from seqcls import Classifier; Classifier.from_pretrained({str(model)!r}).predict(['a film']); "
     code += "print('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_any_label_can_be_saved(tmp_path: Path) -> None:
+    pairs = [(text, f"{label}\ud800") for text, label in toy_pairs(40)]  # half a pair of surrogates, as JSON may hold it
+    splits = Splits.from_pairs(pairs, validation=pairs[:8])
+    result = Trainer(None, splits, config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit()
+    assert result.model is not None
+    assert Classifier.from_pretrained(result.model, device="cpu").label_names == ("bad\ud800", "good\ud800")

@@ -484,7 +484,7 @@ def browser() -> Iterator[Any]:
         ("two", 390, "dark"),
         pytest.param("several", 390, "light", marks=pytest.mark.slow),
         pytest.param("numbers", 1280, "dark", marks=pytest.mark.slow),
-        ("many", 390, "dark"),
+        pytest.param("many", 390, "dark", marks=pytest.mark.slow),
     ],
 )
 def test_the_page_is_clean_in_chromium(name: str, width: int, scheme: str, pages: dict[str, Path], browser: Any) -> None:

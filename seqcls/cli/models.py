@@ -67,7 +67,8 @@ def evaluate(
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="Model or run directory, or a .onnx file of `seqcls export`.", show_default=False)
+        Path,
+        typer.Argument(help="Model or run directory, user/model on Hugging Face, or a .onnx file.", show_default=False),
     ],
     texts: _Texts = None,
     file: _File = None,
@@ -97,9 +98,9 @@ def predict(
             elif label is None:
                 typer.echo(f"unsure\t{max(probabilities):.4f}\t{shown}")
             elif isinstance(label, str):
-                typer.echo(f"{label}\t{by_name[label]:.4f}\t{shown}")
+                typer.echo(f"{readable(label)}\t{by_name[label]:.4f}\t{shown}")
             else:
-                typer.echo(f"{' '.join(f'{name}:{by_name[name]:.4f}' for name in label) or '-'}\t{shown}")
+                typer.echo(f"{' '.join(f'{readable(name)}:{by_name[name]:.4f}' for name in label) or '-'}\t{shown}")
 
 
 def explain(

@@ -93,7 +93,10 @@ def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environ
     assert [row.split(",")[:3] for row in rows] == [["run", "mean-pool", "2"], ["run", "mean-pool", "4"]]
 
 
-@pytest.mark.parametrize(("kind", "name"), [("encoder", "my-encoder"), ("dataset", "weather2"), ("callback", "my-tracker")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("encoder", "my-encoder"), pytest.param("dataset", "weather2", marks=pytest.mark.slow), ("callback", "my-tracker")],
+)
 def test_a_new_package_works_as_it_is_written(environment: Environment, kind: str, name: str) -> None:
     written = environment.seqcls("new", kind, name)
     assert written.stdout == f"seqcls-{name}\n"
@@ -183,6 +186,7 @@ def test_a_check_imports_each_plugin_and_names_what_is_wrong_and_where(environme
     assert "checking the encoder good of good 1.5" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_check_without_bad_plugins_passes(environment: Environment) -> None:
     done = environment.seqcls("list", "--check")
     assert done.returncode == 0, done.stdout
