@@ -64,7 +64,6 @@ class Classifier:
         Raises:
             CheckpointError: A file is missing or damaged, or the encoder's plugin is not installed.
             HubError: The repository cannot be fetched, or holds no model of seqcls.
-            MissingExtraError: It is to be fetched, and huggingface_hub is not installed.
             DeviceError: The device is not there.
         """
         saved = load_model_directory(resolve_model_path(Path(path), revision=revision))

@@ -9,6 +9,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,10 @@ def download(repo_id: str, *, revision: str | None = None) -> Path:
         revision: A branch, a tag or a whole commit hash; by default the branch main.
 
     Raises:
-        HubError: It cannot be fetched, or is no model of seqcls.
-        MissingExtraError: huggingface_hub is not installed.
+        HubError: It cannot be fetched, which takes huggingface_hub, or is no model of seqcls.
     """
+    if find_spec("huggingface_hub") is None:  # a mistyped path, more often than not
+        raise HubError(f"there is no folder {repo_id} here; to fetch it from Hugging Face: pip install 'seqcls[hub]'")
     api, is_offline = _api(None), switched_on("SEQCLS_OFFLINE")
     task = f"there is no folder {repo_id} here, and it cannot be fetched from"
     with _explained(task, repo_id, revision, is_offline=is_offline), _bars_on_a_terminal():
