@@ -311,11 +311,13 @@ def main() -> None:
         for flag, settings in flags.items():
             command.add_argument(flag, **settings)
     arguments = parser.parse_args()
-    from seqcls.errors import SeqclsError
-
     try:
         arguments.measure(arguments)
-    except SeqclsError as error:
+    except Exception as error:
+        from seqcls.errors import SeqclsError  # only now: mutants would test the code that this process had imported
+
+        if not isinstance(error, SeqclsError):
+            raise
         sys.exit(f"error: {error}")
 
 

@@ -44,6 +44,7 @@ def examine(name: str, sample: int | None, seed: int) -> Iterator[dict[str, Any]
     """Test some of the changes of a file by chance, or all; give those that survived, and at last the figures."""
     for module in IMPORTS:
         importlib.import_module(module)
+    assert "seqcls" not in sys.modules, "the tests would run on what was imported, not on what is changed"
     code = (ROOT / "seqcls" / name).read_text()
     found = list(mutants(code))
     chosen = found if sample is None else random.Random(seed).sample(found, min(sample, len(found)))
