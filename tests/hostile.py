@@ -61,13 +61,13 @@ def _measure(what: str, path: Path) -> dict[str, Any]:
     signal.alarm(_MOST_SECONDS)
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (in_use + _MOST_MEMORY, resource.RLIM_INFINITY))
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     error, message = "", ""
     try:
         _load(what, path)
     except BaseException as raised:
         error, message = type(raised).__name__, str(raised)[:5_000]
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, after = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"error": error, "message": message, "seconds": seconds, "megabytes": (after - before) / 1024}
 
 
