@@ -242,6 +242,23 @@ def test_balanced_weights_give_each_class_the_same_say(tmp_path: Path) -> None:
     assert trainer.fit().test is None
 
 
+def test_the_time_of_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    class Clock(Callback):
+        def __init__(self) -> None:
+            self.readings: list[tuple[float, float]] = []
+
+        def on_step_end(self, state: FitState) -> None:
+            self.readings.append((state.seconds, time.monotonic()))
+
+    before, after = Clock(), Clock()
+    result = _fit(tmp_path, toy_config(), before, StopAt(5))
+    Trainer.resume(result.run, data=toy_splits(), callbacks=[after]).fit()
+    for readings in (before.readings, after.readings):
+        (first, began), *_, (last, ended) = readings
+        assert last - first == pytest.approx(ended - began, rel=0.5)
+    assert after.readings[0][0] > before.readings[-1][0]
+
+
 def test_averaged_weights_are_the_ones_saved(tmp_path: Path) -> None:
     class Follow(Callback):
         average: dict[str, torch.Tensor] | None = None
