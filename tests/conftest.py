@@ -12,7 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests say nothing about speed: on a busy machine any example may take long.
-settings.register_profile("seqcls", deadline=None, max_examples=40)
+settings.register_profile("seqcls", deadline=None, max_examples=30)
 settings.load_profile("seqcls")
 
 

@@ -95,7 +95,11 @@ def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environ
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("encoder", "my-encoder"), pytest.param("dataset", "weather2", marks=pytest.mark.slow), ("callback", "my-tracker")],
+    [
+        ("encoder", "my-encoder"),
+        pytest.param("dataset", "weather2", marks=pytest.mark.slow),
+        pytest.param("callback", "my-tracker", marks=pytest.mark.slow),
+    ],
 )
 def test_a_new_package_works_as_it_is_written(environment: Environment, kind: str, name: str) -> None:
     written = environment.seqcls("new", kind, name)
