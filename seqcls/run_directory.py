@@ -296,12 +296,11 @@ class RunDirectory:
         Raises:
             CheckpointError: A line of it is damaged.
         """
-        path = self.metrics_file
-        places = [Path(f"{path}:{number}") for number in range(1, len(self._metrics_lines()) + 1)]
-        return [
-            check_form(parse_json(line, place), EvaluationRow, place)
-            for line, place in zip(self._metrics_lines(), places, strict=True)
-        ]
+        found = []
+        for number, line in enumerate(self._metrics_lines(), start=1):
+            place = Path(f"{self.metrics_file}:{number}")
+            found.append(check_form(parse_json(line, place), EvaluationRow, place))
+        return found
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add a line to the log of evaluations."""

@@ -6,7 +6,6 @@ the settings and of the trials before it, and a tuning that was interrupted goes
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -317,10 +316,8 @@ class _Watcher(Callback):
 
     def on_fit_start(self, state: FitState) -> None:
         """Take note of the evaluations of a run that was interrupted."""
-        if self._run.metrics_file.is_file():
-            for line in self._run.metrics_file.read_bytes().splitlines():
-                row = json.loads(line)
-                self._note(state, row["step"], row["validation"][self._monitor])
+        for row in self._run.evaluations():
+            self._note(state, row.step, getattr(row.validation, self._monitor))
 
     def on_step_end(self, state: FitState) -> None:
         """Stop a trial that takes too long."""
