@@ -117,29 +117,24 @@ class Judgement:
     @cached_property
     def tradeoffs(self) -> list[Plot]:
         """The ROC and the precision-recall curves."""
-        if not self.drawn:
-            return []
-        labels, several = self.drawn, len(self.predictions.label_names) > len(self.drawn) > 1
-        which = "The labels with the least area are drawn. " if several else ""
-        curves = {name: roc(self.predictions, name) for name in labels}
-        areas = [f"{name}: area {self.assessment.labels[name].roc_auc:.4f}" for name in labels]
-        table = Table(
-            ["false positive rate", *labels],
-            [[f"{100 * rate:g} %", *(f"{100 * _at(curves[name], rate):.1f} %" for name in labels)] for rate in _RATES],
-        )
+        return [self._roc(), self._precision_recall()] if self.drawn else []
+
+    def _roc(self) -> Plot:
+        curves = {name: roc(self.predictions, name) for name in self.drawn}
+        areas = [f"{name}: area {self.assessment.labels[name].roc_auc:.4f}" for name in curves]
+        rows = [[f"{100 * rate:g} %", *(f"{100 * _at(curve, rate):.1f} %" for curve in curves.values())] for rate in _RATES]
         title = "ROC curve: true positive rate by false positive rate"
         svg = plots.draw_roc("roc", title, [thinned(curve) for curve in curves.values()])
-        note = f"{which}The share of a label's examples that are found, by the share of others that are taken for it."
-        found = [Plot("ROC", svg, note, table, areas)]
-        curves = {name: precision_recall(self.predictions, name) for name in labels}
-        areas = [f"{name}: average precision {self.assessment.labels[name].average_precision:.4f}" for name in labels]
-        table = Table(
-            ["recall", *labels],
-            [
-                [f"{100 * rate:g} %", *(f"{100 * _best_beyond(curves[name], rate):.1f} %" for name in labels)]
-                for rate in _RECALLS
-            ],
-        )
+        note = f"{self._which}The share of a label's examples that are found, by the share of others that are taken for it."
+        return Plot("ROC", svg, note, Table(["false positive rate", *curves], rows), areas)
+
+    def _precision_recall(self) -> Plot:
+        curves = {name: precision_recall(self.predictions, name) for name in self.drawn}
+        areas = [f"{name}: average precision {self.assessment.labels[name].average_precision:.4f}" for name in curves]
+        rows = [
+            [f"{100 * recall:g} %", *(f"{100 * _best_beyond(curve, recall):.1f} %" for curve in curves.values())]
+            for recall in _RECALLS
+        ]
         svg = plots.draw_curves(
             "precision-recall",
             "Precision-recall curve",
@@ -148,8 +143,15 @@ class Judgement:
             y_label="precision",
             is_share=True,
         )
-        note = f"{which}How many of those that are given the label have it, by how many of those that have it are found."
-        return [*found, Plot("Precision and recall", svg, note, table, areas)]
+        note = (
+            f"{self._which}How many of those that are given the label have it, by how many of those that have it are found."
+        )
+        return Plot("Precision and recall", svg, note, Table(["recall", *curves], rows), areas)
+
+    @property
+    def _which(self) -> str:
+        several = len(self.predictions.label_names) > len(self.drawn) > 1
+        return "The labels with the least area are drawn. " if several else ""
 
     @cached_property
     def calibration(self) -> Plot:
