@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE__
-#include <xmmintrin.h>
+#include <immintrin.h>
 #endif
 
 #ifndef VECTOR_BYTES /* the build sets it to what the processor's registers hold */
@@ -16,6 +16,16 @@
 #endif
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 6")
+#if VECTOR_BYTES == 64 /* of two operands these return the second where one is NaN */
+#define LESSER _mm512_min_ps
+#define GREATER _mm512_max_ps
+#elif VECTOR_BYTES == 32
+#define LESSER _mm256_min_ps
+#define GREATER _mm256_max_ps
+#elif defined(__SSE__)
+#define LESSER _mm_min_ps
+#define GREATER _mm_max_ps
+#endif
 
 /* A tile is so many rows of four vectors: its sums, the four weights and a value must fit the registers. EACH_TILE cuts rows
    into tiles, the last of which is smaller; the number of rows is a constant to the compiler. */
