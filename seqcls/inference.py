@@ -45,7 +45,9 @@ def predict_logits(
         StoppedError: ``must_stop``, which is asked before each batch, said so.
     """
     was_training = model.training
-    model.eval()
+    has_changed = any(module.training for module in model.modules())
+    if has_changed:  # to set the mode of each module again takes a tenth of the time of a single text
+        model.eval()
     max_tokens = CPU_TOKENS if device.type == "cpu" else None
     lengths = sequences.lengths if places is None else sequences.lengths[places]
     rows = evaluation_order(lengths, batch_size=batch_size, max_tokens=max_tokens)
@@ -59,7 +61,8 @@ def predict_logits(
                     raise StoppedError
                 outputs.append(model(batch.inputs, batch.lengths).float())
     finally:
-        model.train(was_training)
+        if has_changed:
+            model.train(was_training)
     logits = torch.cat(outputs).cpu()
     return torch.empty_like(logits).index_copy_(0, torch.from_numpy(np.concatenate(rows)), logits)
 

@@ -137,6 +137,14 @@ def test_prediction_leaves_the_mode_as_it_was_even_if_it_fails(training: bool) -
     assert model.training is training
 
 
+def test_prediction_turns_dropout_off_even_if_only_a_part_is_in_training() -> None:
+    model, sequences = _model().eval(), Sequences.from_list([[5, 6]] * 50)
+    expected = predict_logits(model, sequences, device=CPU, batch_size=2)
+    model.output_dropout = torch.nn.Dropout(0.5).train()
+    assert torch.equal(predict_logits(model, sequences, device=CPU, batch_size=2), expected)
+    assert not any(module.training for module in model.modules())
+
+
 def test_batches_on_a_cpu_are_kept_small_enough_for_its_caches() -> None:
     model = _model()
     predict_logits(model, Sequences.from_list([[5] * 400] * 100), device=CPU, batch_size=100)

@@ -140,28 +140,25 @@ def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor
 
     Returns:
         The states [N, directions * H], to the last bit those without ``index``, of ``x[index]``.
+
+    Raises:
+        ValueError: The weights have other shapes.
     """
     weights = [weight for direction in directions for weight in direction]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights)):
         own = x if index is None else x[index]
         states: Tensor = _LSTMLayer.apply(own, packing, *weights)  # type: ignore[no-untyped-call]
     else:
-        _, _, states = _forward(x.contiguous(), packing, *_stacked(weights), keep_gates=False, index=index)
+        _, _, states = _forward(x.contiguous(), packing, weights, keep_gates=False, index=index)
     return states.flatten(1)
-
-
-def _stacked(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the weights of inputs and of states, and the sum of the biases, each [directions, 4H, ...]."""
-    ih, hh, bias_ih, bias_hh = (torch.stack(tuple(weights[place::4])) for place in range(4))
-    return ih, hh, bias_ih + bias_hh
 
 
 class _LSTMLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, packing: Packing, *weights: Tensor) -> Tensor:
-        x, (ih, hh, bias) = x.contiguous(), _stacked(weights)
-        gates, cells, states = _forward(x, packing, ih, hh, bias, keep_gates=True)
-        ctx.save_for_backward(x, ih, hh, bias, cells, states)
+        x = x.contiguous()
+        gates, cells, states = _forward(x, packing, weights, keep_gates=True)
+        ctx.save_for_backward(x, cells, states, *weights)
         ctx.packing, ctx.gates = packing, gates
         return states
 
@@ -169,11 +166,12 @@ class _LSTMLayer(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # torch.autograd.function.once_differentiable would let some second derivatives be 0
             raise RuntimeError(f"compiled LSTM layers have no second derivatives; set {SWITCH}=0 to use PyTorch's own")
-        x, ih, hh, bias, cells, states = ctx.saved_tensors
+        x, cells, states, *parameters = ctx.saved_tensors
+        ih, hh = torch.stack(parameters[::4]), torch.stack(parameters[1::4])  # [directions, 4H, ...]
         # The pass below overwrites the gates; a second one, of a retained graph, computes them anew.
         gates, ctx.gates = ctx.gates, None
         if gates is None:
-            gates, _, _ = _forward(x, ctx.packing, ih, hh, bias, keep_gates=True)
+            gates, _, _ = _forward(x, ctx.packing, parameters, keep_gates=True)
         (directions, gate_size, hidden_size), input_size = hh.shape, x.shape[1]
         columns = _filled(input_size + hidden_size, x)
         most = _MOST_FOR_GRADIENTS // (directions * gate_size * columns * x.element_size())
@@ -183,7 +181,7 @@ class _LSTMLayer(torch.autograd.Function):
         grad_x = x.new_empty(directions, len(x), input_size) if ctx.needs_input_grad[0] else None
         _run(
             "backward",
-            _layer(ctx.packing, hh, blocks),
+            _layer(ctx.packing, hidden_size, directions, blocks),
             inputs=x,
             weights=_in_bands(hh),
             gates=gates,
@@ -207,38 +205,39 @@ class _LSTMLayer(torch.autograd.Function):
 
 
 def _forward(
-    x: Tensor,
-    packing: Packing,
-    ih: Tensor,
-    hh: Tensor,
-    bias: Tensor,
-    *,
-    keep_gates: bool,
-    index: Tensor | None = None,
+    x: Tensor, packing: Packing, parameters: Sequence[Tensor], *, keep_gates: bool, index: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return gates [N, directions, 4H], None unless they are to be kept, cells and states [N, directions, H]."""
-    (directions, _, hidden_size), rows = hh.shape, int(packing.starts[-1])
+    directions, hidden_size, rows = len(parameters) // 4, parameters[1].shape[1], int(packing.starts[-1])
+    shapes = [(4 * hidden_size, x.shape[1]), (4 * hidden_size, hidden_size), (4 * hidden_size,), (4 * hidden_size,)]
+    if [parameter.shape for parameter in parameters] != shapes * directions:  # compiled code would read beyond them
+        found = [tuple(parameter.shape) for parameter in parameters]
+        raise ValueError(f"weights of shapes {found} are not those of LSTMs over {tuple(x.shape)}")
     lanes = _library().vector_bytes // x.element_size()
-    panels = -(-hidden_size // lanes)
-    both = torch.cat([ih, hh], dim=2).view(directions, 4, hidden_size, -1)
-    fill = panels * lanes - hidden_size
-    packed = F.pad(both, (0, 0, 0, fill)).view(directions, 4, panels, lanes, -1).permute(0, 2, 4, 1, 3).contiguous()
-    biases = F.pad(bias.view(directions, 4, hidden_size), (0, fill)).view(directions, 4, panels, lanes).transpose(1, 2)
+    panels, depth = -(-hidden_size // lanes), x.shape[1] + hidden_size
+    parameters = [parameter.contiguous() for parameter in parameters]
+    tensors = {
+        "inputs": x,
+        "weights": x.new_empty(directions, panels, depth, 4, lanes),
+        "biases": x.new_empty(directions, panels, 4, lanes),
+    }
+    layout = Layer(units=directions * panels, hidden_size=hidden_size)
+    layout.parameters[: len(parameters)] = [parameter.data_ptr() for parameter in parameters]
+    _run("layout", layout, **tensors)
     blocks = _blocks(packing, directions)
     gates = _take(rows, directions, 4 * hidden_size, like=x) if keep_gates else None
     cells, states = (x.new_empty(rows, directions, hidden_size) for _ in range(2))
-    tensors = {"inputs": x, "weights": packed, "biases": biases.contiguous()}
     if index is not None or int(packing.starts[1]) < _FEW * blocks:
         tensors["projections"] = x.new_empty(len(x), directions, panels, 4, lanes)
         projection = Layer(block=_PROJECTED, units=-(-len(x) // _PROJECTED), directions=directions, hidden_size=hidden_size)
         _run("projection", projection, **tensors)
-    _run("forward", _layer(packing, hh, blocks), **tensors, index=index, gates=gates, cells=cells, states=states)
+    sizes = _layer(packing, hidden_size, directions, blocks)
+    _run("forward", sizes, **tensors, index=index, gates=gates, cells=cells, states=states)
     return gates, cells, states
 
 
-def _layer(packing: Packing, hh: Tensor, blocks: int) -> Layer:
-    """Return the sizes of a pass over sequences in blocks; hh are the weights of states, [directions, 4H, H]."""
-    directions, _, hidden_size = hh.shape
+def _layer(packing: Packing, hidden_size: int, directions: int, blocks: int) -> Layer:
+    """Return the sizes of a pass over sequences in blocks."""
     return Layer(
         steps=len(packing.starts) - 1,
         hidden_size=hidden_size,

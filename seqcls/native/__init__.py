@@ -21,8 +21,8 @@ import torch
 SWITCH = "SEQCLS_NATIVE"
 # For what torch finds the processor able to do, the libraries that would run, best first.
 _LIBRARIES = {"AVX512": ("avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
-Pass = Literal["projection", "forward", "backward"]
-_PASSES: dict[Pass, int] = {"projection": 0, "forward": 1, "backward": 2}
+Pass = Literal["layout", "projection", "forward", "backward"]
+_PASSES: dict[Pass, int] = {"layout": 0, "projection": 1, "forward": 2, "backward": 3}
 
 logger = logging.getLogger("seqcls")
 
@@ -33,7 +33,9 @@ class Layer(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("steps", "input_size", "hidden_size", "directions")],
         *[(name, ctypes.c_int64) for name in ("rows", "block", "units", "next", "failed")],
-        *[(name, ctypes.c_void_p) for name in ("starts", "inputs", "weights", "biases", "projections", "index")],
+        *[(name, ctypes.c_void_p) for name in ("starts", "inputs")],
+        ("parameters", ctypes.c_void_p * 8),
+        *[(name, ctypes.c_void_p) for name in ("weights", "biases", "projections", "index")],
         *[(name, ctypes.c_void_p) for name in ("gates", "cells", "states")],
         *[(name, ctypes.c_void_p) for name in ("outside", "input_weights", "input_gradients")],
         *[(name, ctypes.c_void_p) for name in ("weight_gradients", "bias_gradients")],

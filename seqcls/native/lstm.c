@@ -57,14 +57,16 @@ typedef struct {
     int64_t steps, input_size, hidden_size, directions;
     int64_t rows;    /* of inputs: N, or those that differ */
     int64_t block;   /* most sequences of a unit, rows where inputs are projected */
-    int64_t units;   /* directions * blocks, blocks where inputs are projected */
+    int64_t units;   /* directions * blocks, blocks where inputs are projected, directions * panels for the layout */
     int64_t next;    /* the first unit that nobody has taken */
     int64_t failed;  /* whether memory did not suffice */
     const int64_t *starts;      /* [steps + 1] where the rows of each step begin */
     const void *inputs;         /* [rows, input_size] */
-    const void *weights;        /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
+    const void *parameters[8];  /* for the layout, those of PyTorch of each direction: weights of inputs, [4 * hidden_size,
+                                   input_size], and of states, biases of both */
+    void *weights;              /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
                                    backward: the recurrent ones, of states, in bands of columns */
-    const void *biases;         /* forward: [directions, panels, 4, lanes] */
+    void *biases;               /* forward: [directions, panels, 4, lanes] */
     void *projections;          /* [rows, directions, panels, 4, lanes], inputs times weights, and biases. forward: NULL where
                                    they are to be computed step by step */
     const int64_t *index;       /* [N] the row of projections of each step; NULL: its own */
@@ -143,11 +145,12 @@ void seqcls_flush_denormals(int on, unsigned threads, void (*parallel)(void (*)(
         flush(&on);
 }
 
-/* Run a pass of a layer: 0 projects the inputs, 1 goes forward, 2 backward. Return 0 if memory did not suffice. `parallel` is
-   GOMP_parallel of the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
+/* Run a pass of a layer: 0 lays out the parameters for those forward, 1 projects the inputs, 2 goes forward, 3 backward. Return 0
+   if memory did not suffice. `parallel` is GOMP_parallel of the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
 int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
                 void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
-    static const unit_function functions[3][2] = {{projection_unit_float, projection_unit_double},
+    static const unit_function functions[4][2] = {{layout_unit_float, layout_unit_double},
+                                                  {projection_unit_float, projection_unit_double},
                                                   {forward_unit_float, forward_unit_double},
                                                   {backward_unit_float, backward_unit_double}};
     WORK all = {layer, functions[pass][!!is_double]};

@@ -94,6 +94,31 @@ static INLINE PLACE NAME(shifted)(PLACE place, int64_t rows) {
     return place;
 }
 
+/* Write rows of matrices side by side as the columns of a panel: its row k has the k-th value of each row. */
+static INLINE void NAME(interleave)(const REAL *from, int64_t size, const int64_t rows[4 * LANES], REAL *to) {
+    for (int64_t start = 0; start < size; start += LANES) /* so many lines of `to` stay in the cache */
+        for (int64_t lane = 0; lane < 4 * LANES; lane++)
+            for (int64_t k = start; k < least(start + LANES, size); k++)
+                to[k * 4 * LANES + lane] = rows[lane] < 0 ? 0 : from[rows[lane] * size + k];
+}
+
+/* The weights and biases of a panel; panels are numbered direction by direction. */
+static int NAME(layout_unit)(const LAYER *layer, int64_t number) {
+    const int64_t inputs = layer->input_size, hidden = layer->hidden_size, panels = (hidden + LANES - 1) / LANES;
+    const void *const *own = layer->parameters + number / panels * 4;
+    REAL *weights = (REAL *)layer->weights + number * (inputs + hidden) * 4 * LANES;
+    REAL *biases = (REAL *)layer->biases + number * 4 * LANES;
+    int64_t rows[4 * LANES]; /* of the parameters; -1 for lanes without a unit */
+    for (int64_t lane = 0; lane < 4 * LANES; lane++) {
+        const int64_t unit = number % panels * LANES + lane % LANES;
+        rows[lane] = unit < hidden ? lane / LANES * hidden + unit : -1;
+        biases[lane] = rows[lane] < 0 ? 0 : ((const REAL *)own[2])[rows[lane]] + ((const REAL *)own[3])[rows[lane]];
+    }
+    NAME(interleave)(own[0], inputs, rows, weights);
+    NAME(interleave)(own[1], hidden, rows, weights + inputs * 4 * LANES);
+    return 1;
+}
+
 /* What the gates of a panel, LANES units, are before the state is added, for some rows. */
 static INLINE void NAME(project)(const LAYER *layer, VECTOR sums[ROWS][4], int rows, int64_t at, int64_t direction,
                                  int64_t panel) {

@@ -269,6 +269,13 @@ def test_autocast_and_other_types_are_left_to_torch(path: str, monkeypatch: pyte
             wrong(changed, lengths)
 
 
+def test_weights_of_wrong_shapes_are_refused_not_read_beyond_their_end(path: str) -> None:
+    packing, x = Packing(torch.tensor([2]), 2), torch.randn(2, 3)
+    for wrong in ([nn.LSTM(3, 4), nn.LSTM(3, 5)], [nn.LSTM(2, 4)], [nn.LSTM(3, 4, bias=False)] * 2):
+        with pytest.raises(ValueError, match="shapes"):
+            lstm_layer(x, packing, [list(layer.parameters()) for layer in wrong])
+
+
 def test_layers_that_do_more_than_their_weights_say_are_left_to_torch(path: str) -> None:
     x, lengths = torch.randn(2, 3, 3), torch.tensor([3, 1])
     pruned, normed, hooked = (LSTM(3, hidden_size=4) for _ in range(3))
