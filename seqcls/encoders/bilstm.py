@@ -62,6 +62,6 @@ class BiLSTMMeanPool(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        states = self.projection(self.recurrence(x, lengths, index)).relu()  # [B, T, projection_size]
-        encoded: Tensor = self.pool(states, lengths)
+        projected = self.recurrence(x, lengths, index, lambda states: self.projection(states).relu())
+        encoded: Tensor = self.pool(projected, lengths)  # from [B, T, projection_size]
         return encoded

@@ -66,14 +66,21 @@ class RecurrentStack(nn.Module):
                 if isinstance(layer, nn.RNNBase):
                     _initialize_orthogonal(layer)
 
-    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        index: Tensor | None = None,
+        then: Callable[[Tensor], Tensor] = lambda states: states,
+    ) -> Tensor:
         """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding.
 
-        With ``index``, int64 [B, T], x is [U, input_size], and a step reads the row of x that the index says.
+        With ``index``, int64 [B, T], x is [U, input_size], and a step reads the row of x that the index says. Of the states
+        what ``then`` makes of each is returned, which need not be computed in the padding.
         """
         weights = compiled_lstm.usable_weights(x, self.layers)  # type: ignore[arg-type]
         if weights is not None:
-            return self._forward_compiled(x, lengths, index, weights)
+            return self._forward_compiled(x, lengths, index, weights, then)
         if index is not None:
             x = x[index]
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
@@ -85,10 +92,15 @@ class RecurrentStack(nn.Module):
             if len(directions) == 2:
                 states.append(reverse(self._run(directions[1], reverse(x))))
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
-        return x
+        return then(x)
 
     def _forward_compiled(
-        self, x: Tensor, lengths: Tensor, index: Tensor | None, weights: list[list[list[Tensor]]]
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        index: Tensor | None,
+        weights: list[list[list[Tensor]]],
+        then: Callable[[Tensor], Tensor],
     ) -> Tensor:
         packing = compiled_lstm.Packing(lengths, num_steps=(x if index is None else index).shape[1])
         if index is None:
@@ -102,7 +114,7 @@ class RecurrentStack(nn.Module):
                 x = self.dropout(x)
             x = compiled_lstm.lstm_layer(x, packing, [self._dropped(layer) for layer in directions], index)
             index = None
-        return packing.unpack(x)
+        return packing.unpack(then(x))
 
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Return the states [B, T, hidden_size] of one layer in one direction."""
