@@ -47,7 +47,7 @@ def prediction(arguments: argparse.Namespace) -> None:
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
-    """From the IMDB archive to a saved model of 86 to 91 %: ours, the tutorial's loop, Keras, fastText, TF-IDF."""
+    """From the IMDB archive to a saved model of 86 to 91 percent: ours, the tutorial's loop, Keras, fastText, TF-IDF."""
     from benchmarks.accuracy import as_markdown, compare
 
     rows = compare(rounds=arguments.rounds, only=arguments.only, peers_python=arguments.peers_python)

@@ -161,6 +161,16 @@ def test_the_format_reference_names_every_environment_variable() -> None:
     assert all(f"`{name}`" in page for name in variables)
 
 
+def test_every_benchmark_that_a_page_names_is_there_and_explains_itself() -> None:
+    named = set(re.findall(r"python -m benchmarks ([a-z]+)", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
+    assert len(named) > 8
+    for name in ["", *sorted(named)]:
+        command = [sys.executable, "-m", "benchmarks", *name.split(), "--help"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (name, done.stderr)
+        assert "usage" in done.stdout
+
+
 def test_the_readme_opens_with_the_two_commands_that_set_everything_up() -> None:
     first, second, *_ = blocks(ROOT / "README.md")
     for block in (first, second):
