@@ -45,8 +45,8 @@ def predict_logits(
         StoppedError: ``must_stop``, which is asked before each batch, said so.
     """
     was_training = model.training
-    has_changed = any(module.training for module in model.modules())
-    if has_changed:  # to set the mode of each module again takes a tenth of the time of a single text
+    needs_change = any(module.training for module in model.modules())
+    if needs_change:  # to set the mode of each module again takes a tenth of the time of a single text
         model.eval()
     max_tokens = CPU_TOKENS if device.type == "cpu" else None
     lengths = sequences.lengths if places is None else sequences.lengths[places]
@@ -61,7 +61,7 @@ def predict_logits(
                     raise StoppedError
                 outputs.append(model(batch.inputs, batch.lengths).float())
     finally:
-        if has_changed:
+        if needs_change:
             model.train(was_training)
     logits = torch.cat(outputs).cpu()
     return torch.empty_like(logits).index_copy_(0, torch.from_numpy(np.concatenate(rows)), logits)
