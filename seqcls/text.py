@@ -233,7 +233,7 @@ class TextTokenizer:
         fast = [split is not None and text.isascii() for text in texts]
         slow = iter(self._encode_slowly([text for text, is_fast in zip(texts, fast, strict=True) if not is_fast]))
         return [
-            [ids.get(word, UNK_ID) for word in split(text)] if is_fast and split is not None else next(slow)
+            [ids.get(word, UNK_ID) for word in self._truncate(split(text))] if is_fast and split is not None else next(slow)
             for text, is_fast in zip(texts, fast, strict=True)
         ]
 

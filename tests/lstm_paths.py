@@ -7,8 +7,8 @@ import pytest
 from seqcls import native
 from seqcls.encoders import compiled_lstm
 
-#: PyTorch's own layers, and a library for each kind of vector register.
-PATHS = ["torch", "plain", "avx2", "avx512"]
+#: PyTorch's own layers, and a library for each kind of register.
+PATHS = ["torch", "plain", "avx2", "avx512", "amx"]
 
 
 def take(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

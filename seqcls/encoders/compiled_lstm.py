@@ -25,6 +25,9 @@ _PROJECTED = 96
 # With fewer sequences than this in a block, the products of inputs are computed before the time loop: in it, the weights
 # would be read for so few rows.
 _FEW = 6
+# With at least so many sequences in a block, tiles of AMX are faster than vectors. They multiply so many values at once, of
+# which sizes must be multiples.
+_TILED, _CHUNK = 8, 32
 _NAMES = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 _spare: list[Tensor] = []
 _spare_lock = threading.Lock()
@@ -227,13 +230,24 @@ def _forward(
     blocks = _blocks(packing, directions)
     gates = _take(rows, directions, 4 * hidden_size, like=x) if keep_gates else None
     cells, states = (x.new_empty(rows, directions, hidden_size) for _ in range(2))
+    is_tiled = gates is None and int(packing.starts[1]) >= _TILED * blocks and _fits_tiles(x, hidden_size, index)
     if index is not None or int(packing.starts[1]) < _FEW * blocks:
         tensors["projections"] = x.new_empty(len(x), directions, panels, 4, lanes)
         projection = Layer(block=_PROJECTED, units=-(-len(x) // _PROJECTED), directions=directions, hidden_size=hidden_size)
         _run("projection", projection, **tensors)
     sizes = _layer(packing, hidden_size, directions, blocks)
-    _run("forward", sizes, **tensors, index=index, gates=gates, cells=cells, states=states)
+    if is_tiled:
+        tensors["tiles"] = x.new_empty(directions, panels, depth, 4, lanes)
+        _run("tiles", Layer(units=directions * panels, hidden_size=hidden_size), **tensors)
+    forward: Pass = "tiled forward" if is_tiled else "forward"
+    _run(forward, sizes, **tensors, index=index, gates=gates, cells=cells, states=states)
     return gates, cells, states
+
+
+def _fits_tiles(x: Tensor, hidden_size: int, index: Tensor | None) -> bool:
+    """Return whether there is AMX, and it can predict with such sizes; what an index names is projected by vectors."""
+    sizes = (hidden_size,) if index is not None else (hidden_size, x.shape[1])
+    return _library().has_tiles and x.dtype == torch.float32 and all(size % _CHUNK == 0 for size in sizes)
 
 
 def _layer(packing: Packing, hidden_size: int, directions: int, blocks: int) -> Layer:

@@ -1,7 +1,7 @@
 """The compiled time loop of LSTM layers: which library runs on this processor, if any, and how to call it.
 
-The build makes a library for each kind of vector register (hatch_build.py); without a compiler it makes none, and PyTorch's
-own layers do the work. Nothing is compiled later.
+The build makes a library for each kind of register (hatch_build.py); without a compiler it makes none, and PyTorch's own
+layers do the work. Nothing is compiled later.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 SWITCH = "SEQCLS_NATIVE"
 # For what torch finds the processor able to do, the libraries that would run, best first.
-_LIBRARIES = {"AVX512": ("avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
-Pass = Literal["layout", "projection", "forward", "backward"]
-_PASSES: dict[Pass, int] = {"layout": 0, "projection": 1, "forward": 2, "backward": 3}
+_LIBRARIES = {"AVX512": ("amx", "avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
+Pass = Literal["layout", "projection", "forward", "backward", "tiles", "tiled forward"]
+_PASSES: dict[Pass, int] = {name: number for number, name in enumerate(get_args(Pass))}
 
 logger = logging.getLogger("seqcls")
 
@@ -35,7 +35,7 @@ class Layer(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("rows", "block", "units", "next", "failed")],
         *[(name, ctypes.c_void_p) for name in ("starts", "inputs")],
         ("parameters", ctypes.c_void_p * 8),
-        *[(name, ctypes.c_void_p) for name in ("weights", "biases", "projections", "index")],
+        *[(name, ctypes.c_void_p) for name in ("weights", "biases", "tiles", "projections", "index")],
         *[(name, ctypes.c_void_p) for name in ("gates", "cells", "states")],
         *[(name, ctypes.c_void_p) for name in ("outside", "input_weights", "input_gradients")],
         *[(name, ctypes.c_void_p) for name in ("weight_gradients", "bias_gradients")],
@@ -47,13 +47,15 @@ class Native:
     """A loaded library.
 
     Attributes:
-        name: Of the vector registers it is for: avx512, avx2, or plain for those of any processor of this kind.
-        vector_bytes: Size of such a register.
+        name: Of the registers it is for: amx, avx512, avx2, or plain for those of any processor of this kind.
+        vector_bytes: Size of a vector register.
+        has_tiles: Whether it can predict with the tiles of AMX.
         has_threads: Whether it can use several threads, those of PyTorch.
     """
 
     name: str
     vector_bytes: int
+    has_tiles: bool
     has_threads: bool
     _run: Any
     _flush: Any
@@ -103,16 +105,31 @@ def describe() -> str:
 def usable() -> tuple[str, ...]:
     """Return the names of the libraries that this processor can run, best first."""
     names = _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ("plain",))
-    return tuple(name for name in names if _path(name).is_file())
+    return tuple(name for name in names if _path(name).is_file() and _is_usable(name))
+
+
+@cache
+def _is_usable(name: str) -> bool:
+    if name != "amx":
+        return True
+    try:
+        return bool(_library(name).seqcls_usable())
+    except (OSError, AttributeError):  # the others can still be had
+        return False
 
 
 @cache
 def _best() -> tuple[Native | None, str]:
-    if os.environ.get(SWITCH) == "0":
+    wanted = os.environ.get(SWITCH)
+    if wanted == "0":
         return None, f"{SWITCH} is 0"
     names = usable()
     if not names:
         return None, "seqcls was installed without a C compiler"
+    if wanted in names:
+        names = (wanted,)
+    elif wanted:
+        logger.warning("%s=%s is no library that runs here; use 0, or one of %s", SWITCH, wanted, ", ".join(names))
     try:
         return load(names[0]), ""
     except (OSError, AttributeError) as error:
@@ -126,7 +143,7 @@ def load(name: str) -> Native:
     Raises:
         OSError: It is none, or that of another version.
     """
-    library = ctypes.CDLL(str(_path(name)))
+    library = _library(name)
     if library.seqcls_layer_bytes() != ctypes.sizeof(Layer):
         raise OSError("it was compiled from other sources; install seqcls again")
     run = library.seqcls_lstm
@@ -138,7 +155,11 @@ def load(name: str) -> Native:
         parallel = ctypes.c_void_p()
     flush = library.seqcls_flush_denormals
     flush.argtypes, flush.restype = [ctypes.c_int, ctypes.c_uint, ctypes.c_void_p], None
-    return Native(name, library.seqcls_vector_bytes(), parallel.value is not None, run, flush, parallel)
+    return Native(name, library.seqcls_vector_bytes(), name == "amx", parallel.value is not None, run, flush, parallel)
+
+
+def _library(name: str) -> ctypes.CDLL:
+    return ctypes.CDLL(str(_path(name)))
 
 
 def _path(name: str) -> Path:

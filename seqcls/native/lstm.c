@@ -10,12 +10,27 @@
 #ifdef __SSE__
 #include <immintrin.h>
 #endif
+#ifdef __AMX_BF16__
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #ifndef VECTOR_BYTES /* the build sets it to what the processor's registers hold */
 #define VECTOR_BYTES 16
 #endif
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 6")
+/* Round a product before it is added to another: of two the compiler would fuse one with the addition, here this, there that. */
+#if VECTOR_BYTES == 64
+#define ROUND(product) __asm__("" : "+v"(product))
+#elif defined(__SSE__)
+#define ROUND(product) __asm__("" : "+x"(product))
+#elif defined(__aarch64__)
+#define ROUND(product) __asm__("" : "+w"(product))
+#else
+#define ROUND(product)
+#endif
 #if VECTOR_BYTES == 64 /* of two operands these return the second where one is NaN */
 #define LESSER _mm512_min_ps
 #define GREATER _mm512_max_ps
@@ -57,7 +72,7 @@ typedef struct {
     int64_t steps, input_size, hidden_size, directions;
     int64_t rows;    /* of inputs: N, or those that differ */
     int64_t block;   /* most sequences of a unit, rows where inputs are projected */
-    int64_t units;   /* directions * blocks, blocks where inputs are projected, directions * panels for the layout */
+    int64_t units;   /* directions * blocks, blocks where inputs are projected, directions * panels for the layout and for tiles */
     int64_t next;    /* the first unit that nobody has taken */
     int64_t failed;  /* whether memory did not suffice */
     const int64_t *starts;      /* [steps + 1] where the rows of each step begin */
@@ -67,6 +82,8 @@ typedef struct {
     void *weights;              /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
                                    backward: the recurrent ones, of states, in bands of columns */
     void *biases;               /* forward: [directions, panels, 4, lanes] */
+    void *tiles;                /* for AMX, the weights of states, and before them those of inputs that are not projected, as
+                                   lstm_amx.h cuts them: as many bytes as the floats */
     void *projections;          /* [rows, directions, panels, 4, lanes], inputs times weights, and biases. forward: NULL where
                                    they are to be computed step by step */
     const int64_t *index;       /* [N] the row of projections of each step; NULL: its own */
@@ -105,6 +122,12 @@ static INLINE int64_t rows_at(const LAYER *layer, int64_t step, int64_t first) {
 #define INTEGER int64_t
 #define EXACT 1
 #include "lstm_layer.h"
+
+#ifdef __AMX_BF16__
+#define IF_TILES(function) function
+#else
+#define IF_TILES(function) NULL
+#endif
 
 typedef int (*unit_function)(const LAYER *, int64_t);
 
@@ -145,14 +168,17 @@ void seqcls_flush_denormals(int on, unsigned threads, void (*parallel)(void (*)(
         flush(&on);
 }
 
-/* Run a pass of a layer: 0 lays out the parameters for those forward, 1 projects the inputs, 2 goes forward, 3 backward. Return 0
-   if memory did not suffice. `parallel` is GOMP_parallel of the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
+/* Run a pass of a layer: 0 lays out the parameters for those forward, 1 projects the inputs, 2 goes forward, 3 backward; with AMX
+   4 makes tiles of what 0 laid out, with which 5 goes forward. Return 0 if memory did not suffice. `parallel` is GOMP_parallel of
+   the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
 int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
                 void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
-    static const unit_function functions[4][2] = {{layout_unit_float, layout_unit_double},
+    static const unit_function functions[6][2] = {{layout_unit_float, layout_unit_double},
                                                   {projection_unit_float, projection_unit_double},
                                                   {forward_unit_float, forward_unit_double},
-                                                  {backward_unit_float, backward_unit_double}};
+                                                  {backward_unit_float, backward_unit_double},
+                                                  {IF_TILES(tiles_unit), NULL},
+                                                  {IF_TILES(tiled_forward_unit), NULL}};
     WORK all = {layer, functions[pass][!!is_double]};
     if (parallel && threads > 1)
         parallel(work, &all, threads, 0);
@@ -163,5 +189,18 @@ int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
 
 /* To tell whether a library is of the version that calls it. */
 int seqcls_layer_bytes(void) { return (int)sizeof(LAYER); }
+
+/* Whether this machine can run the library, if its vector registers are large enough. */
+int seqcls_usable(void) {
+#ifdef __AMX_BF16__
+    unsigned a, b, c, d = 0;
+    const unsigned tiles = 1u << 22 | 1u << 24; /* AMX_BF16 and AMX_TILE; AVX512_BF16 in the next leaf */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) != tiles) return 0;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return 0;
+    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the data of tiles */) == 0;
+#else
+    return 1;
+#endif
+}
 
 int seqcls_vector_bytes(void) { return VECTOR_BYTES; }

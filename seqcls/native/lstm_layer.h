@@ -136,12 +136,11 @@ static INLINE const REAL *NAME(projection)(const LAYER *layer, int64_t at, int64
     return (const REAL *)layer->projections + ((row * layer->directions + direction) * panels + panel) * 4 * LANES;
 }
 
-/* The gates of a panel, from their sums, its cells and states, for one row or two at once, which keeps the processor busy. Of
-   what divides the gates one inverse is taken, of the product of all four. */
-static INLINE void NAME(finish)(const LAYER *layer, VECTOR sums[][4], int rows, PLACE place, int64_t direction, int64_t panel) {
-    const int64_t hidden = layer->hidden_size, width = layer->directions * hidden, unit = panel * LANES, count = hidden - unit;
-    const int64_t column = direction * hidden + unit;
-    VECTOR below[2][4], c[2];
+/* From the sums of the gates of a panel and its cells before, 0 where there are none: the gates, in place of the sums, its cells
+   and states, for one row or two at once, which keeps the processor busy. Of what divides the gates one inverse is taken, of
+   the product of all four. */
+static INLINE void NAME(advance)(VECTOR sums[][4], int rows, VECTOR cells[2], VECTOR states[2]) {
+    VECTOR below[2][4];
     UNROLL for (int gate = 0; gate < 4; gate++)
         UNROLL for (int row = 0; row < rows; row++) {
             if (gate == 2)
@@ -154,14 +153,25 @@ static INLINE void NAME(finish)(const LAYER *layer, VECTOR sums[][4], int rows, 
         const VECTOR i_f = own[0] * own[1], g_o = own[2] * own[3], inverse = 1 / (i_f * g_o);
         gates[0] *= own[1] * (g_o * inverse), gates[1] *= own[0] * (g_o * inverse);
         gates[2] *= own[3] * (i_f * inverse), gates[3] *= own[2] * (i_f * inverse);
-        c[row] = gates[0] * gates[2];
-        if (place.has_before)
-            c[row] += gates[1] * NAME(load)((const REAL *)layer->cells + (place.before + row) * width + column, count);
+        VECTOR new = gates[0] * gates[2];
+        ROUND(new);
+        cells[row] = new + gates[1] * cells[row];
     }
+    UNROLL for (int row = 0; row < rows; row++) states[row] = sums[row][3] * NAME(hyperbolic_tangent)(cells[row]);
+}
+
+static INLINE void NAME(finish)(const LAYER *layer, VECTOR sums[][4], int rows, PLACE place, int64_t direction, int64_t panel) {
+    const int64_t hidden = layer->hidden_size, width = layer->directions * hidden, unit = panel * LANES, count = hidden - unit;
+    const int64_t column = direction * hidden + unit;
+    VECTOR cells[2] = {0}, states[2];
+    if (place.has_before) {
+        UNROLL for (int row = 0; row < rows; row++)
+            cells[row] = NAME(load)((const REAL *)layer->cells + (place.before + row) * width + column, count);
+    }
+    NAME(advance)(sums, rows, cells, states);
     UNROLL for (int row = 0; row < rows; row++) {
-        NAME(store)((REAL *)layer->cells + (place.at + row) * width + column, c[row], count);
-        NAME(store)((REAL *)layer->states + (place.at + row) * width + column,
-                    sums[row][3] * NAME(hyperbolic_tangent)(c[row]), count);
+        NAME(store)((REAL *)layer->cells + (place.at + row) * width + column, cells[row], count);
+        NAME(store)((REAL *)layer->states + (place.at + row) * width + column, states[row], count);
         if (layer->gates) {
             REAL *gates = (REAL *)layer->gates + ((place.at + row) * layer->directions + direction) * 4 * hidden + unit;
             for (int gate = 0; gate < 4; gate++) NAME(store)(gates + gate * hidden, sums[row][gate], count);
@@ -412,6 +422,10 @@ static int NAME(backward_unit)(const LAYER *layer, int64_t number) {
     free(carry), free(waiting.gates), free(waiting.inputs);
     return has_memory;
 }
+
+#if defined(__AMX_BF16__) && !EXACT
+#include "lstm_amx.h"
+#endif
 
 #undef VECTOR
 #undef LANES
