@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seqcls.device import to_device
 from seqcls.errors import TrainingError
 from seqcls.sequences import Sequences, pad
 
@@ -51,12 +52,8 @@ class Batch:
         """Copy inputs and labels to ``device`` without waiting for the copy."""
         if device.type == "cpu":
             return self
-        pin = device.type == "cuda"
-
-        def move(tensor: Tensor) -> Tensor:
-            return (tensor.pin_memory() if pin else tensor).to(device, non_blocking=True)
-
-        return replace(self, inputs=move(self.inputs), labels=None if self.labels is None else move(self.labels))
+        labels = None if self.labels is None else to_device(self.labels, device)
+        return replace(self, inputs=to_device(self.inputs, device), labels=labels)
 
 
 def training_order(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqcls.errors import DeviceError
 
@@ -91,6 +91,12 @@ def move_to(model: ModelT, device: torch.device) -> ModelT:
             raise
         reason = str(error).splitlines()[0]
         raise DeviceError(f"{device} cannot be used: {reason}; see to the driver, or use --device cpu") from error
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on ``device``, without waiting for the copy where it must be made."""
+    # CUDA copies in its own time only from pinned memory: from other memory the process may have to wait for the device.
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 @cache

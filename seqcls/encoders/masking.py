@@ -7,13 +7,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from seqcls.device import to_device
+
 Pooling = Literal["last", "mean", "max", "mean+max", "attention"]
 
 
 def length_mask(lengths: Tensor, num_steps: int, device: torch.device) -> Tensor:
     """Return bool [B, T], True at the real steps of each sequence."""
-    mask = torch.arange(num_steps) < lengths.unsqueeze(1)
-    return mask.to(device, non_blocking=True)
+    return torch.arange(num_steps, device=device) < to_device(lengths, device).unsqueeze(1)
 
 
 class SequenceReversal:
@@ -24,11 +25,11 @@ class SequenceReversal:
     """
 
     def __init__(self, lengths: Tensor, num_steps: int, device: torch.device) -> None:
-        steps = torch.arange(num_steps)
-        last = lengths.unsqueeze(1) - 1
+        steps = torch.arange(num_steps, device=device)
+        last = to_device(lengths, device).unsqueeze(1) - 1
         index = torch.where(steps <= last, last - steps, steps)  # [B, T]
-        first_row = torch.arange(len(lengths)).unsqueeze(1) * num_steps
-        self._rows = (index + first_row).flatten().to(device, non_blocking=True)  # [B * T]
+        first_row = torch.arange(len(lengths), device=device).unsqueeze(1) * num_steps
+        self._rows = (index + first_row).flatten()  # [B * T]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Reverse x [B, T, H]; applied twice it gives x again."""
@@ -86,8 +87,7 @@ class Pool(nn.Module):
         return torch.cat([part(x, mask, lengths) for part in parts], dim=-1)
 
     def _last(self, x: Tensor, lengths: Tensor) -> Tensor:
-        last = (lengths - 1).to(x.device, non_blocking=True)
-        final = x[torch.arange(len(x), device=x.device), last]
+        final = x[torch.arange(len(x), device=x.device), to_device(lengths, x.device) - 1]
         if not self.bidirectional:
             return final
         ahead = x.shape[-1] // 2
@@ -97,7 +97,7 @@ class Pool(nn.Module):
 def _mean(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
     # masked_fill, not a product: the padding may hold infinities, and 0 * inf is NaN.
     total = x.masked_fill(~mask, 0.0).sum(dim=1)
-    return total / lengths.to(x.device, non_blocking=True).unsqueeze(-1).to(x.dtype)
+    return total / to_device(lengths, x.device).unsqueeze(-1).to(x.dtype)
 
 
 def _max(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:

@@ -58,14 +58,14 @@ class Transformer(Encoder):
         mask = length_mask(lengths, x.shape[1], x.device)
         # What stands in the padding must be finite: attention gives it the weight 0, and 0 * inf is NaN.
         steps = self.projection(x.masked_fill(~mask.unsqueeze(-1), 0.0))
-        steps = steps + _positions(x.shape[1], steps.shape[2]).to(steps)
+        steps = steps + _positions(x.shape[1], steps.shape[2], x.device).to(steps.dtype)
         states = self.blocks(steps, src_key_padding_mask=~mask)  # [B, T, hidden_size]
         encoded: Tensor = self.pool(states, lengths)
         return encoded
 
 
-def _positions(num_steps: int, size: int) -> Tensor:
+def _positions(num_steps: int, size: int, device: torch.device) -> Tensor:
     """Return sin(t / 10000^(2i/size)) and the cosines, float32 [num_steps, size]."""
-    frequencies = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
-    angles = torch.arange(num_steps).unsqueeze(1) * frequencies  # [T, size / 2]
+    frequencies = torch.exp(torch.arange(0, size, 2, device=device) * (-math.log(10_000) / size))
+    angles = torch.arange(num_steps, device=device).unsqueeze(1) * frequencies  # [T, size / 2]
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

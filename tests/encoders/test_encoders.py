@@ -48,7 +48,7 @@ def test_heads_that_do_not_divide_are_refused_with_both_numbers(size: int, heads
 
 
 def test_positions_are_sines_and_cosines() -> None:
-    found = _positions(3, 4)
+    found = _positions(3, 4, torch.device("cpu"))
     for t in range(3):
         expected = [np.sin(t), np.cos(t), np.sin(t / 100), np.cos(t / 100)]  # 10,000^(2/4) = 100
         np.testing.assert_allclose(found[t].numpy(), expected, atol=1e-6)
@@ -59,7 +59,7 @@ def test_a_transformer_is_pre_norm_attention_written_out() -> None:
     encoder = Transformer(3, hidden_size=4, num_layers=1, num_heads=2, feedforward_size=5).double().eval()
     x = torch.randn(1, 6, 3, dtype=torch.float64)
     block = encoder.blocks.layers[0]
-    steps = encoder.projection(x[0]) + _positions(6, 4).double()
+    steps = encoder.projection(x[0]) + _positions(6, 4, torch.device("cpu")).double()
     normed = F.layer_norm(steps, (4,), block.norm1.weight, block.norm1.bias)
     attention = block.self_attn
     q, k, v = (normed @ attention.in_proj_weight.T + attention.in_proj_bias).chunk(3, dim=-1)
