@@ -24,7 +24,7 @@ from seqcls.inference import StoppedError
 from seqcls.interrupts import Signals, TimeLimit
 from seqcls.metrics import RunningScore, sum_losses
 from seqcls.nonfinite import SLOWER, explain_gradient, explain_loss
-from seqcls.optimization import class_weights
+from seqcls.optimization import class_weights, update_average
 from seqcls.run_directory import RunDirectory
 from seqcls.scoring import Scorer, require_smaller_batches
 from seqcls.state import Evaluation, FitState
@@ -204,8 +204,9 @@ class Loop:
         state.indices, state.gradient_norm = indices, norm
         state.running.add(state.step_running)
         state.last_step, state.step_running = state.step_running, RunningScore(self._device)
-        if state.averaged is not None:
-            state.averaged.update_parameters(state.model)
+        if state.averaged is not None and self._config.ema_decay is not None:
+            # The average begins with the weights of the first update, not with the initial ones.
+            update_average(state.averaged, state.model, self._config.ema_decay if state.step > 1 else 0.0)
 
     def _evaluate(self) -> None:
         """Score the validation split, unless the run is to end before that is done: then it stays due."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from seqcls.config import FitConfig
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.verified import GARBLED
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 # One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
 ONE_CYCLE_START = 1 / 25
@@ -84,6 +87,34 @@ class LearningRate:
         """Take note of an evaluation."""
         if self._config.schedule == "plateau" and not improved:
             self.reduction *= PLATEAU_FACTOR
+
+
+def copy_for_average(model: ModelT) -> ModelT:
+    """Return a copy of a model, for `update_average` to keep its averaged weights in."""
+    averaged = copy.deepcopy(model)
+    for module in averaged.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # cuDNN wants a layer's weights in one piece, as the copy's are not
+    return averaged
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move averaged weights by the share 1 - ``decay`` of the way to those of a model; what is no float is copied.
+
+    ``torch.optim.swa_utils.AveragedModel`` does the same, but counts its updates on the CPU and waits for the device to
+    send it the number, each time.
+    """
+    pairs = list(zip(_tensors(averaged), _tensors(model), strict=True))
+    floats = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - decay)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

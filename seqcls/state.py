@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from seqcls.checkpoint import SavedModel, TrainingSnapshot
 from seqcls.config import Config
@@ -99,7 +98,7 @@ class FitState:
     label_names: tuple[str, ...]
     tokenizer: Preprocessor
     model: SequenceClassifier
-    averaged: AveragedModel | None
+    averaged: SequenceClassifier | None
     optimizer: torch.optim.Optimizer
     learning_rate: LearningRate
     device: torch.device
@@ -154,10 +153,7 @@ class FitState:
     @property
     def evaluated_model(self) -> SequenceClassifier:
         """The model to evaluate and save: the averaged weights where averaging is on and has begun."""
-        if self.averaged is None or self.step == 0:
-            return self.model
-        module: SequenceClassifier = self.averaged.module  # type: ignore[assignment]
-        return module
+        return self.model if self.averaged is None or self.step == 0 else self.averaged
 
     def watch(self, value: Tensor, indices: NDArray[np.int64]) -> None:
         """Remember a figure of the running step, made from the examples at ``indices``, for `check_finite` to look at."""
@@ -262,8 +258,7 @@ class FitState:
             setattr(self, name, values[name])
         saved.load_into(self.evaluated_model)
         if self.averaged is not None:
-            saved.load_into(self.averaged.module)  # type: ignore[arg-type]
-            self.averaged.n_averaged.fill_(self.step)
+            saved.load_into(self.averaged)
             self.model.load_state_dict(snapshot.named("weights."))
         restore_optimizer(self.optimizer, snapshot.named("optimizer."))
         gradients = snapshot.named("gradient.")

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from seqcls.baseline import Baseline, fit_baseline, require_scikit_learn
 from seqcls.cache import EncodedData
@@ -44,7 +43,7 @@ from seqcls.loop import Loop
 from seqcls.metrics import RunningScore, Score, choose_thresholds, score_logits
 from seqcls.model import SequenceClassifier
 from seqcls.native import native
-from seqcls.optimization import LearningRate, build_optimizer, class_weights
+from seqcls.optimization import LearningRate, build_optimizer, class_weights, copy_for_average
 from seqcls.pipeline import (
     SPLITS,
     build_encoder,
@@ -312,13 +311,12 @@ class Trainer:
         steps_per_epoch = self._steps_per_epoch(data)
         total_steps = steps_per_epoch * fit.epochs
         optimizer = build_optimizer(model, fit, self._device)
-        averaging = None if fit.ema_decay is None else get_ema_multi_avg_fn(fit.ema_decay)
         state = FitState(
             config=self.config,
             label_names=data.label_names,
             tokenizer=data.tokenizer,
             model=model,
-            averaged=None if averaging is None else AveragedModel(model, multi_avg_fn=averaging, use_buffers=True),
+            averaged=None if fit.ema_decay is None else copy_for_average(model),
             optimizer=optimizer,
             learning_rate=LearningRate(optimizer, fit, total_steps=total_steps),
             device=self._device,

@@ -16,9 +16,11 @@ from seqcls.optimization import (
     LearningRate,
     build_optimizer,
     class_weights,
+    copy_for_average,
     optimizer_tensors,
     restore_optimizer,
     schedule_factor,
+    update_average,
 )
 
 CPU = torch.device("cpu")
@@ -159,3 +161,17 @@ def test_weight_decay_is_in_the_gradient_of_adam_and_beside_that_of_adamw(name: 
     (2 * weight(torch.ones(1))).sum().backward()
     optimizer.step()
     assert weight.weight.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_averaged_weights_follow_those_of_the_model_and_counters_are_copied() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    averaged = copy_for_average(model)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 3.0)
+    model[1].num_batches_tracked.fill_(7)  # type: ignore[operator, union-attr]
+    expected = [0.75 * old + 0.25 * 3.0 for old in averaged.parameters()]
+    update_average(averaged, model, decay=0.75)
+    assert all(torch.allclose(tensor, wanted) for tensor, wanted in zip(averaged.parameters(), expected, strict=True))
+    assert int(averaged.state_dict()["1.num_batches_tracked"]) == 7
+    update_average(averaged, model, decay=0.0)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in averaged.state_dict().items())

@@ -80,6 +80,6 @@ class _Strict(Callback):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_steps_of_a_run_do_not_wait_for_a_gpu(tmp_path: Path, encoder: str) -> None:
     noise = {"word_dropout": 0.1, "embedding_dropout": 0.1, "output_dropout": 0.1}
-    changes = {"fit": {"device": "cuda", "epochs": 1, "batch_size": 8}, "model": noise}
+    changes = {"fit": {"device": "cuda", "epochs": 1, "batch_size": 8, "ema_decay": 0.9}, "model": noise}
     config = load_recipe("default", encoder=encoder).updated(changes, source="test")
     Trainer(None, toy_splits(160), config=config, callbacks=[_Strict()], output=tmp_path / "run").fit()
