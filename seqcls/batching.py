@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seqcls.device import to_device
 from seqcls.errors import TrainingError
+from seqcls.resident import resident
 from seqcls.sequences import Sequences, pad
 
 # Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
@@ -121,12 +122,15 @@ def batches(
 ) -> Generator[Batch]:
     """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes.
 
+    On a GPU they are made there, of sequences that stay there, if these fit. A single batch goes over as it is.
+
     Raises:
         TrainingError: A worker cannot be started.
     """
     if not num_workers:
+        source = resident(sequences, device) if len(order) > 1 else None
         for indices in order:
-            yield collate(sequences, indices).to(device)
+            yield collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
         return
     try:
         context = multiprocessing.get_context("fork")  # the others would copy the data

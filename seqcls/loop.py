@@ -25,6 +25,7 @@ from seqcls.interrupts import Signals, TimeLimit
 from seqcls.metrics import RunningScore, sum_losses
 from seqcls.nonfinite import SLOWER, explain_gradient, explain_loss
 from seqcls.optimization import class_weights, update_average
+from seqcls.resident import free_residents
 from seqcls.run_directory import RunDirectory
 from seqcls.scoring import Scorer, require_smaller_batches
 from seqcls.state import Evaluation, FitState
@@ -103,9 +104,11 @@ class Loop:
                     raise dead_worker from error
                 if not is_out_of_memory(error):
                     raise
-                size = math.ceil(self._config.batch_size / state.batch_parts)
-                require_smaller_batches(size, error, auto_batch=self._config.auto_batch)
-                recover = self._split_batches
+                recover = self._take_data_off_the_device
+                if not state.world.any(free_residents()):
+                    size = math.ceil(self._config.batch_size / state.batch_parts)
+                    require_smaller_batches(size, error, auto_batch=self._config.auto_batch)
+                    recover = self._split_batches
             recover()  # outside of the except clauses: nothing holds the failed step's tensors any more
         state.stop(COMPLETED)
 
@@ -287,17 +290,30 @@ class Loop:
             self._config.max_rollbacks,
         )
 
+    def _take_data_off_the_device(self) -> None:
+        """Begin the running step again, with batches that are sent to the device one by one."""
+        self._clear_step()
+        logger.warning(
+            "out of memory at step %d: the data no longer stay on the device; steps and gradients stay the same",
+            self._state.step + 1,
+        )
+
     def _split_batches(self) -> None:
         """Let batches pass in twice as many parts, from the start of the running step."""
         state = self._state
-        state.batch_parts, state.batch_in_step = 2 * state.batch_parts, 0
-        state.optimizer.zero_grad()
-        gc.collect()  # errors and the frames they came through hold each other, and with them tensors
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._clear_step()
+        state.batch_parts *= 2
         logger.warning(
             "out of memory at step %d: each batch of %d now passes in %d parts; steps and gradients stay the same",
             state.step + 1,
             self._config.batch_size,
             state.batch_parts,
         )
+
+    def _clear_step(self) -> None:
+        """Go back to the start of the running step, and free the memory that it took."""
+        self._state.batch_in_step = 0
+        self._state.optimizer.zero_grad()
+        gc.collect()  # errors and the frames they came through hold each other, and with them tensors
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
