@@ -31,19 +31,27 @@ ONCE = ("bilstm", "tutorial recipe", "keras_tensorflow", "plain_pytorch")  # min
 NEEDS_OTHERS = ("fasttext", "keras_tensorflow")  # packages that seqcls does not need
 
 
-def compare(*, rounds: int, only: list[str], peers_python: str) -> list[dict[str, Any]]:
-    """Return a row a system: seconds to each accuracy, None where it does not get there, and its last model's accuracy."""
+def compare(*, rounds: int, only: list[str], peers_python: str, device: str = "cpu") -> list[dict[str, Any]]:
+    """Return a row a system: seconds to each accuracy, None where it does not get there, and its last model's accuracy.
+
+    On another device than the CPU rows say which: only ours and plain PyTorch run there.
+    """
     found: dict[str, list[list[tuple[float, float]]]] = {}
     for number in range(rounds):
         for system in only or [*OURS, *PEERS]:
             if number and system in ONCE:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                curve = _ours(system, folder) if system in OURS else _peer(system, folder, peers_python)
+                curve = _ours(system, folder, device) if system in OURS else _peer(system, folder, peers_python, device)
             if curve:
                 found.setdefault(system, []).append(curve)
                 print(json.dumps({"system": system, "seconds_and_accuracy": curve}), flush=True)
-    return [_row(system, curves) for system, curves in found.items()]
+    rows = [_row(system, curves) for system, curves in found.items()]
+    return rows if device == "cpu" else [{"device": device if _runs_on_gpu(row["system"]) else "cpu", **row} for row in rows]
+
+
+def _runs_on_gpu(system: str) -> bool:
+    return system in OURS or system == "plain_pytorch"
 
 
 def _row(system: str, curves: list[list[tuple[float, float]]]) -> dict[str, Any]:
@@ -57,21 +65,20 @@ def _row(system: str, curves: list[list[tuple[float, float]]]) -> dict[str, Any]
     return row
 
 
-def _ours(system: str, folder: str) -> list[tuple[float, float]]:
+def _ours(system: str, folder: str, device: str) -> list[tuple[float, float]]:
     command = [sys.executable, "-m", "seqcls", "fit", "--no-baseline", "--no-report", "--quiet", "--json", *OURS[system]]
+    command += ["--device", device, "--output", f"{folder}/run"]
     environment = {**os.environ, "SEQCLS_HOME": folder}  # nothing is prepared yet
     started = time.perf_counter()
-    done = subprocess.run(
-        [*command, "--output", f"{folder}/run"], check=True, stdout=subprocess.PIPE, text=True, env=environment
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return [(time.perf_counter() - started, json.loads(done.stdout)["test"]["accuracy"])]
 
 
-def _peer(system: str, folder: str, peers_python: str) -> list[tuple[float, float]]:
+def _peer(system: str, folder: str, peers_python: str, device: str) -> list[tuple[float, float]]:
     script = str(Path(__file__).parent / "accuracy_peers.py")
     python = peers_python if system in NEEDS_OTHERS else sys.executable
     archive = Path(os.environ["SEQCLS_DATA_DIR"]) / "imdb" / "aclImdb_v1.tar.gz"
-    command = [python, script, system, str(archive), folder, str(time.time())]
+    command = [python, script, system, str(archive), folder, str(time.time()), device]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         print(f"{system} is not measured: {(done.stderr.splitlines() or ['no reason given'])[-1]}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """The peers' way from the IMDB archive to a saved model. Each needs its own package and NumPy alone.
 
-python benchmarks/accuracy_peers.py SYSTEM ARCHIVE FOLDER STARTED prints a JSON object a model; `benchmarks accuracy` calls
-it. STARTED is the time at which the process was started, in seconds since 1970.
+python benchmarks/accuracy_peers.py SYSTEM ARCHIVE FOLDER STARTED DEVICE prints a JSON object a model; `benchmarks accuracy`
+calls it. STARTED is the time at which the process was started, in seconds since 1970. DEVICE is for plain_pytorch; the
+others run on the CPU.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def padded(train: list[str], test: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return arrays[0], arrays[1]
 
 
-def plain_pytorch(train: Split, test: Split, folder: Path, report: Report) -> None:
+def plain_pytorch(train: Split, test: Split, folder: Path, report: Report, device: str = "cpu") -> None:
     """The tutorial's network and loop: 80/20 in order, batches of 64, Adam, the best validation loss kept."""
     import torch
     import torch.nn.functional as F
@@ -89,20 +90,21 @@ def plain_pytorch(train: Split, test: Split, folder: Path, report: Report) -> No
     torch.manual_seed(0)
     count = int(0.8 * len(ids))
     batches = data.DataLoader(data.TensorDataset(ids[:count], labels[:count]), batch_size=64, shuffle=True)
-    model = PlainBiLSTM(MAX_WORDS)
+    model = PlainBiLSTM(MAX_WORDS).to(device)
     optimizer = torch.optim.Adam(model.parameters())
 
     def score(inputs: torch.Tensor, wanted: torch.Tensor) -> tuple[float, float]:
         model.eval()
         with torch.no_grad():
-            logits = torch.cat([model(inputs[start : start + 200]) for start in range(0, len(inputs), 200)])
+            parts = [model(inputs[start : start + 200].to(device)) for start in range(0, len(inputs), 200)]
+        logits = torch.cat(parts).cpu()
         return F.cross_entropy(logits, wanted).item(), (logits.argmax(dim=1) == wanted).float().mean().item()
 
     for _ in range(EPOCHS):
         model.train()
         for inputs, wanted in batches:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(inputs), wanted)
+            loss = F.cross_entropy(model(inputs.to(device)), wanted.to(device))
             loss.backward()
             optimizer.step()
             loss.item()
@@ -167,11 +169,12 @@ def tfidf_logistic_regression(train: Split, test: Split, folder: Path, report: R
 
 def main() -> None:
     """Run one system."""
-    system, archive, folder, started = sys.argv[1:]
+    system, archive, folder, started, device = sys.argv[1:]
     report = Report(float(started))
     train, test = read(Path(archive))
     systems = {run.__name__: run for run in (plain_pytorch, keras_tensorflow, fasttext, tfidf_logistic_regression)}
-    systems[system](train, test, Path(folder), report)
+    settings = {"device": device} if system == "plain_pytorch" else {}
+    systems[system](train, test, Path(folder), report, **settings)
 
 
 if __name__ == "__main__":

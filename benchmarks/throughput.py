@@ -1,5 +1,6 @@
 """Training and evaluation speed of the tutorial's model on the same reviews, each system in processes of its own, in turn.
 
+This is for the CPU; throughput_gpu.py is for a GPU.
 python -m benchmarks.throughput REVIEWS.npz STEPS DEVICE BATCH_SIZE measures seqcls alone, in this process.
 """
 
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +26,36 @@ MACS_A_TOKEN = 2 * (128 + 128) * 512 + 2 * (256 + 128) * 512
 LENGTH = 200
 
 
-def compare(
-    *, rounds: int, steps: int, reviews: int, peers_python: str, device: str = "cpu", batch_size: int = 64
-) -> dict[str, Any]:
+def compare(*, rounds: int, steps: int, reviews: int, peers_python: str, batch_size: int = 64) -> dict[str, Any]:
     """Return medians of reviews a second, ratios of rounds, and useful GFLOP/s beside the machine's peak."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews.npz"
         tokens = write_reviews(path, reviews)
-        arguments = [str(path), str(steps), device, str(batch_size)]
+        arguments = [str(path), str(steps), "cpu", str(batch_size)]
         systems = {
             "seqcls": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {}),
             "seqcls_without_compiled": ([sys.executable, "-m", "benchmarks.throughput", *arguments], {"SEQCLS_NATIVE": "0"}),
             "plain_pytorch": ([sys.executable, str(HERE / "plain_pytorch.py"), *arguments], {}),
             "keras_tensorflow": ([peers_python, str(HERE / "keras_tensorflow.py"), *arguments[:2]], {}),
         }
-        if device != "cpu":  # compiled layers and Keras's package for the CPU do not run there
-            del systems["seqcls_without_compiled"], systems["keras_tensorflow"]
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
         for _ in range(rounds):
             for name, (command, environment) in systems.items():
-                done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-                if done.returncode:
-                    print(
-                        f"{name} is not measured: {(done.stderr.splitlines() or ['no reason given'])[-1]}", file=sys.stderr
-                    )
-                    continue
-                rows[name].append(json.loads(done.stdout.splitlines()[-1]))
-                print(
-                    json.dumps({"system": name, **{what: round(value, 1) for what, value in rows[name][-1].items()}}),
-                    flush=True,
-                )
+                found = run(name, command, environment)
+                if found is not None:
+                    rows[name].append(found)
+                    print(json.dumps({"system": name, **{what: round(found[what], 1) for what in found}}), flush=True)
     return _summary(rows, tokens)
+
+
+def run(name: str, command: list[str], environment: Mapping[str, str] = {}) -> dict[str, Any] | None:
+    """Return what a command prints last, a JSON object; None, with a line on stderr, if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    if done.returncode:
+        print(f"{name} is not measured: {(done.stderr.splitlines() or ['no reason given'])[-1]}", file=sys.stderr)
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _summary(rows: dict[str, list[dict[str, float]]], tokens: float) -> dict[str, Any]:
@@ -92,8 +93,9 @@ def write_reviews(path: Path, reviews: int) -> float:
     return float(train.lengths.mean())
 
 
-def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, float]:
+def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, Any]:
     """Train for ``steps`` batches after five, with everything that a run does, and evaluate; then the matrix peak."""
+    from benchmarks.plain_pytorch import now, where
     from seqcls import Trainer, load_recipe
     from seqcls.callbacks import Callback
     from seqcls.inference import evaluate
@@ -104,9 +106,10 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, f
 
         def on_step_end(self, state: FitState) -> None:
             if state.step == 5:
-                self.started, self.examples = time.perf_counter(), state.examples
+                self.began, self.examples = now(state.device), state.examples
             if state.step == steps + 5:
-                self.speed = (state.examples - self.examples) / (time.perf_counter() - self.started)
+                self.ended = now(state.device)
+                self.speed = (state.examples - self.examples) / (self.ended - self.began)
                 raise KeyboardInterrupt
 
     clock = Clock()
@@ -114,6 +117,9 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, f
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config=config, callbacks=[clock], output=Path(folder) / "run")
         data, model = trainer.prepare()
+        train, needed = data.splits["train"], (steps + 6) * batch_size
+        if needed > len(train):  # large batches: else an evaluation would come amid the steps
+            data.splits["train"] = train.take(np.resize(np.arange(len(train)), needed))
         with contextlib.suppress(KeyboardInterrupt):  # the clock's
             trainer.fit()
     test = data.splits["test"].take(range(len(np.load(path, allow_pickle=False)["test"])))
@@ -121,7 +127,9 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, f
     evaluate(model, test.take(range(200)), device=place, batch_size=200)
     started = time.perf_counter()
     evaluate(model, test, device=place, batch_size=200)
-    return {"train": clock.speed, "evaluate": len(test) / (time.perf_counter() - started), "peak": _matrix_peak(place)}
+    evaluation_speed = len(test) / (time.perf_counter() - started)
+    speeds = {"train": clock.speed, "evaluate": evaluation_speed, "peak": _matrix_peak(place)}
+    return {**speeds, **where(place, clock.began, clock.ended)}
 
 
 def _matrix_peak(place: Any, size: int = 2048) -> float:
