@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqcls.config import ModelConfig
-from seqcls.device import autocast, resolve_device, seed_everything, set_threads
+from seqcls.device import autocast, resolve_device, seed_everything, set_threads, to_device
 from seqcls.errors import DeviceError
 from seqcls.pipeline import build_model
 
@@ -85,6 +85,18 @@ def test_bfloat16_is_refused_where_the_hardware_lacks_it(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with pytest.raises(DeviceError, match=f"{kind} has no bfloat16 arithmetic; use --precision fp32"):
         autocast(torch.device(kind), "bf16")
+
+
+def test_a_tensor_is_sent_only_where_it_is_not() -> None:
+    tensor = torch.ones(2)
+    assert to_device(tensor, torch.device("cpu")) is tensor
+    assert to_device(tensor, torch.device("meta")).is_meta
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_tensor_arrives_on_a_gpu_whole() -> None:
+    tensor = torch.arange(100_000)
+    assert torch.equal(to_device(tensor, torch.device("cuda")).cpu(), tensor)
 
 
 def _draw() -> list[float]:

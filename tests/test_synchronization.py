@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import toy_splits
 
-from seqcls import Trainer, load_recipe, registry
+from seqcls import Trainer, load_recipe, registry, resident
 from seqcls.callbacks import Callback
 from seqcls.config import ModelConfig
 from seqcls.metrics import RunningScore, sum_losses
@@ -77,8 +77,11 @@ class _Strict(Callback):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_steps_of_a_run_do_not_wait_for_a_gpu(tmp_path: Path, encoder: str) -> None:
+@pytest.mark.parametrize(("encoder", "share"), [(name, resident.SHARE) for name in ENCODERS] + [("lstm", 0.0)])
+def test_the_steps_of_a_run_do_not_wait_for_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, share: float
+) -> None:
+    monkeypatch.setattr(resident, "SHARE", share)  # with none, batches are sent one by one
     noise = {"word_dropout": 0.1, "embedding_dropout": 0.1, "output_dropout": 0.1}
     changes = {"fit": {"device": "cuda", "epochs": 1, "batch_size": 8, "ema_decay": 0.9}, "model": noise}
     config = load_recipe("default", encoder=encoder).updated(changes, source="test")
