@@ -213,8 +213,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Score the validation split, unless the run is to end before that is done: then it stays due."""
-        state = self._state
+        state, started = self._state, time.monotonic()
         state.check_finite()
+        state.training_seconds += time.monotonic() - started  # an accelerator still had steps to do
         if state.step_in_epoch == state.steps_per_epoch:
             state.epoch, state.step_in_epoch = state.epoch + 1, 0
         try:
