@@ -40,7 +40,9 @@ def test_a_device_that_is_there_is_taken_by_its_name(machine: pytest.MonkeyPatch
         assert resolve_device(name) == torch.device(name)
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "CPU", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:0", "meta"])
+@pytest.mark.parametrize(
+    "name", ["gpu", "", "CPU", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:0", "meta", "cuda:" + "9" * 5000]
+)
 def test_an_unknown_device_is_refused_with_the_known_ones(machine: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(DeviceError, match=rf"'{name}'; use auto, cpu, cuda, cuda:N or mps"):
         resolve_device(name)

@@ -96,7 +96,7 @@ def _parse(file: Iterable[bytes], path: Path, expected_size: int) -> Iterator[tu
         # Split at spaces from the right: GloVe's largest file has words with spaces in them.
         fields = line.rstrip().split(b" ") if number == 1 else line.rstrip().rsplit(b" ", expected_size)
         if number == 1:
-            is_header = len(fields) == 2 and all(field.isdigit() for field in fields)
+            is_header = len(fields) == 2 and all(field.isdigit() and len(field) < 20 for field in fields)
             size = int(fields[1]) if is_header else len(fields) - 1
             if size != expected_size:
                 raise ConfigError(

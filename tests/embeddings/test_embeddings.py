@@ -158,6 +158,7 @@ def test_frozen_vectors_stay_and_others_are_trained_on(tmp_path: Path, freeze: b
         (b"good 1 2\nbad 3 1e99\n", DataError, r"line 2: a number is not finite"),
         (b"good 1 2 3\n", ConfigError, r"have 3 numbers, but model.embedding_size is 2; use --set embedding_size=3"),
         (b"400000 100\ngood 1 2\n", ConfigError, r"have 100 numbers"),
+        (b"4 " + b"9" * 5000, ConfigError, r"have 1 numbers"),  # no header: Python would not make a number of it
         (b"", DataError, r"has a vector for none of the 5 words"),
         (b"gut 1 2\nschlecht 3 4\n", DataError, r"for none of the 5 words"),
         (None, DataError, r"cannot read the word vectors .*v\.txt: .*No such file"),
