@@ -98,3 +98,7 @@ class MissingExtraError(SeqclsError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'seqcls[{extra}]'")
+
+
+class Terminated(SystemExit):
+    """SIGTERM ends the command line: not to be taken for a plugin that exits when it is imported."""

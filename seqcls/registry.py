@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module, metadata
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from seqcls.errors import PluginError, UnknownNameError
+from seqcls.errors import PluginError, Terminated, UnknownNameError
 from seqcls.paths import switched_on
 
 T = TypeVar("T")
@@ -196,6 +196,8 @@ class Registry(Generic[T]):
     def _import(self, info: PluginInfo) -> object:
         try:
             return _load(info.target)
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:
             remedy = f"; upgrade or uninstall {info.provider}" if info.name not in self.builtins else ""
             raise PluginError(

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from seqcls.datasets.base import Dataset, Split, Splits
 from seqcls.encoders.base import Encoder
-from seqcls.errors import DataError, DeviceError, PluginError, SeqclsError
+from seqcls.errors import DataError, DeviceError, PluginError, SeqclsError, Terminated
 from seqcls.features import as_features
 from seqcls.options import describe
 from seqcls.registry import REGISTRIES, PluginInfo
@@ -111,7 +111,7 @@ def find_problem(info: PluginInfo) -> str | None:
             check_encoder(plugin)
         if info.kind == "dataset" and not needs_options and info.provider != "seqcls":
             check_dataset(plugin())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too
         return str(error) if isinstance(error, SeqclsError | AssertionError) else f"{type(error).__name__}: {error}"

@@ -95,6 +95,12 @@ def test_getting_one_plugin_imports_no_other(plugins: Registry[object], install:
     assert "bar_module" not in sys.modules
 
 
+def test_sigterm_during_an_import_is_no_fault_of_the_plugin(plugins: Registry[object], install: Install) -> None:
+    install("slow", "from seqcls.errors import Terminated\nraise Terminated(143)")
+    with pytest.raises(SystemExit, match="143"):
+        plugins.get("slow")
+
+
 @pytest.mark.parametrize(
     ("code", "reported"),
     [

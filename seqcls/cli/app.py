@@ -13,7 +13,7 @@ import typer
 
 from seqcls.cli import check, compare, export, fit, models, new, plugins, report, serve, tune
 from seqcls.cli.output import console, is_main_process, print_error
-from seqcls.errors import SeqclsError
+from seqcls.errors import SeqclsError, Terminated
 
 app = typer.Typer(
     name="seqcls",
@@ -69,7 +69,7 @@ class _ConsoleHandler(logging.Handler):
 def _exit_on_sigterm(number: int, _frame: object) -> None:
     # As an exception, so that temporary files are removed and other processes ended on the way out.
     print_error("terminated")
-    sys.exit(128 + number)
+    raise Terminated(128 + number)
 
 
 def main() -> None:
