@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -16,6 +17,8 @@ from seqcls.cli.output import assessment_lines, print_explanation, print_json, r
 if TYPE_CHECKING:
     from seqcls.classifier import Classifier
     from seqcls.onnx_runtime import OnnxClassifier
+
+logger = logging.getLogger("seqcls")
 
 _CHUNK = 1024  # texts read before they are classified and printed
 _Model = Annotated[Path, typer.Argument(help="Model or run directory, or user/model on Hugging Face.", show_default=False)]
@@ -171,18 +174,26 @@ def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier 
 
 
 def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
-    """Yield the texts; of a file or stdin, each line as it comes, bytes that are no UTF-8 replaced."""
+    """Yield the texts; of a file or stdin, each line as it comes."""
     from seqcls.errors import DataError
 
     if file is None and texts != ["-"]:
         yield from texts
         return
+    name, is_utf8 = file or "stdin", True
     try:
         with sys.stdin.buffer if file is None else file.open("rb") as lines:
-            for line in lines:
-                yield line.decode("utf-8", errors="replace").rstrip("\r\n")
+            for number, line in enumerate(lines, start=1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError:
+                    text = line.decode("cp1252", errors="replace")
+                    if is_utf8:
+                        logger.warning("%s: line %d is not UTF-8; such lines are read as Windows-1252", name, number)
+                    is_utf8 = False
+                yield text.rstrip("\r\n")
     except OSError as error:
-        raise DataError(f"cannot read {file or 'stdin'}: {error.strerror}") from error
+        raise DataError(f"cannot read {name}: {error.strerror}") from error
 
 
 def _read_numbers(file: Path | None) -> Iterator[Any]:

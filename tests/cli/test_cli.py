@@ -500,6 +500,18 @@ def test_predict_takes_arguments_a_file_and_stdin(run: Run, trained: Path, tmp_p
     assert done.stdout == expected
 
 
+def test_predict_says_that_a_file_is_not_utf8_and_reads_it(run: Run, trained: Path, tmp_path: Path) -> None:
+    texts = ["A good café.", "A dull café, “bad”.", "fine"]
+    for name, encoding in (("utf-8", "utf-8"), ("mark", "utf-8-sig"), ("windows", "cp1252")):
+        (tmp_path / name).write_bytes("\n".join(texts).encode(encoding))
+        done = run("predict", str(trained), "--file", name)
+        assert [line.split("\t")[2] for line in done.out.splitlines()] == texts
+        warnings = [line for line in done.err.splitlines() if "UTF-8" in line]
+        assert warnings == (
+            ["warning: windows: line 1 is not UTF-8; such lines are read as Windows-1252"] if name == "windows" else []
+        )
+
+
 def test_predict_json_is_a_line_a_text(run: Run, trained: Path) -> None:
     lines = run("predict", str(trained), "good", "bad", "--json").out.splitlines()
     for line in lines:
