@@ -62,6 +62,7 @@ class BiLSTMMeanPool(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        projected = self.recurrence(x, lengths, index, lambda states: self.projection(states).relu_())
-        encoded: Tensor = self.pool(projected, lengths)  # from [B, T, projection_size]
+        encoded: Tensor = self.recurrence(
+            x, lengths, index, then=lambda states: self.projection(states).relu_(), pool=self.pool
+        )
         return encoded

@@ -98,8 +98,10 @@ class Packing:
         starts = np.concatenate([[0], counts.cumsum()])
         step = np.repeat(np.arange(len(counts)), counts)
         self.starts = torch.from_numpy(starts)
-        row = np.arange(starts[-1]) - starts[step]
-        self._rows = torch.from_numpy(order[row] * num_steps + step)  # int64 [N], of the padded batch flattened
+        sequence = order[np.arange(starts[-1]) - starts[step]]
+        self._sequence = torch.from_numpy(sequence)  # int64 [N], of each row
+        self._rows = torch.from_numpy(sequence * num_steps + step)  # int64 [N], of the padded batch flattened
+        self._place = torch.from_numpy(np.argsort(order))  # int64 [B], of each sequence within a step
         self._shape = (len(own), num_steps)
 
     def pack(self, x: Tensor) -> Tensor:
@@ -111,6 +113,14 @@ class Packing:
         """Return x [N, D] as [B, T, D], 0 in the padding."""
         batch_size, num_steps = self._shape
         return x.new_zeros(batch_size * num_steps, x.shape[1]).index_copy_(0, self._rows, x).view(batch_size, num_steps, -1)
+
+    def rows(self, steps: Tensor) -> Tensor:
+        """Return where a step of each sequence stands, int64 [B], from ``steps``, int64 [B]."""
+        return self.starts[steps] + self._place
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum of x [N, D] over the steps of each sequence, [B, D]."""
+        return x.new_zeros(self._shape[0], x.shape[1]).index_add_(0, self._sequence, x)
 
 
 class _Pack(torch.autograd.Function):

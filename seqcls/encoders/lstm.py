@@ -58,5 +58,5 @@ class LSTM(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        encoded: Tensor = self.pool(self.recurrence(x, lengths, index), lengths)
+        encoded: Tensor = self.recurrence(x, lengths, index, pool=self.pool)
         return encoded

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqcls.device import to_device
+
+if TYPE_CHECKING:
+    from seqcls.encoders.compiled_lstm import Packing
 
 Pooling = Literal["last", "mean", "max", "mean+max", "attention"]
 
@@ -74,10 +77,20 @@ class Pool(nn.Module):
             self.key = nn.Linear(size, size)
             self.query = nn.Linear(size, 1, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Pool x [B, T, size], whose padding may hold anything, over each sequence's own length."""
+    def forward(self, x: Tensor, lengths: Tensor, packing: Packing | None = None) -> Tensor:
+        """Pool x [B, T, size], whose padding may hold anything, over each sequence's own length.
+
+        With ``packing`` x is [N, size], the real steps alone, in its order.
+        """
+        if packing is not None:
+            if self.pooling == "last":
+                return self._ends(x[packing.rows(lengths - 1)], x[packing.rows(torch.zeros_like(lengths))])
+            if self.pooling == "mean":
+                return packing.sum(x) / lengths.unsqueeze(-1).to(x.dtype)
+            x = packing.unpack(x)
         if self.pooling == "last":
-            return self._last(x, lengths)
+            last = to_device(lengths, x.device) - 1
+            return self._ends(x[torch.arange(len(x), device=x.device), last], x[:, 0])
         mask = length_mask(lengths, x.shape[1], x.device).unsqueeze(-1)  # [B, T, 1]
         if self.pooling == "attention":
             scores = self.query(self.key(x).tanh()).masked_fill(~mask, float("-inf"))  # [B, T, 1]
@@ -86,12 +99,12 @@ class Pool(nn.Module):
         parts = {"mean": [_mean], "max": [_max], "mean+max": [_mean, _max]}[self.pooling]
         return torch.cat([part(x, mask, lengths) for part in parts], dim=-1)
 
-    def _last(self, x: Tensor, lengths: Tensor) -> Tensor:
-        final = x[torch.arange(len(x), device=x.device), to_device(lengths, x.device) - 1]
+    def _ends(self, last: Tensor, first: Tensor) -> Tensor:
+        """Return the last states [B, size] of each direction; what reads backwards has its own at the first step."""
         if not self.bidirectional:
-            return final
-        ahead = x.shape[-1] // 2
-        return torch.cat([final[:, :ahead], x[:, 0, ahead:]], dim=-1)
+            return last
+        ahead = last.shape[-1] // 2
+        return torch.cat([last[:, :ahead], first[:, ahead:]], dim=-1)
 
 
 def _mean(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:

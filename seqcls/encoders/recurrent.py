@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqcls.dropout import Dropout
 from seqcls.encoders import compiled_lstm
-from seqcls.encoders.masking import SequenceReversal
+from seqcls.encoders.masking import Pool, SequenceReversal
 
 Initialization = Literal["orthogonal", "uniform"]
 
@@ -72,17 +72,23 @@ class RecurrentStack(nn.Module):
         lengths: Tensor,
         index: Tensor | None = None,
         then: Callable[[Tensor], Tensor] = lambda states: states,
+        pool: Pool | None = None,
     ) -> Tensor:
         """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding.
 
         With ``index``, int64 [B, T], x is [U, input_size], and a step reads the row of x that the index says. Of the states
-        what ``then`` makes of each is returned, which need not be computed in the padding.
+        what ``then`` makes of each is returned, which need not be computed in the padding; or what ``pool`` makes of that.
         """
         weights = compiled_lstm.usable_weights(x, self.layers)  # type: ignore[arg-type]
         if weights is not None:
-            return self._forward_compiled(x, lengths, index, weights, then)
-        if index is not None:
-            x = x[index]
+            packing = compiled_lstm.Packing(lengths, num_steps=(x if index is None else index).shape[1])
+            states = then(self._forward_compiled(x, packing, index, weights))
+            return packing.unpack(states) if pool is None else pool(states, lengths, packing)
+        states = then(self._forward_torch(x if index is None else x[index], lengths))
+        return states if pool is None else pool(states, lengths)
+
+    def _forward_torch(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Map x [B, T, input_size] to states [B, T, output_size]."""
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
         for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
@@ -92,19 +98,14 @@ class RecurrentStack(nn.Module):
             if len(directions) == 2:
                 states.append(reverse(self._run(directions[1], reverse(x))))
             x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
-        return then(x)
+        return x
 
     def _forward_compiled(
-        self,
-        x: Tensor,
-        lengths: Tensor,
-        index: Tensor | None,
-        weights: list[list[list[Tensor]]],
-        then: Callable[[Tensor], Tensor],
+        self, x: Tensor, packing: compiled_lstm.Packing, index: Tensor | None, weights: list[list[list[Tensor]]]
     ) -> Tensor:
-        packing = compiled_lstm.Packing(lengths, num_steps=(x if index is None else index).shape[1])
+        """Map x to the states of the N real steps, [N, output_size], in the order of ``packing``."""
         if index is None:
-            x = packing.pack(x)  # [N, input_size], N real steps
+            x = packing.pack(x)  # [N, input_size]
         else:
             index = packing.pack(index)  # [N]
         for number, directions in enumerate(weights):
@@ -114,7 +115,7 @@ class RecurrentStack(nn.Module):
                 x = self.dropout(x)
             x = compiled_lstm.lstm_layer(x, packing, [self._dropped(layer) for layer in directions], index)
             index = None
-        return packing.unpack(then(x))
+        return x
 
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Return the states [B, T, hidden_size] of one layer in one direction."""
