@@ -30,12 +30,15 @@ TRAINING = "60s"  # so that probabilities are not all near a half
 
 def compare(*, rounds: int, reviews: int, singles: int, peers_python: str) -> dict[str, Any]:
     """Return medians of texts a second and milliseconds a text, ratios of rounds, and the largest difference of outputs."""
+    from seqcls import native
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _make(folder, reviews=reviews, singles=singles)
         ours = [sys.executable, "-m", "benchmarks.prediction", "seqcls", name]
         systems = {
             "seqcls": (ours, {}),
+            **({"seqcls_without_amx": (ours, {"SEQCLS_NATIVE": "avx512"})} if "amx" in native.usable() else {}),
             "seqcls_without_compiled": (ours, {"SEQCLS_NATIVE": "0"}),
             "plain_pytorch": ([*ours[:3], "plain_pytorch", name], {}),
             "onnx_runtime": ([peers_python, str(HERE / "onnx_runtime.py"), name], {}),
@@ -169,7 +172,7 @@ def measure_ours(folder: Path) -> dict[str, Any]:
         "texts_per_s": speed,
         "tokenization_texts_per_s": tokenization,
         **latencies,
-        "probabilities": probabilities.tolist(),
+        "probabilities": bulk.tolist(),
     }
 
 
