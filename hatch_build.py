@@ -17,7 +17,7 @@ FOLDER = Path("seqcls", "native")
 # For each kind of register, the flags that let GCC and Clang use it, and the size of vectors.
 AVX512 = ["-mavx512f", "-mavx512dq", "-mfma", "-DVECTOR_BYTES=64"]
 KINDS = {
-    "amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
+    "amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-DTILES"],
     "avx512": AVX512,
     "avx2": ["-mavx2", "-mfma", "-DVECTOR_BYTES=32"],
 }

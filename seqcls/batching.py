@@ -128,9 +128,8 @@ def batches(
         TrainingError: A worker cannot be started.
     """
     if not num_workers:
-        source = resident(sequences, device) if len(order) > 1 else None
         for indices in order:
-            yield collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
+            yield _batch(sequences, indices, device, may_stay=len(order) > 1)
         return
     try:
         context = multiprocessing.get_context("fork")  # the others would copy the data
@@ -149,6 +148,12 @@ def batches(
     )
     for arrays in loader:
         yield _as_batch(arrays).to(device)
+
+
+def _batch(sequences: Sequences, indices: NDArray[np.int64], device: torch.device, *, may_stay: bool) -> Batch:
+    # Asked for anew each time: a generator that waits would hold a copy that is to be freed.
+    source = resident(sequences, device) if may_stay else None
+    return collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
 
 
 class _Gathered(Dataset[Any]):

@@ -94,9 +94,10 @@ def move_to(model: ModelT, device: torch.device) -> ModelT:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the CPU on ``device``, without waiting for the copy where it must be made."""
+    """Return a tensor on ``device``, without waiting for the copy where it must be made."""
     # CUDA copies in its own time only from pinned memory: from other memory the process may have to wait for the device.
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    must_pin = device.type == "cuda" and tensor.device.type == "cpu"
+    return (tensor.pin_memory() if must_pin else tensor).to(device, non_blocking=True)
 
 
 @cache

@@ -17,6 +17,8 @@ SeqclsError
 ├── TrainingError              training cannot go on (out of memory, a data worker that died)
 │   └── NonFiniteError         a loss or gradient is not finite
 └── MissingExtraError          an optional dependency is not installed
+
+Terminated is no error and stands beside them: SIGTERM raises it in the command line, which then exits.
 """
 
 from __future__ import annotations

@@ -185,9 +185,15 @@ class Loop:
     def _update(self, indices: NDArray[np.int64]) -> None:
         """Update the weights from the gradients, which were made from the examples at ``indices``."""
         state = self._state
-        state.world.add_gradients(state.model)
-        # With no limit given the norm is taken all the same: it shows a gradient that is not finite.
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self._config.clip_norm or math.inf)
+        try:
+            state.world.add_gradients(state.model)
+            # With no limit given the norm is taken all the same: it shows a gradient that is not finite.
+            norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self._config.clip_norm or math.inf)
+        except (RuntimeError, MemoryError) as error:
+            if state.world.size == 1 or not is_out_of_memory(error):
+                raise
+            # The others know nothing of it: what the processes do together from here on would not match.
+            raise TrainingError(f"out of memory while adding up gradients ({error}); use a smaller model") from error
         if self._device.type != "cpu":
             state.watch(norm, indices)
             if state.step % STEPS_BETWEEN_LOOKS == 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,6 +14,10 @@ from torch import Tensor
 
 from seqcls.device import is_out_of_memory, to_device
 from seqcls.sequences import Sequences
+
+T = TypeVar("T")
+
+logger = logging.getLogger("seqcls")
 
 # Of the memory that is free when a split is first asked for, it may take this share. Training, validation and test splits
 # together then take at most 58 %, and what a step needs, which is not known yet, finds room in the rest.
@@ -68,6 +74,17 @@ def free_residents() -> bool:
         for device, copy in copies.items():
             found, copies[device] = found or copy is not None, None
     return found
+
+
+def without_residents_if_needed(run: Callable[[], T]) -> T:
+    """Return what a function does; if it finds too little memory, and residents take some, once more without them."""
+    try:
+        return run()
+    except (RuntimeError, MemoryError) as error:
+        if not (is_out_of_memory(error) and free_residents()):
+            raise
+    logger.warning("out of memory: the data no longer stay on the device")
+    return run()  # outside of the except clause, which would hold the tensors that were in the way
 
 
 def _try_to_copy(sequences: Sequences, device: torch.device) -> Resident | None:

@@ -18,7 +18,6 @@ from seqcls.errors import TrainingError
 from seqcls.inference import StoppedError, never, predict_logits
 from seqcls.metrics import Score, score_logits
 from seqcls.model import SequenceClassifier
-from seqcls.resident import free_residents
 
 logger = logging.getLogger("seqcls")
 
@@ -85,8 +84,6 @@ class Scorer:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if free_residents():  # the data go first
-                    continue
                 require_smaller_batches(self._batch_size, error, auto_batch=self._config.auto_batch)
             self._batch_size //= 2
             logger.warning("out of memory while scoring %s: going on with batches of %d", split, self._batch_size)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy import toy_config, toy_splits
 
-from seqcls import Trainer, batching, resident
+from seqcls import Trainer, batching, inference, resident
 from seqcls import loop as loop_module
 from seqcls.batching import batches, collate
 from seqcls.checkpoint import load_model_directory
@@ -206,23 +206,34 @@ def test_where_memory_runs_out_the_data_leave_first(
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_where_memory_runs_out_in_scoring_the_data_leave_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqcls import scoring
-
+def test_where_memory_runs_out_in_scoring_the_data_leave_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     errors, answers = [torch.cuda.OutOfMemoryError("CUDA out of memory")], [True]
-    original = scoring.predict_logits
 
-    def failing(*arguments: Any, **settings: Any) -> torch.Tensor:
+    def failing(*arguments: Any, **settings: Any) -> Any:
         if errors:
             raise errors.pop()
-        return original(*arguments, **settings)
+        return batches(*arguments, **settings)
 
     trainer = Trainer(None, toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run")
     data, model = trainer.prepare()
-    monkeypatch.setattr(scoring, "predict_logits", failing)
-    monkeypatch.setattr(scoring, "free_residents", lambda: bool(answers) and answers.pop())
+    monkeypatch.setattr(inference, "batches", failing)
+    monkeypatch.setattr(resident, "free_residents", lambda: bool(answers) and answers.pop())
     scorer = Scorer(toy_config().fit, data, CPU, trainer._world)
     assert scorer.score(model, "validation").count == 16
+    assert "the data no longer stay on the device" in caplog.text
+
+
+def test_batches_on_their_way_hold_no_copy_that_is_freed(gpu: dict[str, Any]) -> None:
+    sequences = _sequences([2, 5, 1], "ids", "one")
+    running = batches(sequences, [np.array([0]), np.array([1]), np.array([2])], CUDA)
+    next(running)
+    copy = weakref.ref(resident.resident(sequences, CUDA))  # type: ignore[arg-type]
+    assert copy() is not None
+    assert free_residents()
+    gc.collect()
+    assert copy() is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

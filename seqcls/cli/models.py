@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -184,16 +185,25 @@ def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
     try:
         with sys.stdin.buffer if file is None else file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError:
-                    text = line.decode("cp1252", errors="replace")
-                    if is_utf8:
-                        logger.warning("%s: line %d is not UTF-8; such lines are read as Windows-1252", name, number)
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise DataError(f"{name} is UTF-16; write it as UTF-8 (iconv -f utf-16 -t utf-8)")
+                text, is_valid = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
+                if is_utf8 and not is_valid:
+                    logger.warning("%s: line %d is not UTF-8; such lines are read as Windows-1252", name, number)
                     is_utf8 = False
                 yield text.rstrip("\r\n")
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror}") from error
+
+
+def _decoded(line: bytes) -> tuple[str, bool]:
+    """Return a line's text, and whether it is UTF-8: else Windows-1252, unless a character beyond ASCII speaks for UTF-8."""
+    try:
+        return line.decode(), True
+    except UnicodeDecodeError:
+        text = line.decode(errors="replace")
+        is_mostly_utf8 = not text.replace("\ufffd", "").isascii()
+        return text if is_mostly_utf8 else line.decode("cp1252", errors="replace"), False
 
 
 def _read_numbers(file: Path | None) -> Iterator[Any]:

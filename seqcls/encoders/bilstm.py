@@ -63,6 +63,6 @@ class BiLSTMMeanPool(Encoder):
     def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
         encoded: Tensor = self.recurrence(
-            x, lengths, index, then=lambda states: self.projection(states).relu_(), pool=self.pool
+            x, lengths, index, then=lambda states: self.projection(states).relu(), pool=self.pool
         )
         return encoded

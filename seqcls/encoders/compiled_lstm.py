@@ -152,7 +152,7 @@ def lstm_layer(x: Tensor, packing: Packing, directions: Sequence[Sequence[Tensor
             more than once is computed once.
 
     Returns:
-        The states [N, directions * H], to the last bit those without ``index``, of ``x[index]``.
+        The states [N, directions * H]; with ``index`` those of ``x[index]``, to the last bit but where AMX predicts.
 
     Raises:
         ValueError: The weights have other shapes.
@@ -219,8 +219,8 @@ class _LSTMLayer(torch.autograd.Function):
 
 def _forward(
     x: Tensor, packing: Packing, parameters: Sequence[Tensor], *, keep_gates: bool, index: Tensor | None = None
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Return gates [N, directions, 4H], None unless they are to be kept, cells and states [N, directions, H]."""
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Return gates [N, directions, 4H], cells and states [N, directions, H]; gates None unless they are to be kept."""
     directions, hidden_size, rows = len(parameters) // 4, parameters[1].shape[1], int(packing.starts[-1])
     shapes = [(4 * hidden_size, x.shape[1]), (4 * hidden_size, hidden_size), (4 * hidden_size,), (4 * hidden_size,)]
     if [parameter.shape for parameter in parameters] != shapes * directions:  # compiled code would read beyond them
@@ -239,13 +239,14 @@ def _forward(
     _run("layout", layout, **tensors)
     blocks = _blocks(packing, directions)
     gates = _take(rows, directions, 4 * hidden_size, like=x) if keep_gates else None
-    cells, states = (x.new_empty(rows, directions, hidden_size) for _ in range(2))
+    states = x.new_empty(rows, directions, hidden_size)
     is_tiled = gates is None and int(packing.starts[1]) >= _TILED * blocks and _fits_tiles(x, hidden_size, index)
     if index is not None or int(packing.starts[1]) < _FEW * blocks:
         tensors["projections"] = x.new_empty(len(x), directions, panels, 4, lanes)
         projection = Layer(block=_PROJECTED, units=-(-len(x) // _PROJECTED), directions=directions, hidden_size=hidden_size)
         _run("projection", projection, **tensors)
     sizes = _layer(packing, hidden_size, directions, blocks)
+    cells = None if is_tiled else torch.empty_like(states)  # tiles keep those of a step alone
     if is_tiled:
         tensors["tiles"] = x.new_empty(directions, panels, depth, 4, lanes)
         _run("tiles", Layer(units=directions * panels, hidden_size=hidden_size), **tensors)

@@ -141,11 +141,13 @@ def load(name: str) -> Native:
     """Load one of the `usable` libraries.
 
     Raises:
-        OSError: It is none, or that of another version.
+        OSError: It is none, that of another version, or one that this machine cannot run.
     """
     library = _library(name)
     if library.seqcls_layer_bytes() != ctypes.sizeof(Layer):
         raise OSError("it was compiled from other sources; install seqcls again")
+    if not _is_usable(name):  # the system has to be asked for AMX, too
+        raise OSError("this machine cannot run it")
     run = library.seqcls_lstm
     run.argtypes = [ctypes.POINTER(Layer), ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
     try:

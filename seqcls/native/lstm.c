@@ -10,7 +10,7 @@
 #ifdef __SSE__
 #include <immintrin.h>
 #endif
-#ifdef __AMX_BF16__
+#ifdef TILES /* the build sets it for processors with AMX */
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,7 +123,7 @@ static INLINE int64_t rows_at(const LAYER *layer, int64_t step, int64_t first) {
 #define EXACT 1
 #include "lstm_layer.h"
 
-#ifdef __AMX_BF16__
+#ifdef TILES
 #define IF_TILES(function) function
 #else
 #define IF_TILES(function) NULL
@@ -192,7 +192,7 @@ int seqcls_layer_bytes(void) { return (int)sizeof(LAYER); }
 
 /* Whether this machine can run the library, if its vector registers are large enough. */
 int seqcls_usable(void) {
-#ifdef __AMX_BF16__
+#ifdef TILES
     unsigned a, b, c, d = 0;
     const unsigned tiles = 1u << 22 | 1u << 24; /* AMX_BF16 and AMX_TILE; AVX512_BF16 in the next leaf */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) != tiles) return 0;

@@ -1,4 +1,4 @@
-/* Prediction with the tiles of AMX: lstm_layer.h includes this for float, where the compiler knows them.
+/* Prediction with the tiles of AMX: lstm_layer.h includes this for float, where the build wants them.
 
    A tile multiplies numbers of 16 bits (bfloat16, 8 of them significant) and adds up in float. A float is the sum of two of them
    to 2^-17; of the four products of two such sums the three larger are added (Henry, Tang & Heinecke 2019, "Leveraging the
@@ -172,6 +172,7 @@ static void configure(int64_t rows) {
     CONFIGURATION tiles = {.palette = 1};
     for (int tile = 0; tile < 8; tile++)
         tiles.row_bytes[tile] = CHUNK * sizeof(uint16_t), tiles.rows[tile] = tile < 6 ? rows : TILE_ROWS;
+    __asm__ volatile("" : : "r"(&tiles) : "memory"); /* nor that this reads all of them */
     _tile_loadconfig(&tiles);
 }
 

@@ -423,7 +423,7 @@ static int NAME(backward_unit)(const LAYER *layer, int64_t number) {
     return has_memory;
 }
 
-#if defined(__AMX_BF16__) && !EXACT
+#if defined(TILES) && !EXACT
 #include "lstm_amx.h"
 #endif
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -510,6 +511,17 @@ def test_predict_says_that_a_file_is_not_utf8_and_reads_it(run: Run, trained: Pa
         assert warnings == (
             ["warning: windows: line 1 is not UTF-8; such lines are read as Windows-1252"] if name == "windows" else []
         )
+
+
+def test_predict_reads_what_it_can_of_a_broken_line_and_refuses_utf16(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").write_bytes(codecs.BOM_UTF8 + "A good café ".encode() + b"\xff\n")
+    done = run("predict", str(trained), "--file", "broken")
+    assert done.out.rstrip("\n").split("\t")[2] == "A good café \ufffd"
+    assert "broken: line 1 is not UTF-8" in done.err
+    (tmp_path / "wide").write_bytes("A good café\n".encode("utf-16"))
+    done = run("predict", str(trained), "--file", "wide")
+    assert done.code == 1
+    assert "wide is UTF-16; write it as UTF-8" in done.err
 
 
 def test_predict_json_is_a_line_a_text(run: Run, trained: Path) -> None:

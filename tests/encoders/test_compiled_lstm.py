@@ -190,8 +190,9 @@ def test_tiles_predict_what_torch_does_in_double_precision(
     padded = packing.unpack(x if index is None else x[index]).double()
     packed = pack_padded_sequence(padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     expected, _ = pad_packed_sequence(layer.double()(packed)[0], batch_first=True)
-    # Each of two factors is off by 2^-17 of itself at most, and so is what is left out of their product.
-    assert torch.allclose(states.double(), expected, atol=1e-5 * max(1, scale))
+    # A factor is off by 2^-17 of itself at most, and so is what is left out of a product: 2e-5 is the most that was found. A
+    # product that were missing would be 2^-9 of the whole, a hundred times as much.
+    assert torch.allclose(states.double(), expected, atol=5e-5 * max(1, scale))
 
 
 def test_tiles_of_a_row_do_not_depend_on_the_rows_beside_it_to_the_last_bit(tiles: list[str]) -> None:
