@@ -189,7 +189,11 @@ def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:
                     raise DataError(f"{name} is UTF-16; write it as UTF-8 (iconv -f utf-16 -t utf-8)")
                 text, is_valid = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
                 if is_utf8 and not is_valid:
-                    logger.warning("%s: line %d is not UTF-8; such lines are read as Windows-1252", name, number)
+                    logger.warning(
+                        "%s: line %d is not UTF-8; such lines are read as Windows-1252, or with \ufffd for a broken byte",
+                        name,
+                        number,
+                    )
                     is_utf8 = False
                 yield text.rstrip("\r\n")
     except OSError as error:

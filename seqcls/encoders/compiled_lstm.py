@@ -220,7 +220,7 @@ class _LSTMLayer(torch.autograd.Function):
 def _forward(
     x: Tensor, packing: Packing, parameters: Sequence[Tensor], *, keep_gates: bool, index: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    """Return gates [N, directions, 4H], cells and states [N, directions, H]; gates None unless they are to be kept."""
+    """Return gates [N, directions, 4H], cells and states [N, directions, H]; of what no backward pass needs perhaps None."""
     directions, hidden_size, rows = len(parameters) // 4, parameters[1].shape[1], int(packing.starts[-1])
     shapes = [(4 * hidden_size, x.shape[1]), (4 * hidden_size, hidden_size), (4 * hidden_size,), (4 * hidden_size,)]
     if [parameter.shape for parameter in parameters] != shapes * directions:  # compiled code would read beyond them
@@ -246,12 +246,13 @@ def _forward(
         projection = Layer(block=_PROJECTED, units=-(-len(x) // _PROJECTED), directions=directions, hidden_size=hidden_size)
         _run("projection", projection, **tensors)
     sizes = _layer(packing, hidden_size, directions, blocks)
-    cells = None if is_tiled else torch.empty_like(states)  # tiles keep those of a step alone
-    if is_tiled:
+    if is_tiled:  # it keeps the cells of a step alone
         tensors["tiles"] = x.new_empty(directions, panels, depth, 4, lanes)
         _run("tiles", Layer(units=directions * panels, hidden_size=hidden_size), **tensors)
-    forward: Pass = "tiled forward" if is_tiled else "forward"
-    _run(forward, sizes, **tensors, index=index, gates=gates, cells=cells, states=states)
+        _run("tiled forward", sizes, **tensors, index=index, states=states)
+        return None, None, states
+    cells = torch.empty_like(states)
+    _run("forward", sizes, **tensors, index=index, gates=gates, cells=cells, states=states)
     return gates, cells, states
 
 

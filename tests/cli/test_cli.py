@@ -509,7 +509,9 @@ def test_predict_says_that_a_file_is_not_utf8_and_reads_it(run: Run, trained: Pa
         assert [line.split("\t")[2] for line in done.out.splitlines()] == texts
         warnings = [line for line in done.err.splitlines() if "UTF-8" in line]
         assert warnings == (
-            ["warning: windows: line 1 is not UTF-8; such lines are read as Windows-1252"] if name == "windows" else []
+            ["warning: windows: line 1 is not UTF-8; such lines are read as Windows-1252, or with \ufffd for a broken byte"]
+            if name == "windows"
+            else []
         )
 
 
