@@ -54,7 +54,8 @@ def accuracy(arguments: argparse.Namespace) -> None:
     rows = compare(
         rounds=arguments.rounds, only=arguments.only, peers_python=arguments.peers_python, device=arguments.device
     )
-    print(as_markdown(rows))
+    if rows:
+        print(as_markdown(rows))
 
 
 def imdb(arguments: argparse.Namespace) -> None:

@@ -122,3 +122,13 @@ def test_times_to_an_accuracy_say_what_ran_on_the_gpu(monkeypatch: pytest.Monkey
     assert [row["86 %"] for row in rows] == [10.0, 20.0, 20.0]
     assert "device" not in accuracy.compare(only=["mean-pool"], **settings)[0]
     assert accuracy.as_markdown(rows).splitlines()[0].startswith("| device | system |")
+
+
+def test_a_system_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["benchmarks", "accuracy", "--only", "mean-pool", "--rounds", "1", "--device", "no-such"]
+    )
+    monkeypatch.setattr(accuracy, "OURS", {"mean-pool": ["--dataset", "reviews"]})
+    command.main()
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "mean-pool is not measured\n")
