@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("seqcls", "native")
+FOLDER = Path("seqcls", "model", "native")
 # For each kind of register, the flags that let GCC and Clang use it, and the size of vectors.
 AVX512 = ["-mavx512f", "-mavx512dq", "-mfma", "-DVECTOR_BYTES=64"]
 KINDS = {

@@ -89,7 +89,7 @@ def whole_run(name: str, *, dataset: str, seed: int) -> dict[str, Any]:
 
 def _prediction_speed(model: Path) -> float:
     from seqcls import Classifier
-    from seqcls.pipeline import load_splits
+    from seqcls.data.prepare import load_splits
 
     classifier = Classifier.from_pretrained(model)
     test = load_splits(classifier.config.data).test

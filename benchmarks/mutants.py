@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[1]
 LIMIT = 600  # seconds for the tests of one change: more than they need, so only an endless loop or a wait exceeds them
 #: The tests of each file, those that take least time first.
 TESTS = {
-    "batching.py": "test_batching.py test_trainer.py test_resume.py",
-    "checkpoint.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_resume.py",
-    "datasets/archives.py": "datasets/test_archives.py datasets/test_imdb.py",
-    "files.py": "test_files.py test_crash_safety.py test_run_safety.py",
+    "data/batches.py": "test_batching.py test_trainer.py test_resume.py",
+    "storage/model_directory.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_resume.py",
+    "system/archives.py": "datasets/test_archives.py datasets/test_imdb.py",
+    "system/files.py": "test_files.py test_crash_safety.py test_run_safety.py",
     "registry.py": "test_registry.py test_check.py test_public.py cli/test_cli.py plugins",
-    "run_directory.py": "test_trainer.py test_resume.py test_crash_safety.py test_run_safety.py",
-    "state.py": "test_trainer.py test_resume.py test_training_faults.py test_distributed.py test_crash_safety.py",
-    "verified.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_run_safety.py",
+    "storage/run_directory.py": "test_trainer.py test_resume.py test_crash_safety.py test_run_safety.py",
+    "training/state.py": "test_trainer.py test_resume.py test_training_faults.py test_distributed.py test_crash_safety.py",
+    "system/untrusted.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_run_safety.py",
 }
 #: What the tests import beside the project, and takes long.
 IMPORTS = ("pytest", "rich", "safetensors.torch", "sklearn.feature_extraction.text", "torch", "typer.testing")

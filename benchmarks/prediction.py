@@ -30,7 +30,7 @@ TRAINING = "60s"  # so that probabilities are not all near a half
 
 def compare(*, rounds: int, reviews: int, singles: int, peers_python: str) -> dict[str, Any]:
     """Return medians of texts a second and milliseconds a text, ratios of rounds, and the largest difference of outputs."""
-    from seqcls import native
+    from seqcls.model.native import library as native
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -75,7 +75,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], outputs: dict[str, NDArray
 def _make(folder: Path, *, reviews: int, singles: int) -> None:
     """Train the tutorial's model for a minute; write it and reviews, also for systems that know nothing of ours."""
     from seqcls import Classifier
-    from seqcls.pipeline import load_splits
+    from seqcls.data.prepare import load_splits
 
     command = [
         sys.executable,

@@ -26,7 +26,7 @@ trainer = Trainer(config=config, callbacks=[], output=sys.argv[3])
 data, model = trainer.prepare()
 prepared = time.perf_counter() - started
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-from seqcls.batching import batches, training_order
+from seqcls.data.batches import batches, training_order
 import torch
 train = data.splits["train"]
 began = time.perf_counter()

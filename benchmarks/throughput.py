@@ -79,7 +79,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], tokens: float) -> dict[str
 def write_reviews(path: Path, reviews: int) -> float:
     """Write the tutorial's reviews, padded, for systems that know nothing of ours; return the mean length."""
     from seqcls import load_recipe
-    from seqcls.pipeline import prepare_data
+    from seqcls.data.prepare import prepare_data
 
     data = prepare_data(load_recipe("tutorial").data)
     train, test = data.splits["train"], data.splits["test"].take(range(reviews))
@@ -97,9 +97,9 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, A
     """Train for ``steps`` batches after five, with everything that a run does, and evaluate; then the matrix peak."""
     from benchmarks.plain_pytorch import now, where
     from seqcls import Trainer, load_recipe
-    from seqcls.callbacks import Callback
-    from seqcls.inference import evaluate
-    from seqcls.state import FitState
+    from seqcls.model.forward import predict_logits
+    from seqcls.training.callbacks.base import Callback
+    from seqcls.training.state import FitState
 
     class Clock(Callback):
         """Counts the time of the steps after the fifth, and ends the run."""
@@ -124,9 +124,9 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, A
             trainer.fit()
     test = data.splits["test"].take(range(len(np.load(path, allow_pickle=False)["test"])))
     place = next(model.parameters()).device
-    evaluate(model, test.take(range(200)), device=place, batch_size=200)
+    predict_logits(model, test.take(range(200)), device=place, batch_size=200)
     started = time.perf_counter()
-    evaluate(model, test, device=place, batch_size=200)
+    predict_logits(model, test, device=place, batch_size=200)
     evaluation_speed = len(test) / (time.perf_counter() - started)
     speeds = {"train": clock.speed, "evaluate": evaluation_speed, "peak": _matrix_peak(place)}
     return {**speeds, **where(place, clock.began, clock.ended)}

@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
-from seqcls import options, registry
-from seqcls.cli import app
-from seqcls.config import DataConfig, FitConfig, ModelConfig, load_recipe, recipe_names
+from seqcls import registry
+from seqcls.apps.cli.app import app
+from seqcls.config import options
+from seqcls.config.settings import DataConfig, FitConfig, ModelConfig, load_recipe, recipe_names
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -9,52 +9,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqcls.baseline import Baseline, fit_baseline
-    from seqcls.calibration import Calibration
-    from seqcls.callbacks import Callback
-    from seqcls.classifier import Classifier
-    from seqcls.config import Config, DataConfig, FitConfig, ModelConfig, load_recipe
-    from seqcls.datasets.base import Dataset, Split, Splits
-    from seqcls.encoders.base import Encoder
+    from seqcls.apps.report.write import write_report
+    from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig, load_recipe
+    from seqcls.data.datasets.base import Dataset, Split, Splits
     from seqcls.errors import SeqclsError
-    from seqcls.explanation import Explanation
-    from seqcls.metrics import Score
-    from seqcls.onnx_export import OnnxExport, export_onnx
-    from seqcls.onnx_runtime import OnnxClassifier
-    from seqcls.predictions import Assessment, Predictions
-    from seqcls.report import write_report
-    from seqcls.results import FitResult
-    from seqcls.state import Evaluation, FitState
-    from seqcls.trainer import Trainer
+    from seqcls.evaluation.baseline import Baseline, fit_baseline
+    from seqcls.evaluation.calibration import Calibration
+    from seqcls.evaluation.predictions import Assessment, Predictions
+    from seqcls.evaluation.scores import Score
+    from seqcls.inference.classifier import Classifier
+    from seqcls.inference.explanation import Explanation
+    from seqcls.inference.portable.numpy_classifier import NumpyClassifier
+    from seqcls.inference.portable.onnx_classifier import OnnxClassifier
+    from seqcls.inference.portable.onnx_export import OnnxExport, export_onnx
+    from seqcls.model.embeddings.base import Embedding
+    from seqcls.model.encoders.base import Encoder
+    from seqcls.training.callbacks.base import Callback
+    from seqcls.training.results import FitResult
+    from seqcls.training.state import Evaluation, FitState
+    from seqcls.training.trainer import Trainer
 
 _HOMES = {
-    "Assessment": "seqcls.predictions",
-    "Baseline": "seqcls.baseline",
-    "Calibration": "seqcls.calibration",
-    "Callback": "seqcls.callbacks",
-    "Classifier": "seqcls.classifier",
-    "Config": "seqcls.config",
-    "DataConfig": "seqcls.config",
-    "Dataset": "seqcls.datasets.base",
-    "Encoder": "seqcls.encoders.base",
-    "Evaluation": "seqcls.state",
-    "Explanation": "seqcls.explanation",
-    "FitConfig": "seqcls.config",
-    "FitResult": "seqcls.results",
-    "FitState": "seqcls.state",
-    "ModelConfig": "seqcls.config",
-    "OnnxClassifier": "seqcls.onnx_runtime",
-    "OnnxExport": "seqcls.onnx_export",
-    "Predictions": "seqcls.predictions",
-    "Score": "seqcls.metrics",
+    "Assessment": "seqcls.evaluation.predictions",
+    "Baseline": "seqcls.evaluation.baseline",
+    "Calibration": "seqcls.evaluation.calibration",
+    "Callback": "seqcls.training.callbacks.base",
+    "Classifier": "seqcls.inference.classifier",
+    "Config": "seqcls.config.settings",
+    "DataConfig": "seqcls.config.settings",
+    "Dataset": "seqcls.data.datasets.base",
+    "Embedding": "seqcls.model.embeddings.base",
+    "Encoder": "seqcls.model.encoders.base",
+    "Evaluation": "seqcls.training.state",
+    "Explanation": "seqcls.inference.explanation",
+    "FitConfig": "seqcls.config.settings",
+    "FitResult": "seqcls.training.results",
+    "FitState": "seqcls.training.state",
+    "ModelConfig": "seqcls.config.settings",
+    "NumpyClassifier": "seqcls.inference.portable.numpy_classifier",
+    "OnnxClassifier": "seqcls.inference.portable.onnx_classifier",
+    "OnnxExport": "seqcls.inference.portable.onnx_export",
+    "Predictions": "seqcls.evaluation.predictions",
+    "Score": "seqcls.evaluation.scores",
     "SeqclsError": "seqcls.errors",
-    "Split": "seqcls.datasets.base",
-    "Splits": "seqcls.datasets.base",
-    "Trainer": "seqcls.trainer",
-    "export_onnx": "seqcls.onnx_export",
-    "fit_baseline": "seqcls.baseline",
-    "load_recipe": "seqcls.config",
-    "write_report": "seqcls.report",
+    "Split": "seqcls.data.datasets.base",
+    "Splits": "seqcls.data.datasets.base",
+    "Trainer": "seqcls.training.trainer",
+    "export_onnx": "seqcls.inference.portable.onnx_export",
+    "fit_baseline": "seqcls.evaluation.baseline",
+    "load_recipe": "seqcls.config.settings",
+    "write_report": "seqcls.apps.report.write",
 }
 
 __all__ = [
@@ -66,6 +70,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "Dataset",
+    "Embedding",
     "Encoder",
     "Evaluation",
     "Explanation",
@@ -73,6 +78,7 @@ __all__ = [
     "FitResult",
     "FitState",
     "ModelConfig",
+    "NumpyClassifier",
     "OnnxClassifier",
     "OnnxExport",
     "Predictions",

@@ -1,6 +1,6 @@
 """`python -m seqcls`: the command line."""
 
-from seqcls.cli import main
+from seqcls.apps.cli.app import main
 
 if __name__ == "__main__":
     main()

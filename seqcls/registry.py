@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from seqcls.errors import PluginError, Terminated, UnknownNameError
-from seqcls.paths import switched_on
+from seqcls.system.paths import switched_on
 
 T = TypeVar("T")
 Kind = Literal["encoder", "embedding", "dataset", "callback"]
@@ -77,12 +77,14 @@ class Registry(Generic[T]):
         group: The entry-point group in which distributions announce them.
         base: The class that a plugin must derive from, "module:attribute"; imported with the first plugin.
         builtins: The plugins that come with seqcls; nothing else can take their names.
+        home: The package that the targets of built-in plugins are relative to.
     """
 
     kind: Kind
     group: str
     base: str
     builtins: Mapping[str, Builtin]
+    home: str = ""
     _session: dict[str, tuple[PluginInfo, type[T]]] = field(default_factory=dict, init=False, repr=False)
 
     def list(self) -> Infos:
@@ -151,10 +153,13 @@ class Registry(Generic[T]):
     def _own(self) -> Infos:
         version = _own_version()
         built_in = [
-            PluginInfo(name, self.kind, plugin.target, "seqcls", version, plugin.description, plugin.aliases)
+            PluginInfo(name, self.kind, self._target(plugin), "seqcls", version, plugin.description, plugin.aliases)
             for name, plugin in self.builtins.items()
         ]
         return built_in + [info for info, _ in self._session.values()]
+
+    def _target(self, builtin: Builtin) -> str:
+        return f"{self.home}.{builtin.target}" if self.home else builtin.target
 
     def _installed(self) -> Infos:
         """List the plugins of installed distributions; says which are shadowed, or claimed twice."""
@@ -208,7 +213,7 @@ class Registry(Generic[T]):
     def _checked(self, plugin: object, *, what: str) -> type[T]:
         base = _load(self.base)
         if not (isinstance(plugin, type) and issubclass(plugin, base)):
-            raise PluginError(f"{what} is no {self.kind}: it is not a class derived from {self.base.replace(':', '.')}")
+            raise PluginError(f"{what} is no {self.kind}: it is not a class derived from {_public_name(base)}")
         return plugin
 
     def _unknown(self, name: str) -> str:
@@ -220,6 +225,11 @@ class Registry(Generic[T]):
             return f"{message} ({NO_PLUGINS_VARIABLE} is set, which hides installed plugins)"
         broken = [distribution.name for distribution in _distributions(self.group) if _is_malformed(distribution)]
         return message + (f" (the entry points of {', '.join(broken)} cannot be read)" if broken else "")
+
+
+def _public_name(base: type) -> str:
+    """Return the name by which plugins import the base class of their kind: ours are public names of the package."""
+    return f"seqcls.{base.__name__}" if base.__module__.startswith("seqcls.") else f"{base.__module__}.{base.__qualname__}"
 
 
 def _load(target: str) -> Any:
@@ -274,24 +284,25 @@ def _first_line(text: str | None) -> str:
 encoders: Registry[Any] = Registry(
     "encoder",
     group="seqcls.encoders",
-    base="seqcls.encoders.base:Encoder",
+    base="seqcls.model.encoders.base:Encoder",
+    home="seqcls.model.encoders",
     builtins={
         "numpy-simple-rnn": Builtin(
-            "seqcls.encoders.numpy_simple_rnn:NumpySimpleRNN", "The tutorial's loop in NumPy, gradients included (CPU only)"
+            "numpy_simple_rnn:NumpySimpleRNN",
+            "The tutorial's loop in NumPy, gradients included (CPU only)",
         ),
-        "torch-rnn": Builtin("seqcls.encoders.torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
-        "lstm": Builtin("seqcls.encoders.lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
-        "gru": Builtin("seqcls.encoders.gru:GRU", "Gated recurrent units, as lstm (Cho et al. 2014)"),
-        "min-gru": Builtin("seqcls.encoders.min_gru:MinGRU", "Gated recurrence computed by a scan (Feng et al. 2024)"),
+        "torch-rnn": Builtin("torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
+        "lstm": Builtin("lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
+        "gru": Builtin("gru:GRU", "Gated recurrent units, as lstm (Cho et al. 2014)"),
+        "min-gru": Builtin("min_gru:MinGRU", "Gated recurrence computed by a scan (Feng et al. 2024)"),
         "mean-pool": Builtin(
-            "seqcls.encoders.mean_pool:MeanPool", "The mean of the embeddings; with n-grams, fastText (Joulin et al. 2017)"
+            "mean_pool:MeanPool",
+            "The mean of the embeddings; with n-grams, fastText (Joulin et al. 2017)",
         ),
-        "cnn": Builtin("seqcls.encoders.cnn:CNN", "Convolutions, maximum over time (Kim 2014)"),
-        "transformer": Builtin(
-            "seqcls.encoders.transformer:Transformer", "A small pre-norm transformer (Vaswani et al. 2017)"
-        ),
+        "cnn": Builtin("cnn:CNN", "Convolutions, maximum over time (Kim 2014)"),
+        "transformer": Builtin("transformer:Transformer", "A small pre-norm transformer (Vaswani et al. 2017)"),
         "bilstm-mean-pool": Builtin(
-            "seqcls.encoders.bilstm:BiLSTMMeanPool",
+            "bilstm:BiLSTMMeanPool",
             "The tutorial's bidirectional LSTM, whose steps are projected and then averaged",
             aliases=("bilstm",),
         ),
@@ -300,46 +311,42 @@ encoders: Registry[Any] = Registry(
 embeddings: Registry[Any] = Registry(
     "embedding",
     group="seqcls.embeddings",
-    base="seqcls.embeddings.base:Embedding",
+    base="seqcls.model.embeddings.base:Embedding",
+    home="seqcls.model.embeddings",
     builtins={
-        "word": Builtin("seqcls.embeddings.word:WordEmbedding", "A learned vector a word"),
+        "word": Builtin("word:WordEmbedding", "A learned vector a word"),
         "ngram-hash": Builtin(
-            "seqcls.embeddings.ngram_hash:NgramHashEmbedding",
+            "ngram_hash:NgramHashEmbedding",
             "Vectors of words and of hashed n-grams (Joulin et al. 2017)",
         ),
-        "pretrained": Builtin(
-            "seqcls.embeddings.pretrained:PretrainedEmbedding", "Word vectors from a GloVe, word2vec or fastText file"
-        ),
-        "features": Builtin("seqcls.embeddings.features:FeatureEmbedding", "A linear map, for sequences of numbers"),
+        "pretrained": Builtin("pretrained:PretrainedEmbedding", "Word vectors from a GloVe, word2vec or fastText file"),
+        "features": Builtin("features:FeatureEmbedding", "A linear map, for sequences of numbers"),
     },
 )
 datasets: Registry[Any] = Registry(
     "dataset",
     group="seqcls.datasets",
-    base="seqcls.datasets.base:Dataset",
+    base="seqcls.data.datasets.base:Dataset",
+    home="seqcls.data.datasets",
     builtins={
-        "arrays": Builtin("seqcls.datasets.arrays:ArraysDataset", "Sequences of numbers, from .npz and .ts files"),
+        "arrays": Builtin("arrays:ArraysDataset", "Sequences of numbers, from .npz and .ts files"),
         "files": Builtin(
-            "seqcls.datasets.files:FilesDataset", "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it"
+            "files:FilesDataset",
+            "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it",
         ),
-        "imdb": Builtin("seqcls.datasets.imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
-        "reviews": Builtin("seqcls.datasets.reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
-        "tasks": Builtin(
-            "seqcls.datasets.tasks:TasksDataset", "Generated problems that take memory (Hochreiter & Schmidhuber 1997)"
-        ),
-        "torchtext": Builtin(
-            "seqcls.datasets.torchtext:TorchtextDataset", "A data set of torchtext 0.18, by name; works with torch 2.3"
-        ),
+        "imdb": Builtin("imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
+        "reviews": Builtin("reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
+        "tasks": Builtin("tasks:TasksDataset", "Generated problems that take memory (Hochreiter & Schmidhuber 1997)"),
+        "torchtext": Builtin("torchtext:TorchtextDataset", "A data set of torchtext 0.18, by name; works with torch 2.3"),
     },
 )
 callbacks: Registry[Any] = Registry(
     "callback",
     group="seqcls.callbacks",
-    base="seqcls.callbacks:Callback",
+    base="seqcls.training.callbacks.base:Callback",
+    home="seqcls.training.callbacks",
     builtins={
-        "tensorboard": Builtin(
-            "seqcls.reporting.tensorboard:TensorBoard", "Curves and settings for TensorBoard, in the run directory"
-        ),
+        "tensorboard": Builtin("tensorboard:TensorBoard", "Curves and settings for TensorBoard, in the run directory"),
     },
 )
 REGISTRIES: dict[str, Registry[Any]] = {known.kind: known for known in (encoders, embeddings, datasets, callbacks)}

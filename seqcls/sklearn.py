@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.classifier import Classifier
-from seqcls.config import Config, all_settings, load_recipe
-from seqcls.datasets.base import Splits
+from seqcls.config.settings import Config, all_settings, load_recipe
+from seqcls.data.datasets.base import Splits
 from seqcls.errors import ConfigError, MissingExtraError, TrainingError
-from seqcls.reporting.console import ConsoleReporter
-from seqcls.trainer import Trainer
+from seqcls.inference.classifier import Classifier
+from seqcls.training.callbacks.console import ConsoleReporter
+from seqcls.training.trainer import Trainer
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -15,8 +15,8 @@ from processes import DIED, in_process, train
 from toy import toy_splits
 
 from seqcls import Callback, FitState, Trainer
-from seqcls import callbacks as callbacks_module
 from seqcls.errors import CheckpointError
+from seqcls.training.callbacks import base as callbacks_module
 
 # Eight steps an epoch, an evaluation every two.
 CONFIG = {"fit": {"eval_every_steps": 2, "seed": 3}}

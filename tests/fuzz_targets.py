@@ -20,18 +20,18 @@ import numpy as np
 from toy import toy_config, toy_splits
 
 from seqcls import Config, Trainer
-from seqcls.checkpoint import MODEL_FILES, TRAINING_FILES, load_model_directory, load_training, to_json
-from seqcls.config import load_toml
-from seqcls.datasets.arrays import read_arrays
-from seqcls.datasets.files import FilesDataset
-from seqcls.datasets.keras import WORD_INDEX, read_imdb
-from seqcls.embeddings.pretrained import read_vectors
+from seqcls.config.settings import load_toml
+from seqcls.data.datasets.arrays import read_arrays
+from seqcls.data.datasets.files import FilesDataset
+from seqcls.data.datasets.keras import WORD_INDEX, read_imdb
+from seqcls.data.sequences import Sequences, parse_preprocessor
+from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import SeqclsError
-from seqcls.optimization import class_weights
-from seqcls.run_directory import RunDirectory
-from seqcls.sequences import Sequences, parse_preprocessor
-from seqcls.text import TextTokenizer
-from seqcls.verified import parse_tensors
+from seqcls.model.embeddings.pretrained import read_vectors
+from seqcls.storage.model_directory import MODEL_FILES, TRAINING_FILES, load_model_directory, load_training, to_json
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.untrusted import parse_tensors
+from seqcls.training.optimizer import class_weights
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seqcls import native
-from seqcls.encoders import compiled_lstm
+from seqcls.model.native import library as native
+from seqcls.model.native import lstm as compiled_lstm
 
 #: PyTorch's own layers, and a library for each kind of register.
 PATHS = ["torch", "plain", "avx2", "avx512", "amx"]

@@ -19,9 +19,9 @@ import torch
 from toy import toy_config, toy_splits
 
 from seqcls import Callback, Config, Evaluation, FitState, Trainer
-from seqcls import loop as loop_module
-from seqcls.checkpoint import load_model_directory, load_training
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.training import loop as loop_module
 
 # What differs between two runs that are the same.
 _TIMES = {"seconds", "training_seconds", "examples_per_second", "environment"}
@@ -33,7 +33,7 @@ def start(function: Callable[..., Any], *arguments: Any) -> tuple[BaseProcess, C
     """Call ``function`` in a new process; what it returns comes out of the connection, as `in_process` reads it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the server starts with the first call
     # An optimizer imports torch._dynamo, which takes longer than all else.
-    _CONTEXT.set_forkserver_preload(["torch._dynamo", "seqcls.trainer", "toy", "processes"])
+    _CONTEXT.set_forkserver_preload(["torch._dynamo", "seqcls.training.trainer", "toy", "processes"])
     ours, theirs = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=_answer, args=(theirs, dict(os.environ), function, arguments))
     process.start()

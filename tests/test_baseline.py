@@ -15,10 +15,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import normalize
 from toy import toy_config, toy_splits
 
-from seqcls import Split, Splits, Trainer, baseline, fit_baseline, load_recipe
-from seqcls.datasets.reviews import ReviewsDataset
+from seqcls import Split, Splits, Trainer, fit_baseline, load_recipe
+from seqcls.data.datasets.reviews import ReviewsDataset
+from seqcls.data.prepare import load_splits
 from seqcls.errors import MissingExtraError
-from seqcls.pipeline import load_splits
+from seqcls.evaluation import baseline
 
 TOPICS = {"food": "soup bread cheese", "room": "bed lamp window", "staff": "waiter porter cook"}
 FILLERS = ["the", "a", "very", "was", "there", "and"]

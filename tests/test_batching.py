@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqcls.batching import Batch, collate, evaluation_order, split_batch, training_order
-from seqcls.sequences import Sequences
+from seqcls.data.batches import Batch, collate, evaluation_order, split_batch, training_order
+from seqcls.data.sequences import Sequences
 
 
 @given(

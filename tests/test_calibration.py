@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqcls.calibration import calibrate, calibration_error, fit_temperature
-from seqcls.metrics import sum_losses
+from seqcls.evaluation.calibration import calibrate, calibration_error, fit_temperature
+from seqcls.evaluation.scores import sum_losses
 
 
 def _draw(temperature: float, *, count: int = 20_000, classes: int = 3) -> tuple[Tensor, Tensor]:

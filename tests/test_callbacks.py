@@ -11,7 +11,7 @@ from toy import toy_config, toy_splits
 
 from seqcls import Callback, Config, Evaluation, FitState, Splits, Trainer, registry
 from seqcls.errors import ConfigError, DataError, PluginError, TrainingError, UnknownNameError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.run_directory import RunDirectory
 
 
 class Diary(Callback):
@@ -187,5 +187,5 @@ def test_what_cannot_run_is_refused_before_anything_is_loaded(fit: dict[str, Any
 
 
 def test_a_class_that_is_no_callback_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"is no callback: it is not a class derived from seqcls\.callbacks\.Callback"):
+    with pytest.raises(PluginError, match=r"is no callback: it is not a class derived from seqcls\.Callback"):
         registry.callbacks.register("wrong")(dict)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from seqcls import DataConfig, Split, Splits, Trainer
-from seqcls.check import DataReport, Finding, check, minhash, quick_findings
-from seqcls.check.findings import excerpt
-from seqcls.datasets.base import Dataset
-from seqcls.datasets.imdb import ImdbDataset
-from seqcls.datasets.store import StoredTexts
-from seqcls.reporting.console import ConsoleReporter
+from seqcls.apps.check import minhash
+from seqcls.apps.check.checks import DataReport, check, quick_findings
+from seqcls.apps.check.findings import Finding, excerpt
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.datasets.imdb import ImdbDataset
+from seqcls.data.stored_texts import StoredTexts
+from seqcls.training.callbacks.console import ConsoleReporter
 
 NAMES = ("neg", "pos")
 QUICK = {"duplicates", "overlap", "conflicting-labels", "empty", "long", "html", "mojibake", "replacement-character"}

@@ -15,9 +15,9 @@ import torch
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer
-from seqcls.checkpoint import FORMAT_VERSION, load_model_directory, load_training, to_json
 from seqcls.errors import CheckpointError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.model_directory import FORMAT_VERSION, load_model_directory, load_training, to_json
+from seqcls.storage.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scipy import stats
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Splits, Trainer
-from seqcls.comparison import (
+from seqcls.apps.report.comparison import (
     Difference,
     Interval,
     accuracy_interval,
@@ -25,7 +25,7 @@ from seqcls.comparison import (
     train,
 )
 from seqcls.errors import DataError, TrainingError
-from seqcls.predictions import Predictions
+from seqcls.evaluation.predictions import Predictions
 
 
 def _answers(right: Any, *, names: tuple[str, ...] = ("a", "b")) -> Predictions:

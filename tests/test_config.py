@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqcls.config import Config, all_settings, load_recipe, load_toml, merge, parse_settings, recipe_names
+from seqcls.config.settings import Config, all_settings, load_recipe, load_toml, merge, parse_settings, recipe_names
 from seqcls.errors import ConfigError, UnknownNameError
 
 OPTION_VALUES = st.one_of(
@@ -65,7 +65,8 @@ def test_the_tutorial_recipe_is_the_tutorials() -> None:
 def test_every_recipe_gives_each_encoder_and_data_set_its_own_options_only(
     name: str, encoder: str | None, dataset: str | None
 ) -> None:
-    from seqcls.pipeline import build_dataset, build_encoder
+    from seqcls.data.prepare import build_dataset
+    from seqcls.model.build import build_encoder
 
     config = load_recipe(name, encoder=encoder, dataset=dataset)
     build_encoder(config.model)
@@ -175,6 +176,6 @@ def test_merging_goes_into_tables_and_changes_neither_side() -> None:
 
 
 def test_settings_are_read_without_torch() -> None:
-    code = "import sys, seqcls.config as c; c.load_recipe('tutorial').to_toml(); print('torch' in sys.modules)"
+    code = "import sys, seqcls.config.settings as c; c.load_recipe('tutorial').to_toml(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -18,7 +18,7 @@ import pytest
 from faults import CONFIG, copy_of, make_runs, needs_strace, save_once
 from processes import assert_same_end, in_process, start, train
 
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="calls are traced and processes forked as on Linux")
 

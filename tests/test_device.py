@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from seqcls.config import ModelConfig
-from seqcls.device import autocast, resolve_device, seed_everything, set_threads, to_device
+from seqcls.config.settings import ModelConfig
 from seqcls.errors import DeviceError
-from seqcls.pipeline import build_model
+from seqcls.model.build import build_model
+from seqcls.system.device import autocast, resolve_device, set_threads, to_device
+from seqcls.system.randomness import seed_everything
 
 
 @pytest.fixture

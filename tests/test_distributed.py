@@ -22,12 +22,12 @@ from processes import Log, free_port, in_process, in_world
 from toy import toy_config, toy_pairs
 
 from seqcls import Callback, Splits, Trainer
-from seqcls import loop as loop_module
-from seqcls.checkpoint import load_model_directory, load_training
-from seqcls.device import resolve_device
-from seqcls.distributed import world
 from seqcls.errors import DeviceError, NonFiniteError, SeqclsError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.device import resolve_device
+from seqcls.system.processes import world
+from seqcls.training import loop as loop_module
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes are forked")
 
@@ -282,7 +282,7 @@ def test_a_process_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) 
 
 COUNT_THREADS = """
 import os, torch
-from seqcls.distributed import _leave, world
+from seqcls.system.processes import _leave, world
 def count(): return len(os.listdir("/proc/self/task"))
 before = count()
 world().any(False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqcls.dropout import Dropout
+from seqcls.model.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])

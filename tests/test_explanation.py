@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer, registry
-from seqcls.config import ModelConfig
-from seqcls.embeddings.word import WordEmbedding
-from seqcls.encoders.mean_pool import MeanPool
+from seqcls.config.settings import ModelConfig
+from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import DataError, UsageError
-from seqcls.explanation import Explanation, contributions, strongest
-from seqcls.model import SequenceClassifier
-from seqcls.text import TextTokenizer
+from seqcls.inference.explanation import Explanation, contributions, strongest
+from seqcls.model.embeddings.word import WordEmbedding
+from seqcls.model.encoders.mean_pool import MeanPool
+from seqcls.model.network import SequenceClassifier
 
 STRANGE = ["", " ", "[/x] <b>&amp;</b>", "a\ud800b superb", "完全に superb", "\x1b[31mred", "superb " * 3_000]
 METHODS = ["integrated-gradients", "occlusion"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seqcls import files
-from seqcls.files import new_directory, replace_file, write_file
+from seqcls.system import files
+from seqcls.system.files import new_directory, replace_file, write_file
 
 
 def _names(folder: Path) -> list[str]:

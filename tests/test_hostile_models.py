@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer, load_recipe
-from seqcls.checkpoint import load_model_directory, load_training, to_json
 from seqcls.errors import CheckpointError
-from seqcls.run_directory import RunDirectory, resolve_model_path
-from seqcls.verified import read_file
+from seqcls.storage.model_directory import load_model_directory, load_training, to_json
+from seqcls.storage.run_directory import RunDirectory, resolve_model_path
+from seqcls.system.untrusted import read_file
 
 Change = Callable[[Path], object]
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")

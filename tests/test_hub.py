@@ -17,10 +17,10 @@ from huggingface_hub import constants
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer
-from seqcls.checkpoint import MODEL_FILES
-from seqcls.cli import main
+from seqcls.apps.cli.app import main
 from seqcls.errors import CheckpointError, HubError, MissingExtraError
-from seqcls.hub import is_repo_id
+from seqcls.storage.hub import is_repo_id
+from seqcls.storage.model_directory import MODEL_FILES
 
 # The client's own call of its HTTP library, on the way that large files take without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")

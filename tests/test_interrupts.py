@@ -16,13 +16,14 @@ import pytest
 from processes import Log, in_process
 from toy import toy_config, toy_splits
 
-from seqcls import Classifier, Trainer, callbacks
-from seqcls import loop as loop_module
-from seqcls.checkpoint import load_training
-from seqcls.cli.loading import uninterrupted
-from seqcls.config import seconds_of
-from seqcls.interrupts import Signals, TimeLimit
-from seqcls.run_directory import RunDirectory
+from seqcls import Classifier, Trainer
+from seqcls.apps.cli.loading import uninterrupted
+from seqcls.config.settings import seconds_of
+from seqcls.storage.model_directory import load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.training import loop as loop_module
+from seqcls.training.callbacks import base as callbacks
+from seqcls.training.stopping import Signals, TimeLimit
 
 LONG = [
     "fit",
@@ -111,7 +112,7 @@ def test_workers_end_when_the_training_is_killed(tmp_path: Path) -> None:
 
 _BLIND = """
 from torch.utils.data._utils import worker
-from seqcls.cli.app import main
+from seqcls.apps.cli.app.app import main
 worker.ManagerWatchdog = type("Blind", (), {"is_alive": lambda self: True})  # as if it had begun after the kill
 main()
 """
@@ -229,7 +230,7 @@ def _fit_with_usr1(path: str, at_start: bool) -> list[str]:
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
 def test_sigusr1_harms_no_command_that_has_nothing_to_save() -> None:
     code = (
-        "import os, signal, sys; import seqcls.cli; module = sys.modules['seqcls.cli.app']; "
+        "import os, signal, sys; import seqcls.apps.cli; module = sys.modules['seqcls.apps.cli.app.app']; "
         "module.app = lambda: os.kill(os.getpid(), signal.SIGUSR1); module.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 
-from seqcls.inference import score_logits
-from seqcls.metrics import RunningScore, Score
+from seqcls.evaluation.scores import RunningScore, Score, score_logits
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
-from seqcls.datasets.base import choose_validation
+from seqcls.data.datasets.base import choose_validation
 from seqcls.errors import ConfigError, DataError
-from seqcls.metrics import choose_thresholds, score_logits, sum_losses
-from seqcls.optimization import class_weights
+from seqcls.evaluation.scores import choose_thresholds, score_logits, sum_losses
+from seqcls.training.optimizer import class_weights
 
 LABELS = ("food", "room", "staff")
 

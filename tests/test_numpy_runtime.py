@@ -13,9 +13,9 @@ import pytest
 from toy import LastStep, toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer, load_recipe, registry
+from seqcls.config.options import describe
 from seqcls.errors import CheckpointError, DataError
-from seqcls.numpy_runtime import EMBEDDINGS, ENCODERS, NumpyClassifier
-from seqcls.options import describe
+from seqcls.inference.portable.numpy_classifier import EMBEDDINGS, ENCODERS, NumpyClassifier
 
 BOTH_WAYS: dict[str, Any] = {"hidden_size": 4, "num_layers": 2, "bidirectional": True}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,7 +84,7 @@ import sys
 for name in ("torch", "pydantic", "typer", "rich", "pooch", "sklearn"):
     sys.modules[name] = None
 import json
-from seqcls.numpy_runtime import NumpyClassifier
+from seqcls.inference.portable.numpy_classifier import NumpyClassifier
 print(json.dumps(NumpyClassifier.from_pretrained({str(run)!r}).predict_proba(["superb", "awful"]).tolist()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -96,10 +96,10 @@ print(json.dumps(NumpyClassifier.from_pretrained({str(run)!r}).predict_proba(["s
 @pytest.mark.parametrize(("kind", "known"), [("encoders", ENCODERS), ("embeddings", EMBEDDINGS)])
 def test_every_builtin_is_there_with_the_defaults_of_its_signature(kind: str, known: dict[str, Any]) -> None:
     plugins = getattr(registry, kind)
-    assert {builtin.target for builtin in plugins.builtins.values()} == set(known)
-    for name, builtin in plugins.builtins.items():
+    assert set(plugins.builtins) == set(known)
+    for name in plugins.builtins:
         defaults = {option.name: option.default for option in describe(plugins.get(name))}
-        assert {option: defaults[option] for option in known[builtin.target][1]} == known[builtin.target][1]
+        assert {option: defaults[option] for option in known[name][1]} == known[name][1]
 
 
 def test_what_it_cannot_do_is_told(tmp_path: Path) -> None:

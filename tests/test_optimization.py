@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from seqcls.config import FitConfig
+from seqcls.config.settings import FitConfig
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.optimization import (
+from seqcls.training.optimizer import (
     ONE_CYCLE_START,
     LearningRate,
     build_optimizer,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
+from seqcls.config.options import OptionInfo, describe, parse_pairs, validate
 from seqcls.errors import ConfigError, PluginError
-from seqcls.options import OptionInfo, describe, parse_pairs, validate
 
 
 class Plugin:
@@ -234,5 +234,5 @@ def test_a_key_given_twice_is_refused() -> None:
 
 
 def test_options_and_registry_load_without_torch() -> None:
-    code = "import sys, seqcls.options, seqcls.registry; seqcls.registry.encoders.list(); sys.exit('torch' in sys.modules)"
+    code = "import sys, seqcls.config.options, seqcls.registry as r; r.encoders.list(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,116 +23,126 @@ class Fault(NamedTuple):
     tests: str
 
 
+STATE = "training/state.py"
 RESUME, CRASH, RUN = "tests/test_resume.py", "tests/test_crash_safety.py", "tests/test_run_safety.py"
 FAULTS = {
     "PyTorch's generator is forgotten": Fault(
-        "state.py", 'torch.set_rng_state(tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
+        STATE, 'torch.set_rng_state(tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
     ),
     "a second process's generators are forgotten": Fault(
-        "state.py", "elif _generators_of(rank) in snapshot.tensors:", "elif False:", "tests/test_distributed.py -k same_bits"
+        STATE,
+        "elif _generators_of(rank) in snapshot.tensors:",
+        "elif False:",
+        "tests/test_distributed.py -k same_bits",
     ),
     "the optimizer's state is forgotten": Fault(
-        "state.py", 'restore_optimizer(self.optimizer, snapshot.named("optimizer."))', "pass", f"{RESUME} -k each_place"
+        STATE,
+        'restore_optimizer(self.optimizer, snapshot.named("optimizer."))',
+        "pass",
+        f"{RESUME} -k each_place",
     ),
     "the sum of gradients amid a step is forgotten": Fault(
-        "state.py", "gradients[name].to(self.device) if has_some else None", "None", f"{RESUME} -k each_place"
+        STATE, "gradients[name].to(self.device) if has_some else None", "None", f"{RESUME} -k each_place"
     ),
     "the averaged weights stand for the trained ones": Fault(
-        "state.py", 'self.model.load_state_dict(snapshot.named("weights."))', "saved.load_into(self.model)", RESUME
+        STATE, 'self.model.load_state_dict(snapshot.named("weights."))', "saved.load_into(self.model)", RESUME
     ),
     "a run that patience has ended goes on": Fault(
-        "callbacks.py",
+        "training/callbacks/base.py",
         '"""Stop a resumed run that had come to its end."""\n        self._look(state)',
         "pass",
         f"{RESUME} -k patience",
     ),
-    "patience begins anew": Fault("state.py", '    "stale_evaluations",\n', "", f"{RESUME} -k patience"),
+    "patience begins anew": Fault(STATE, '    "stale_evaluations",\n', "", f"{RESUME} -k patience"),
     "the best score is forgotten": Fault(
-        "state.py", 'None if values["best"] is None else _evaluation(values["best"])', "None", f"{RESUME} -k patience"
+        STATE,
+        'None if values["best"] is None else _evaluation(values["best"])',
+        "None",
+        f"{RESUME} -k patience",
     ),
     "the figures since the last evaluation are forgotten": Fault(
-        "state.py",
+        STATE,
         "setattr(self, name, running if self.world.is_main else RunningScore(self.device))",
         "pass",
         f"{RESUME} -k each_place",
     ),
     "a reduced learning rate is forgotten": Fault(
-        "state.py", 'self.learning_rate.reduction = values["lr_reduction"]', "pass", f"{RESUME} -k schedule"
+        STATE, 'self.learning_rate.reduction = values["lr_reduction"]', "pass", f"{RESUME} -k schedule"
     ),
     "the order of batches is off by one": Fault(
-        "loop.py", "order[self._batches_done() :]", "order[self._batches_done() + 1 :]", f"{RESUME} -k each_place"
+        "training/loop.py", "order[self._batches_done() :]", "order[self._batches_done() + 1 :]", f"{RESUME} -k each_place"
     ),
     "every epoch has the same order": Fault(
-        "batching.py", "default_rng([seed, epoch])", "default_rng([seed, 0])", f"{RESUME} -k shuffled"
+        "data/batches.py", "default_rng([seed, epoch])", "default_rng([seed, 0])", f"{RESUME} -k shuffled"
     ),
-    "a due evaluation is skipped": Fault("state.py", '    "evaluation_due",\n', "", f"{RESUME} -k each_place"),
+    "a due evaluation is skipped": Fault(STATE, '    "evaluation_due",\n', "", f"{RESUME} -k each_place"),
     "the log keeps what a killed run wrote last": Fault(
-        "trainer.py", "run.keep_metrics(state.evaluations)", "pass", f"{CRASH} -k every_call"
+        "training/trainer.py", "run.keep_metrics(state.evaluations)", "pass", f"{CRASH} -k every_call"
     ),
     "a file is not flushed": Fault(
-        "files.py",
+        "system/files.py",
         "        file.flush()\n        os.fsync(file.fileno())\n\n",
         "        file.flush()\n\n",
         f"{CRASH} -k order",
     ),
     "the folder is not flushed before it gets its name": Fault(
-        "files.py", "        sync_directory(temporary)\n", "", f"{CRASH} -k order"
+        "system/files.py", "        sync_directory(temporary)\n", "", f"{CRASH} -k order"
     ),
     "old checkpoints go before the pointer moves": Fault(
-        "run_directory.py",
+        "storage/run_directory.py",
         "        self._point(new)\n        self._prune(new)\n",
         "        self._prune(new)\n        self._point(new)\n",
         f"{CRASH} -k order",
     ),
     "a failed save leaves its folder": Fault(
-        "files.py",
+        "system/files.py",
         "        shutil.rmtree(temporary, ignore_errors=True)\n        raise\n",
         "        raise\n",
         f"{CRASH} -k fail",
     ),
     "a mean of the batches' means stands for the mean": Fault(
-        "metrics.py",
+        "evaluation/scores.py",
         "self._loss += loss_sum.detach()",
         "self._loss += loss_sum.detach() / len(labels)",
         "tests/test_metrics.py tests/test_trainer.py",
     ),
     "hashes are not compared": Fault(
-        "verified.py", "if hashlib.sha256(data).hexdigest() != hashes.get(name):", "if False:", f"{RUN} -k ruined"
+        "system/untrusted.py", "if hashlib.sha256(data).hexdigest() != hashes.get(name):", "if False:", f"{RUN} -k ruined"
     ),
     "a damaged checkpoint is not passed over": Fault(
-        "run_directory.py", "damaged[name] = str(error)", "raise", f"{RUN} -k ruined"
+        "storage/run_directory.py", "damaged[name] = str(error)", "raise", f"{RUN} -k ruined"
     ),
     "the folder is not locked": Fault(
-        "run_directory.py", "                _lock(file.fileno(), self.path)\n", "", f"{RUN} -k in_use"
+        "storage/run_directory.py", "                _lock(file.fileno(), self.path)\n", "", f"{RUN} -k in_use"
     ),
     "an update is made before its gradient is looked at": Fault(
-        "loop.py",
+        "training/loop.py",
         "        state.world.add_gradients(state.model)\n",
         "        state.world.add_gradients(state.model)\n        state.optimizer.step()\n",
         "tests/test_training_faults.py -k gradient",
     ),
     "gradients are averaged over the processes": Fault(
-        "distributed.py",
+        "system/processes.py",
         "total.view_as(parameter)",
         "(total / self.size).view_as(parameter)",
         "tests/test_distributed.py -k one",
     ),
     "the first process's figures stand for those of all": Fault(
-        "state.py",
+        STATE,
         "self.world.add(torch.tensor(sums, dtype=torch.float64)).tolist()",
         "[value * self.world.size for value in sums]",
         "tests/test_distributed.py -k uneven",
     ),
     "only the process that was told to stop stops": Fault(
-        "loop.py",
+        "training/loop.py",
         "        if must_stop:\n",
         "        if must_stop and state.stop_reason:\n",
         "tests/test_distributed.py -k stops",
     ),
     "a second Ctrl-C is not heeded": Fault(
-        "interrupts.py", "if self.received is not None:", "if False:", "tests/test_interrupts.py"
+        "training/stopping.py", "if self.received is not None:", "if False:", "tests/test_interrupts.py"
     ),
-    "a path may lead upwards": Fault("datasets/archives.py", r"(?!\.{1,2}(?:/|$))", "", "tests/datasets/test_archives.py"),
+    "a path may lead upwards": Fault("system/archives.py", r"(?!\.{1,2}(?:/|$))", "", "tests/datasets/test_archives.py"),
 }
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from seqcls.calibration import calibration_error
-from seqcls.decisions import confidence
 from seqcls.errors import DataError, UsageError
-from seqcls.predictions import Predictions
+from seqcls.evaluation.calibration import calibration_error
+from seqcls.evaluation.decisions import confidence
+from seqcls.evaluation.predictions import Predictions
 
 
 def _drawn(seed: int, count: int, classes: int, *, levels: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:

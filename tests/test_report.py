@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer
-from seqcls.calibration import calibration_error, reliability
 from seqcls.errors import CheckpointError, DataError, MissingExtraError
-from seqcls.predictions import Predictions
+from seqcls.evaluation.calibration import calibration_error, reliability
+from seqcls.evaluation.predictions import Predictions
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -27,10 +27,10 @@ pytest.importorskip("sklearn")
 
 from scipy.integrate import trapezoid
 
-from seqcls import report as report_module
-from seqcls.report import require_extra, write_report
-from seqcls.report.collect import collect
-from seqcls.report.figures import accuracy_by, confusions, label_intervals, thinned, worst
+from seqcls.apps.report import write as report_module
+from seqcls.apps.report.collect import collect
+from seqcls.apps.report.figures import accuracy_by, confusions, label_intervals, thinned, worst
+from seqcls.apps.report.write import require_extra, write_report
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
@@ -396,7 +396,7 @@ def test_an_interrupted_run_has_a_report_of_what_there_is(run: Path, tmp_path: P
 
 
 def test_of_a_large_split_a_sample_is_judged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqcls.report.collect.MOST_EXAMPLES", 7)
+    monkeypatch.setattr("seqcls.apps.report.collect.MOST_EXAMPLES", 7)
     subject = collect(run, data=toy_splits(), options={}, split=None, device="cpu", encoder=None, loaded=None)
     assert subject.answers is not None
     assert (subject.answers.total, len(subject.answers.predictions.labels), len(subject.answers.lengths)) == (20, 7, 7)

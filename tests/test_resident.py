@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy import toy_config, toy_splits
 
-from seqcls import Trainer, batching, inference, resident
-from seqcls import loop as loop_module
-from seqcls.batching import batches, collate
-from seqcls.checkpoint import load_model_directory
-from seqcls.metrics import sum_losses
-from seqcls.resident import Resident, free_residents
-from seqcls.scoring import Scorer
-from seqcls.sequences import Sequences
+from seqcls import Trainer
+from seqcls.data import batches as batching
+from seqcls.data import resident
+from seqcls.data.batches import batches, collate
+from seqcls.data.resident import Resident, free_residents
+from seqcls.data.sequences import Sequences
+from seqcls.evaluation.scores import sum_losses
+from seqcls.model import forward as inference
+from seqcls.storage.model_directory import load_model_directory
+from seqcls.training import loop as loop_module
+from seqcls.training.scoring import Scorer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -18,11 +18,11 @@ from processes import Log, assert_same_end, in_process, train
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Splits, Trainer, registry
-from seqcls import environment as environment_module
-from seqcls.checkpoint import load_training
-from seqcls.config import load_toml
+from seqcls.config.settings import load_toml
 from seqcls.errors import SeqclsError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.model_directory import load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.training import environment as environment_module
 
 BUILT_IN = sorted(info.name for info in registry.encoders.list() if info.provider == "seqcls")
 # 64 examples in batches of 4, three to a step: six steps an epoch, the last of one batch; a validation every four steps.

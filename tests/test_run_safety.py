@@ -18,7 +18,7 @@ from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Classifier, FitState, Splits, Trainer
 from seqcls.errors import CheckpointError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="disks are mounted and processes forked as on Linux")
 
@@ -70,7 +70,7 @@ from faults import CONFIG
 from toy import toy_config, toy_splits
 from seqcls import Callback, Trainer
 from seqcls.errors import CheckpointError
-from seqcls.run_directory import RunDirectory
+from seqcls.storage.run_directory import RunDirectory
 run, filler = Path("DISK/run"), Path("DISK/filler")
 class Fill(Callback):
     def on_step_end(self, state):

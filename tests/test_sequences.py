@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import seqcls.cache
-from seqcls.cache import EncodedCache, EncodedData, UnencodedData
-from seqcls.encode_worker import encode_on_two_cores
+import seqcls.data.cache
+from seqcls.data.cache import EncodedCache, EncodedData, UnencodedData
+from seqcls.data.sequences import Sequences, Unencoded, encode, unknown_rate, write_sequences
+from seqcls.data.tokenizer import UNK_ID, TextTokenizer
+from seqcls.data.tokenizer_worker import encode_on_two_cores
 from seqcls.errors import DataError
-from seqcls.sequences import Sequences, Unencoded, encode, unknown_rate, write_sequences
-from seqcls.text import UNK_ID, TextTokenizer
 
 KEY = "0a1b"
 TEXTS = ["a good film", "bad", "", "good good good bad"]
@@ -377,7 +377,7 @@ def test_an_entry_of_another_format_is_rebuilt(
     cache: EncodedCache, data: EncodedData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.store(KEY, data)
-    monkeypatch.setattr(seqcls.cache, "FORMAT_VERSION", 99)
+    monkeypatch.setattr(seqcls.data.cache, "FORMAT_VERSION", 99)
     assert cache.open(KEY) is None
     assert "format version 2; this version of seqcls reads 99; it is rebuilt" in caplog.text
     cache.store(KEY, data)
@@ -449,9 +449,9 @@ def test_processes_that_store_one_entry_do_not_break_each_other(cache: EncodedCa
     (cache.root / KEY / "manifest.json").write_text("left over")  # all must replace it
     script = (
         "import sys\n"
-        "from seqcls.cache import EncodedCache, EncodedData\n"
-        "from seqcls.sequences import encode\n"
-        "from seqcls.text import TextTokenizer\n"
+        "from seqcls.data.cache import EncodedCache, EncodedData\n"
+        "from seqcls.data.sequences import encode\n"
+        "from seqcls.data.tokenizer import TextTokenizer\n"
         f"texts = {TEXTS!r}\n"
         "tokenizer = TextTokenizer.fit(texts, num_words=4, max_length=3, truncating='pre')\n"
         "splits = {'train': encode(tokenizer, texts, [1, 0, 0, 1]), 'test': encode(tokenizer, texts[:2], [1, 0])}\n"
@@ -513,8 +513,8 @@ def test_texts_are_encoded_on_the_way_to_the_cache_or_in_memory_without_it(
 def test_of_a_large_file_a_sample_of_blocks_is_checked(
     cache: EncodedCache, data: EncodedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seqcls.cache, "_BLOCK", 16)
-    monkeypatch.setattr(seqcls.cache, "_MOST_BLOCKS", 4)
+    monkeypatch.setattr(seqcls.data.cache, "_BLOCK", 16)
+    monkeypatch.setattr(seqcls.data.cache, "_MOST_BLOCKS", 4)
     cache.store(KEY, data)
     path = cache.root / KEY / "train.safetensors"
     content = path.read_bytes()
@@ -540,7 +540,8 @@ def test_a_second_process_that_fails_is_replaced(
 ) -> None:
     start = subprocess.Popen
     monkeypatch.setattr(
-        "seqcls.encode_worker.subprocess.Popen", lambda command, **kwargs: start([sys.executable, "-c", program], **kwargs)
+        "seqcls.data.tokenizer_worker.subprocess.Popen",
+        lambda command, **kwargs: start([sys.executable, "-c", program], **kwargs),
     )
     texts = [f"good {number}" for number in range(7_000)]
     found = list(encode_on_two_cores(data.tokenizer, texts))

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import toy_splits
 
-from seqcls import Trainer, load_recipe, registry, resident
-from seqcls.callbacks import Callback
-from seqcls.config import ModelConfig
-from seqcls.metrics import RunningScore, sum_losses
-from seqcls.pipeline import build_model
-from seqcls.state import FitState
+from seqcls import Trainer, load_recipe, registry
+from seqcls.config.settings import ModelConfig
+from seqcls.data import resident
+from seqcls.evaluation.scores import RunningScore, sum_losses
+from seqcls.model.build import build_model
+from seqcls.training.callbacks.base import Callback
+from seqcls.training.state import FitState
 
 META = torch.device("meta")
 ENCODERS = [info.name for info in registry.encoders.list() if info.name != "numpy-simple-rnn"]  # it runs on the CPU alone

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqcls.datasets.base import Dataset, Split, Splits
-from seqcls.encoders.base import Encoder
+from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.model.encoders.base import Encoder
 from seqcls.testing import check_dataset, check_encoder
 
 

@@ -17,9 +17,9 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqcls import text as text_module
+from seqcls.data import tokenizer as text_module
+from seqcls.data.tokenizer import PAD_ID, RULES, SPECIALS, UNK_ID, TextTokenizer, Truncating
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.text import PAD_ID, RULES, SPECIALS, UNK_ID, TextTokenizer, Truncating
 
 # Any code point, lone surrogates included, with characters that the rules name made likely.
 any_text = st.text(st.one_of(st.characters(exclude_categories=()), st.sampled_from("aBé'\u2019 <br/>[UNK]_-\u0301İß1²")))
@@ -104,7 +104,7 @@ def test_the_vocabulary_goes_by_frequency_then_code_points(texts: list[str]) -> 
 
 def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
     script = (
-        "from seqcls.text import TextTokenizer\n"
+        "from seqcls.data.tokenizer import TextTokenizer\n"
         "texts = [f'w{i % 997} x{i * i % 1009} y{i % 7}' for i in range(5000)]\n"
         "tokenizer = TextTokenizer.fit(texts, num_words=500)\n"
         "print(tokenizer.words(), tokenizer.encode_batch(texts)[0].tolist())\n"
@@ -380,7 +380,7 @@ def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
     texts = ["It's GOOD.", "caf\u00e9 \u0130\u0301 \U0001f600 ☃", "\u0391\u03a3 \u4e2d\u6587", "a\x1cb\x85c"]
     texts += ["".join(map(chr, rng.integers(*ranges[number % 5], size=30))) for number in range(500)]
     script = (
-        "import json, sys\nfrom seqcls.text import TextTokenizer\n"
+        "import json, sys\nfrom seqcls.data.tokenizer import TextTokenizer\n"
         "tokenizer = TextTokenizer.load(sys.argv[1])\n"
         "print(json.dumps([tokenizer.encode(text).tolist() for text in json.loads(sys.stdin.read())]))\n"
     )

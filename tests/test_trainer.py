@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from toy import LastStep, toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Classifier, Evaluation, FitState, Splits, Trainer
-from seqcls.batching import collate, training_order
-from seqcls.calibration import calibrate
-from seqcls.checkpoint import load_model_directory, load_training
-from seqcls.config import Config
-from seqcls.datasets.reviews import ReviewsDataset
-from seqcls.encoders.lstm import LSTM
+from seqcls.config.settings import Config
+from seqcls.data.batches import collate, training_order
+from seqcls.data.datasets.reviews import ReviewsDataset
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
-from seqcls.interrupts import Signals, TimeLimit
-from seqcls.loop import Loop
-from seqcls.native import native
-from seqcls.results import FitResult
-from seqcls.run_directory import RunDirectory
-from seqcls.scoring import Scorer
+from seqcls.evaluation.calibration import calibrate
+from seqcls.model.encoders.lstm import LSTM
+from seqcls.model.native.library import native
+from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.training.loop import Loop
+from seqcls.training.results import FitResult
+from seqcls.training.scoring import Scorer
+from seqcls.training.stopping import Signals, TimeLimit
 
 
 def _fit(tmp_path: Path, config: Config, *callbacks: Callback, name: str = "run", **more: Any) -> FitResult:

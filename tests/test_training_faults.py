@@ -19,12 +19,13 @@ from torch import Tensor
 from toy import LastStep, toy_config, toy_splits
 
 from seqcls import Callback, FitState, Splits, Trainer
-from seqcls.checkpoint import load_model_directory, load_training
-from seqcls.config import Config
-from seqcls.device import is_out_of_memory, move_to
-from seqcls.encoders.mean_pool import MeanPool
+from seqcls.config.settings import Config
 from seqcls.errors import DeviceError, NonFiniteError, TrainingError
-from seqcls.run_directory import RunDirectory
+from seqcls.model.encoders.mean_pool import MeanPool
+from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.device import move_to
+from seqcls.system.memory import is_out_of_memory
 
 SILENT = {"model": {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}}
 

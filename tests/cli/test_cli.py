@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from seqcls import Baseline, FitState, Score, trainer
-from seqcls.cli import main
+from seqcls import Baseline, FitState, Score
+from seqcls.apps.cli.app import main
 from seqcls.errors import MissingExtraError
-from seqcls.reporting.console import ConsoleReporter
+from seqcls.training import trainer
+from seqcls.training.callbacks.console import ConsoleReporter
 
 SMALL = ["--encoder", "lstm", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
 SMALL += ["--set", "embedding_size=8", "--encoder-option", "hidden_size=4"]
@@ -79,7 +80,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_quick_and_imports_neither_torch_nor_pydantic() -> None:
-    code = "import sys; sys.argv = ['seqcls', '--help']\nfrom seqcls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['seqcls', '--help']\nfrom seqcls import __main__ as m\n"
+    code += "try: m.main()\nexcept SystemExit: pass\n"
     code += "print([name for name in ('torch', 'numpy', 'pydantic', 'tokenizers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -206,8 +208,8 @@ def test_without_their_extra_one_line_tells_of_baseline_and_report(run: Run, mon
     def fail(*_: object) -> None:
         raise MissingExtraError("scikit-learn", "report")
 
-    monkeypatch.setattr("seqcls.trainer.require_scikit_learn", fail)
-    monkeypatch.setattr("seqcls.report.require_extra", fail)
+    monkeypatch.setattr("seqcls.training.trainer.require_scikit_learn", fail)
+    monkeypatch.setattr("seqcls.apps.report.write.require_extra", fail)
     done = run("fit", *SMALL, "--report", "--output", "here")
     assert done.code == 0
     assert "No linear baseline and no report: scikit-learn is not installed; run: pip install 'seqcls[report]'" in done.err
@@ -230,7 +232,7 @@ def test_whatever_happens_to_the_report_the_run_is_whole(
     def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr("seqcls.report.write_report", fail)
+    monkeypatch.setattr("seqcls.apps.report.write.write_report", fail)
     done = run("fit", *SMALL, "--report", "--output", "here", "--json")
     assert done.code == code
     assert message in done.err
@@ -657,10 +659,8 @@ def test_a_second_command_in_a_process_tells_things_once(run: Run, trained: Path
 
 
 def test_list_shows_everything_and_imports_none_of_it() -> None:
-    code = "import sys; sys.argv = ['seqcls', 'list']\nfrom seqcls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    code += (
-        "print([name for name in sys.modules if name == 'torch' or name.startswith(('seqcls.encoders', 'seqcls.datasets'))])"
-    )
+    code = "import sys; sys.argv = ['seqcls', 'list']; import seqcls.__main__ as m\ntry: m.main()\nexcept SystemExit: pass\n"
+    code += "print([name for name in sys.modules if name == 'torch' or name.startswith(('seqcls.model', 'seqcls.data'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     for name in ("bilstm-mean-pool (bilstm)", "lstm", "torch-rnn", "imdb", "reviews", "seqcls 0"):
@@ -668,7 +668,7 @@ def test_list_shows_everything_and_imports_none_of_it() -> None:
 
 
 def test_info_system_says_what_computes(run: Run) -> None:
-    from seqcls.native import describe
+    from seqcls.model.native.library import describe
 
     shown = run("info", "system").out
     assert f"lstm            {describe()}" in shown

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqcls.datasets.archives import Limits, check_zip, read_tar_gz
-from seqcls.datasets.arrays import ArraysDataset
+from seqcls.data.datasets.arrays import ArraysDataset
 from seqcls.errors import DataError
+from seqcls.system.archives import Limits, check_zip, read_tar_gz
 
 LIMITS = Limits(members=5, file_bytes=1_000, total_bytes=20_000)
 GOOD = ("data/good.txt", b"good")

@@ -16,10 +16,10 @@ from hypothesis.extra.numpy import arrays
 from sklearn.preprocessing import StandardScaler
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
-from seqcls.datasets.arrays import ArraysDataset, read_arrays
+from seqcls.data.datasets.arrays import ArraysDataset, read_arrays
+from seqcls.data.scaler import FeatureScaler
+from seqcls.data.sequences import parse_preprocessor
 from seqcls.errors import CheckpointError, ConfigError, DataError
-from seqcls.features import FeatureScaler
-from seqcls.sequences import parse_preprocessor
 from seqcls.testing import check_dataset
 
 TS = """# a comment

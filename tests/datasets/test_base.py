@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from seqcls.datasets.base import Split, Splits, choose_validation
+from seqcls.data.datasets.base import Split, Splits, choose_validation
 from seqcls.errors import DataError
 
 PAIRS = [("a film", "good"), ("a book", "bad"), ("a play", "good")]

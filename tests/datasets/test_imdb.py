@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 import requests
 
-from seqcls.datasets import download, imdb
-from seqcls.datasets.imdb import ImdbDataset
+from seqcls.data.datasets import imdb
+from seqcls.data.datasets.imdb import ImdbDataset
 from seqcls.errors import DataError, DownloadError
+from seqcls.system import download
 from seqcls.testing import check_dataset
 
 COUNTS = {"train/neg": 30, "train/pos": 30, "train/unsup": 20, "test/neg": 10, "test/pos": 10}

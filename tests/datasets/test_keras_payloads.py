@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqcls.datasets.keras import read_imdb
+from seqcls.data.datasets.keras import read_imdb
 from seqcls.errors import DataError
 
 RAN = "it-ran"

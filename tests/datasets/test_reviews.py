@@ -12,10 +12,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from seqcls.datasets.base import Split, Splits
-from seqcls.datasets.reviews import MAX_REVIEWS, ReviewsDataset
+from seqcls.config.options import describe, validate
+from seqcls.data.datasets.base import Split, Splits
+from seqcls.data.datasets.reviews import MAX_REVIEWS, ReviewsDataset
 from seqcls.errors import ConfigError, DataError
-from seqcls.options import describe, validate
 
 # sha256 of every text and label of the defaults. If the grammar changes on purpose, raise GRAMMAR_VERSION, renew this.
 GOLDEN = "5c78eefd6b9a87e935647fe963c5f61f39e10b5f4ad954a61379d7168321ae97"
@@ -35,7 +35,7 @@ def texts_of(splits: Splits) -> list[str]:
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_a_fresh_process_writes_the_same_reviews(hash_seed):
-    code = "from seqcls.datasets.reviews import ReviewsDataset; print(ReviewsDataset().load().fingerprint())"
+    code = "from seqcls.data.datasets.reviews import ReviewsDataset; print(ReviewsDataset().load().fingerprint())"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == GOLDEN

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from seqcls import Trainer, load_recipe
-from seqcls.datasets.base import Splits
-from seqcls.datasets.tasks import Task, TasksDataset
+from seqcls.config.options import describe, validate
+from seqcls.data.datasets.base import Splits
+from seqcls.data.datasets.tasks import Task, TasksDataset
 from seqcls.errors import ConfigError
-from seqcls.options import describe, validate
 from seqcls.testing import check_dataset
 
 TASKS = get_args(Task)
@@ -59,7 +59,7 @@ def test_a_task_keeps_the_contract_of_a_data_set(task):
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_a_fresh_process_writes_the_same_texts(hash_seed):
-    code = "from seqcls.datasets.tasks import TasksDataset\n"
+    code = "from seqcls.data.datasets.tasks import TasksDataset\n"
     code += f"for task in {TASKS}: print(TasksDataset(task=task).load().fingerprint())"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -25,13 +25,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqcls import Trainer, load_recipe
-from seqcls.datasets.imdb import ImdbDataset
-from seqcls.datasets.torchtext import TorchtextDataset, tokenizer_from_vocab, write_vectors
-from seqcls.embeddings.pretrained import PretrainedEmbedding, read_vectors
+from seqcls.data.datasets.imdb import ImdbDataset
+from seqcls.data.datasets.torchtext import TorchtextDataset, tokenizer_from_vocab, write_vectors
+from seqcls.data.prepare import load_splits
+from seqcls.data.tokenizer import UNK_ID, TextTokenizer
 from seqcls.errors import ConfigError, DataError
-from seqcls.pipeline import load_splits
+from seqcls.model.embeddings.pretrained import PretrainedEmbedding, read_vectors
 from seqcls.testing import check_dataset
-from seqcls.text import UNK_ID, TextTokenizer
 
 needs_torchtext = pytest.mark.skipif(
     importlib.util.find_spec("torchtext") is None, reason="needs torchtext, which works with torch 2.3 alone"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from seqcls import registry
-from seqcls.datasets import imdb
-from seqcls.datasets.reviews import ReviewsDataset
-from seqcls.report import FILE_NAME
+from seqcls.apps.report.write import FILE_NAME
+from seqcls.data.datasets import imdb
+from seqcls.data.datasets.reviews import ReviewsDataset
 
 REVIEWS = {"train_size": 400, "validation_size": 100, "test_size": 100}
 IMDB = {"train/neg": 60, "train/pos": 60, "train/unsup": 10, "test/neg": 10, "test/pos": 10}
@@ -27,7 +27,7 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest
     Reports would take most of them, and are written where the page is about them.
     """
     if "report" not in request.node.name:
-        monkeypatch.setattr("seqcls.cli.fit._write_report", lambda trainer, result, quiet: result.run / FILE_NAME)
+        monkeypatch.setattr("seqcls.apps.cli.fit._write_report", lambda trainer, result, quiet: result.run / FILE_NAME)
     folder = tmp_path / "page"
     folder.mkdir()
     monkeypatch.chdir(folder)

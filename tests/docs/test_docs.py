@@ -17,7 +17,7 @@ from pages import PAGES, ROOT, DocumentationError, blocks, run_command, run_page
 
 import seqcls
 from seqcls import registry
-from seqcls.config import all_settings
+from seqcls.config.settings import all_settings
 
 LEFT_OUT = [block for page in PAGES for block in blocks(page) if block.skip is not None]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 NOTEBOOK = ROOT / "examples" / "seqcls.ipynb"
 # The same data set, small, which the notebook need not know.
 SMALL = """
-from seqcls.datasets.reviews import ReviewsDataset
+from seqcls.data.datasets.reviews import ReviewsDataset
 ReviewsDataset.__init__.__kwdefaults__.update(train_size=200, validation_size=50, test_size=60)
 """
 

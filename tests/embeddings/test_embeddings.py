@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer, registry
-from seqcls.embeddings.base import Embedding
-from seqcls.embeddings.features import FeatureEmbedding
-from seqcls.embeddings.ngram_hash import NgramHashEmbedding
-from seqcls.embeddings.pretrained import PretrainedEmbedding, read_vectors
+from seqcls.data.tokenizer import PAD_ID
 from seqcls.errors import ConfigError, DataError
-from seqcls.text import PAD_ID
+from seqcls.model.embeddings.base import Embedding
+from seqcls.model.embeddings.features import FeatureEmbedding
+from seqcls.model.embeddings.ngram_hash import NgramHashEmbedding
+from seqcls.model.embeddings.pretrained import PretrainedEmbedding, read_vectors
 
 OF_IDS = [("word", {}), ("ngram-hash", {"buckets": 50, "max_n": 3}), ("pretrained", {"path": "not read"})]
 

@@ -18,10 +18,10 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqcls import native
-from seqcls.encoders import compiled_lstm
-from seqcls.encoders.compiled_lstm import Packing, lstm_layer
-from seqcls.encoders.lstm import LSTM
+from seqcls.model.encoders.lstm import LSTM
+from seqcls.model.native import library as native
+from seqcls.model.native import lstm as compiled_lstm
+from seqcls.model.native.lstm import Packing, lstm_layer
 
 COMPILED = PATHS[1:]
 
@@ -446,7 +446,7 @@ def test_a_library_of_another_version_is_not_used(path: str, monkeypatch: pytest
 
 
 def _described(switch: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from seqcls.native import describe; print(describe())"]
+    command = [sys.executable, "-c", "from seqcls.model.native.library import describe; print(describe())"]
     return subprocess.run(command, env={"SEQCLS_NATIVE": switch}, capture_output=True, text=True, check=True)
 
 

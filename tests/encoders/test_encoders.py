@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from lstm_paths import take
 
 from seqcls import registry
-from seqcls.encoders.cnn import CNN
-from seqcls.encoders.lstm import LSTM
-from seqcls.encoders.masking import Pool
-from seqcls.encoders.recurrent import _VariationalDropout
-from seqcls.encoders.transformer import Transformer, _positions
 from seqcls.errors import ConfigError, DataError
+from seqcls.model.encoders.cnn import CNN
+from seqcls.model.encoders.lstm import LSTM
+from seqcls.model.encoders.masking import Pool
+from seqcls.model.encoders.recurrent import _VariationalDropout
+from seqcls.model.encoders.transformer import Transformer, _positions
 
 
 def test_a_convolution_sees_every_window_of_its_own_sequence() -> None:

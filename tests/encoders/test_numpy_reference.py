@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqcls import registry
-from seqcls.encoders import numpy_reference as reference
-from seqcls.encoders.base import Encoder
-from seqcls.encoders.min_gru import MinGRULayer, linear_scan
-from seqcls.encoders.min_gru import _scan_by_doubling as scan_by_doubling
-from seqcls.encoders.min_gru import _scan_by_steps as scan_by_steps
-from seqcls.encoders.recurrent import RecurrentStack
+from seqcls.model.encoders import numpy_reference as reference
+from seqcls.model.encoders.base import Encoder
+from seqcls.model.encoders.min_gru import MinGRULayer, linear_scan
+from seqcls.model.encoders.min_gru import _scan_by_doubling as scan_by_doubling
+from seqcls.model.encoders.min_gru import _scan_by_steps as scan_by_steps
+from seqcls.model.encoders.recurrent import RecurrentStack
 
 Array = NDArray[np.float64]
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqcls.encoders.numpy_rnn import simple_rnn, simple_rnn_batch
-from seqcls.encoders.numpy_simple_rnn import NumpySimpleRNN
-from seqcls.encoders.torch_rnn import TorchRNN
 from seqcls.errors import DeviceError
+from seqcls.model.encoders.numpy_rnn import simple_rnn, simple_rnn_batch
+from seqcls.model.encoders.numpy_simple_rnn import NumpySimpleRNN
+from seqcls.model.encoders.torch_rnn import TorchRNN
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -40,7 +40,7 @@ def _encoder(input_size: int, hidden_size: int, seed: int) -> NumpySimpleRNN:
 
 
 def test_the_module_of_the_arithmetic_imports_no_torch() -> None:
-    code = "import sys, seqcls.encoders.numpy_rnn; print('torch' in sys.modules)"
+    code = "import sys, seqcls.model.encoders.numpy_rnn; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqcls.encoders.bilstm import BiLSTMMeanPool
-from seqcls.encoders.lstm import LSTM
-from seqcls.encoders.masking import Pool, SequenceReversal
-from seqcls.encoders.recurrent import RecurrentStack
-from seqcls.encoders.torch_rnn import TorchRNN
+from seqcls.model.encoders.bilstm import BiLSTMMeanPool
+from seqcls.model.encoders.lstm import LSTM
+from seqcls.model.encoders.masking import Pool, SequenceReversal
+from seqcls.model.encoders.recurrent import RecurrentStack
+from seqcls.model.encoders.torch_rnn import TorchRNN
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 

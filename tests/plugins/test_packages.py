@@ -34,7 +34,7 @@ def _install_metadata(
 
 GOOD = """
 from seqcls import Encoder
-from seqcls.encoders.masking import Pool
+from seqcls.model.encoders.masking import Pool
 class Plugin(Encoder):
     '''A good one.'''
     def __init__(self, input_size: int) -> None:

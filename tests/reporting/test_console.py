@@ -9,8 +9,8 @@ from rich.console import Console
 from toy import toy_config, toy_splits
 
 from seqcls import Trainer
-from seqcls.reporting import console as reporting
-from seqcls.reporting.console import ConsoleReporter, format_seconds
+from seqcls.training.callbacks import console as reporting
+from seqcls.training.callbacks.console import ConsoleReporter, format_seconds
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ pytest.importorskip("tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import toy_config, toy_splits
 
-from seqcls import Callback, Config, Evaluation, FitState, Trainer, loop, registry
+from seqcls import Callback, Config, Evaluation, FitState, Trainer, registry
 from seqcls.errors import ConfigError, MissingExtraError, TrainingError
-from seqcls.reporting.tensorboard import TensorBoard
+from seqcls.training import loop
+from seqcls.training.callbacks.tensorboard import TensorBoard
 
 STEPS, EPOCHS = 8, 2  # an epoch of 64 examples in batches of 8
 
@@ -154,7 +155,7 @@ def test_a_disk_that_refuses_ends_the_run_with_its_checkpoint_and_it_can_go_on_w
 def test_without_tensorboard_the_extra_is_named_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqcls.reporting.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("seqcls.training.callbacks.tensorboard.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"tensorboard is not installed; run: pip install 'seqcls\[tensorboard\]'"):
         Trainer(data=toy_splits(), config=_config(), output=tmp_path / "run", callbacks=[])
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
-from seqcls.serving.app import create_app
+from seqcls.apps.serving.app import create_app
 
 PROBLEM = "application/problem+json"
 

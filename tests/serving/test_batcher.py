@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from seqcls.serving.batcher import Batcher, BusyError
+from seqcls.apps.serving.batcher import Batcher, BusyError
 
 
 class Gate:

@@ -22,9 +22,9 @@ from toy import toy_config
 
 from benchmarks.serving import ask_at_rate, ask_in_turn, memory, serving
 from seqcls import Splits, Trainer
+from seqcls.apps.serving.models import load_models
+from seqcls.apps.serving.server import listen
 from seqcls.errors import CheckpointError, UsageError
-from seqcls.serving.models import load_models
-from seqcls.serving.server import listen
 
 BODIES = [json.dumps({"texts": f"the film was superb n{number}"}).encode() for number in range(50)]
 

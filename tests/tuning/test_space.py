@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from seqcls import Encoder, load_recipe, registry
+from seqcls.apps.tuning.space import Choice, Interval, Sizes, dimension_of, search_space
 from seqcls.errors import ConfigError
-from seqcls.pipeline import build_encoder
-from seqcls.tuning.space import Choice, Interval, Sizes, dimension_of, search_space
+from seqcls.model.build import build_encoder
 
 
 class AtRandom:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Config, Encoder, Evaluation, FitState, Splits, Trainer, registry
-from seqcls.config import load_toml
+from seqcls.apps.tuning import study
+from seqcls.apps.tuning.study import bytes_of, tune
+from seqcls.apps.tuning.trials import Trial, TuningResult
+from seqcls.config.settings import load_toml
 from seqcls.errors import CheckpointError, ConfigError, MissingExtraError, OutputExistsError, TrainingError, UsageError
-from seqcls.tuning import Trial, TuningResult, study, tune
-from seqcls.tuning.study import bytes_of
 
 pytest.importorskip("optuna")
 

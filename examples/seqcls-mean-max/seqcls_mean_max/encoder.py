@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqcls import Encoder
-from seqcls.encoders.masking import Pool
+from seqcls.model.encoders.masking import Pool
 
 
 class MeanMax(Encoder):

@@ -1,0 +1,156 @@
+"""What tells the label without being what a classifier should learn: tokens that nearly decide it, ratings in the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqcls.apps.check.findings import EXAMPLES, Example, Finding, excerpt, listed, number
+from seqcls.apps.check.scan import Scan
+from seqcls.data.datasets.base import Split, Splits
+from seqcls.data.tokenizer import SPECIALS, TextTokenizer
+
+PURITY = 0.9
+"""Share of the texts with a token that have one label: the least that counts, and its lower bound has to reach it."""
+ODDS = 9.0
+"""How many times the odds of that label among all texts the odds among those with the token have to be."""
+Z = 3.0
+"""Standard errors that the lower bound lies below: 82 texts without an exception are the fewest that suffice."""
+COVERAGE = 0.1
+"""Share of the label's texts with the token, from which on it is a warning."""
+RATED_TEXTS, RATED_RIGHT = 30, 0.8
+"""Texts with a rating, and the share of them whose label it tells, from which on ratings are a leak."""
+
+_RATING = re.compile(r"(?<![\d./])(10|\d)(?:[.,]\d)?\s*(?:/|out of)\s*10(?![\d/])")
+
+
+def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
+    """Find tokens of train whose texts have nearly all one label.
+
+    A token counts if the lower bound of the share of its texts with the label (the score interval of E. Wilson, "Probable
+    inference, the law of succession, and statistical inference", 1927) is at least `PURITY`, and the odds at that bound
+    `ODDS` times those of the label in train.
+    """
+    train = splits.train
+    assert train.labels is not None
+    texts, labelled = _count_texts(train, len(splits.label_names), tokenizer)
+    sizes = train.labels.sum(axis=0, dtype=np.int64) if splits.is_multi_label else np.bincount(train.labels)
+    found = [_deciding(counts, texts, size / len(train)) for counts, size in zip(labelled, sizes, strict=True)]
+    labels, tokens = np.repeat(np.arange(len(found)), list(map(len, found))), np.concatenate(found)
+    if not len(tokens):
+        return
+    order = np.argsort(-labelled[labels, tokens], kind="stable")
+    labels, tokens = labels[order], tokens[order]
+    covered = labelled[labels, tokens] / sizes[labels]
+    words = tokenizer.words()
+    shown = [
+        f"{words[token]!r} ({texts[token]:,} texts, {labelled[label, token] / texts[token]:.0%} {splits.label_names[label]})"
+        for label, token in zip(labels, tokens, strict=True)
+    ]
+    yield Finding(
+        "leak",
+        "warning" if covered.max() >= COVERAGE else "note",
+        len(tokens),
+        f"{number(len(tokens), 'token')} nearly deciding the label: {listed(shown)}",
+        "Ask whether each will be there, and mean the same, when the model is used; if not, remove it from the texts.",
+        _first_with(train.texts, list(dict.fromkeys(tokens[:EXAMPLES].tolist())), tokenizer),
+    )
+
+
+def find_ratings(train: Split, scan: Scan) -> Iterator[Finding]:
+    """Find out whether ratings in the texts, such as 8/10, tell the label."""
+    ratings = np.full(len(train), -1)
+    for row, text in enumerate(train.texts):
+        if "10" in text and (match := _RATING.search(text)):
+            ratings[row] = int(match[1])
+    (rows,) = np.nonzero(ratings >= 0)
+    if len(rows) < RATED_TEXTS:
+        return
+    counts = np.zeros((11, int(scan.labels.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (ratings[rows], scan.labels[rows]), 1)
+    right, base = counts.max(axis=1).sum() / len(rows), counts.sum(axis=0).max() / len(rows)
+    if right >= RATED_RIGHT and 1 - right <= (1 - base) / 2:
+        yield Finding(
+            "rating",
+            "warning" if len(rows) >= COVERAGE * len(train) else "note",
+            len(rows),
+            f"{number(len(rows), 'text')} of train with a rating such as 8/10, which tells the label of {right:.0%} of them "
+            f"(the commonest label: {base:.0%})",
+            "Remove ratings from the texts, if texts without them are what the model is for.",
+            tuple(_rated_example(train.texts[row], row) for row in rows[:EXAMPLES].tolist()),
+        )
+
+
+def _rated_example(text: str, row: int) -> Example:
+    match = _RATING.search(text)
+    return Example("train", row + 1, excerpt(text, start=match.start() if match else 0))
+
+
+def _deciding(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return the tokens that nearly decide for a label.
+
+    Args:
+        labelled: [V], texts with each token and the label.
+        texts: [V], texts with each token.
+        share: That of the label in all texts.
+    """
+    bound = _lower_bound(labelled, texts)
+    # The odds are compared as products: those of a label that every text has are infinite.
+    is_deciding = (bound >= PURITY) & (bound * (1 - share) >= ODDS * share * (1 - bound))
+    is_deciding[: len(SPECIALS)] = False
+    return np.flatnonzero(is_deciding)
+
+
+def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return how many texts have each token, int64 [V], and how many of those have each label, int32 [C, V]."""
+    assert split.labels is not None
+    size, row = tokenizer.vocab_size, 0
+    total, labelled = np.zeros(size, np.int64), np.zeros((num_labels, size), np.int32)
+    for ids, lengths in tokenizer.encode_chunks(split.texts):
+        pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once a text
+        tokens = pairs % size
+        total += np.bincount(tokens, minlength=size)
+        part = split.labels[row : row + len(lengths)]
+        owners, labels = np.nonzero(part) if part.ndim == 2 else (np.arange(len(part)), part)
+        # The tokens of each owner, one owner after the other.
+        counts = np.bincount(pairs // size, minlength=len(lengths))
+        starts = np.cumsum(counts) - counts
+        repeats = counts[owners]
+        places = np.arange(repeats.sum()) + np.repeat(starts[owners] - (np.cumsum(repeats) - repeats), repeats)
+        np.add.at(labelled, (np.repeat(labels, repeats), tokens[places]), 1)
+        row += len(lengths)
+    return total, labelled
+
+
+def _lower_bound(successes: NDArray[np.int32], trials: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the lower end of Wilson's interval of successes / trials; 0 where there were no trials."""
+    count = np.maximum(trials, 1)
+    share = successes / count
+    spread = Z * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    bound: NDArray[np.float64] = (share + Z**2 / (2 * count) - spread) / (1 + Z**2 / count)
+    return np.where(trials > 0, bound, 0.0)
+
+
+def _first_with(texts: Sequence[str], tokens: list[int], tokenizer: TextTokenizer) -> tuple[Example, ...]:
+    """Return the first text with each token, once, where it has it."""
+    first: dict[int, int] = {}
+    row = 0
+    for ids, lengths in tokenizer.encode_chunks(texts):
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        for token in set(tokens) - set(first):
+            places = np.flatnonzero(ids == token)
+            if len(places):
+                first[token] = row + int(owners[places[0]])
+        row += len(lengths)
+        if len(first) == len(tokens):
+            break
+    words = tokenizer.words()
+    token_of = {first[token]: token for token in reversed(tokens)}  # the first token of those of one text
+    return tuple(_example(texts[row], row, words[token]) for row, token in sorted(token_of.items()))
+
+
+def _example(text: str, row: int, word: str) -> Example:
+    return Example("train", row + 1, excerpt(text, start=max(0, text.lower().find(word))))

@@ -1,0 +1,55 @@
+"""`seqcls export`: a trained model as one ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqcls.apps.cli.loading import uninterrupted
+from seqcls.apps.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from seqcls.inference.portable.onnx_export import OnnxExport
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, NAME.onnx; by default named as the model.", show_default=False),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round weights to 8 bits, and say what that costs on the validation split.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a model as an ONNX file, checked against PyTorch, that `seqcls predict` and ONNX Runtime read."""
+    with uninterrupted():
+        from seqcls.inference.portable.onnx_export import export_onnx
+
+    say(f"Checking {model} in ONNX Runtime …", quiet=as_json)
+    exported = export_onnx(model, output or Path(f"{model.resolve().name}.onnx"), int8=int8)
+    if as_json:
+        print_json(exported.as_dict())
+        return
+    typer.echo(
+        f"Same as PyTorch in {exported.checks} batches of random lengths and paddings: "
+        f"logits differ by at most {exported.largest_difference:.1e}"
+    )
+    if int8:
+        typer.echo(_int8_line(exported))
+    size = f"{exported.bytes / 1e6:.2f} MB; model.safetensors has {exported.model_bytes / 1e6:.2f}"
+    typer.echo(f"Model: {exported.path} ({size})")
+
+
+def _int8_line(exported: OnnxExport) -> str:
+    found = exported.int8
+    if found is None:
+        return f"In 8 bits the accuracy was not measured: {exported.reason}"
+    before, after = (100 * score.accuracy for score in (found.float32, found.int8))
+    return (
+        f"In 8 bits the accuracy on the {found.int8.count:,} validation examples is {after:.2f} %, and was {before:.2f} %: "
+        f"a loss of {before - after:.2f} points; probabilities differ by at most {found.largest_difference:.4f}"
+    )

@@ -1,0 +1,109 @@
+"""Words on the screen: results to stdout, everything else to stderr; no colour off a terminal or with NO_COLOR."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqcls.evaluation.predictions import Assessment
+    from seqcls.evaluation.scores import Score
+    from seqcls.inference.explanation import Explanation
+
+
+@cache
+def console() -> Console:
+    """Return the console for everything but results; made late, since rich is not needed for --help."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """Print a line on stderr unless ``quiet``; brackets in it are no markup."""
+    if not quiet:
+        console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that reports: of several that train one model, the first."""
+    return os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
+
+
+def print_error(message: str) -> None:
+    """Print an error on stderr."""
+    of = "" if is_main_process() else f" (rank {os.environ['RANK']})"
+    typer.echo(f"error{of}: {message}", err=True)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one object on one line of stdout; text stays readable, and lone surrogates stay valid JSON."""
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values)
+    typer.echo(text)
+
+
+def assessment_lines(assessment: Assessment, *, temperature: float, min_confidence: float) -> Iterator[str]:
+    """Yield the figures of each label and of all as lines of a table."""
+    width = min(30, max(len("label"), *map(len, assessment.labels)))
+    yield f"{'label':<{width}}  precision  recall      F1  support"
+    for name, label in assessment.labels.items():
+        shown = readable(name if len(name) <= width else f"{name[: width - 1]}…")
+        figures = f"{100 * label.precision:7.1f} %  {100 * label.recall:4.1f} %  {100 * label.f1:4.1f} %  {label.support:7}"
+        yield f"{shown:<{width}}  {figures}"
+    area = "" if assessment.roc_auc is None else f", ROC AUC {assessment.roc_auc:.4f}"
+    yield f"Macro F1 {100 * assessment.macro_f1:.1f} %{area}"
+    yield (
+        f"Calibration error {100 * assessment.calibration_error:.1f} % "
+        f"(without the temperature of {temperature:.2f}: {100 * assessment.uncalibrated_error:.1f} %)"
+    )
+    if min_confidence:
+        right = assessment.selective_accuracy
+        of_which = "" if right is None else f", of which {100 * right:.1f} % are right"
+        yield f"At a confidence of at least {min_confidence:g}: {100 * assessment.coverage:.1f} % are answered{of_which}"
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print a text with what speaks for its label in green and against it in red, and the strongest words with numbers."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from seqcls.inference.explanation import strongest
+
+    read = len(explanation.spans)
+    cut = "" if read == explanation.num_tokens else f"  (reads {read} of {explanation.num_tokens} tokens)"
+    text = Text()
+    for piece, value in explanation.pieces():
+        strength = round(150 * abs(value))
+        colour = f"rgb(0,{strength},0)" if value > 0 else f"rgb({strength},0,0)"
+        text.append(readable(piece), style=f"white on {colour}" if strength > 10 else "")
+    Console(highlight=False, soft_wrap=True).print(
+        f"{readable(explanation.label)} {100 * explanation.probability:.1f} %{cut}", text, sep="\n", markup=False
+    )
+    words = strongest(explanation, 10)
+    for name, sign in (("For:", 1), ("Against:", -1)):
+        found = [f"{readable(word)} {value:+.2f}" for word, value in words if sign * value > 0]
+        typer.echo(f"{name:<8} {', '.join(found) or '-'}")
+
+
+def readable(text: str) -> str:
+    """Return a text fit for one line of a terminal: no control characters, no lone surrogates."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def score_line(score: Score) -> str:
+    """Return loss and accuracy as the tutorial prints them, and F1 where there may be several labels."""
+    f1 = "" if score.f1 is None else f", F1: {score.f1:.3f}"
+    return f"Avg. loss: {score.loss:.4f}, Accuracy: {score.correct}/{score.count} ({100 * score.accuracy:.0f} %){f1}"

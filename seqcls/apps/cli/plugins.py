@@ -1,0 +1,132 @@
+"""`seqcls list` and `seqcls info`: which encoders, embeddings, data sets and callbacks there are, and what they take."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from seqcls import registry
+from seqcls.apps.cli.output import print_json, say
+from seqcls.errors import UsageError
+
+
+class Kind(StrEnum):
+    """What there is something to know about."""
+
+    encoder = "encoder"
+    embedding = "embedding"
+    dataset = "dataset"
+    callback = "callback"
+    system = "system"
+
+
+def list_plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Import each and test that it keeps its contract; exit code 1 if one does not.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show all encoders, embeddings, data sets and callbacks with their provider; imports none, except with --check."""
+    infos = {kind: known.list() for kind, known in registry.REGISTRIES.items()}
+    if check:
+        infos = {kind: [_checked(info) for info in found] for kind, found in infos.items()}
+    if as_json:
+        print_json({f"{kind}s": [_as_dict(info) for info in found] for kind, found in infos.items()})
+        _fail_if_any_is_broken(infos, check=check)
+        return
+    for kind, found in infos.items():
+        rows = [(_names(info), info.origin, _remark(info)) for info in found]
+        _print_table([(f"{kind.upper()}S", "FROM", ""), *rows])
+        typer.echo()
+    _fail_if_any_is_broken(infos, check=check)
+
+
+def info(
+    kind: Annotated[Kind, typer.Argument(help="encoder, embedding, dataset, callback, or system.", show_default=False)],
+    name: Annotated[str | None, typer.Argument(help="Registered name; none for system.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where an encoder, embedding, data set or callback comes from, and its options; or what the system is."""
+    if (kind == Kind.system) != (name is None):
+        raise UsageError("give a name: `seqcls info encoder lstm`" if name is None else "`seqcls info system` takes no name")
+    if name is None:
+        _show_system(as_json=as_json)
+        return
+    from seqcls.config import options
+
+    known = registry.REGISTRIES[kind.value]
+    found = known.info(name)
+    described = options.describe(known.get(name))
+    if as_json:
+        print_json({**_as_dict(found), "options": [vars(option) for option in described]})
+        return
+    _print_table([(f"{_names(found)}: {found.description}",), (f"from {found.origin}, {found.target}",)])
+    typer.echo()
+    rows = [
+        (
+            option.name,
+            " ".join(filter(None, [option.type, option.constraints])),
+            "required" if option.required else str(option.default),
+            option.help,
+        )
+        for option in described
+    ]
+    _print_table([("OPTION", "TYPE", "DEFAULT", ""), *rows])
+
+
+def _show_system(*, as_json: bool) -> None:
+    """Print what a run would note of the machine it runs on."""
+    from seqcls.system.device import resolve_device
+    from seqcls.training.environment import describe_environment
+
+    described = describe_environment(resolve_device(), processes=1)
+    if as_json:
+        print_json(described)
+    else:
+        _print_table([(name, str(value)) for name, value in described.items()])
+
+
+def _checked(info: registry.PluginInfo) -> registry.PluginInfo:
+    """Return ``info`` with what a look at the plugin itself shows to be wrong."""
+    from seqcls.testing.encoder_laws import find_problem
+
+    say(f"checking the {info.kind} {info.name} of {info.origin}")
+    return info if info.problem else replace(info, problem=find_problem(info))
+
+
+def _fail_if_any_is_broken(infos: dict[str, list[registry.PluginInfo]], *, check: bool) -> None:
+    if check and any(info.problem for found in infos.values() for info in found):
+        raise typer.Exit(1)
+
+
+def _as_dict(found: registry.PluginInfo) -> dict[str, Any]:
+    return {**vars(found), "aliases": list(found.aliases)}
+
+
+def _names(found: registry.PluginInfo) -> str:
+    return f"{found.name} ({', '.join(found.aliases)})" if found.aliases else found.name
+
+
+def _remark(found: registry.PluginInfo) -> str:
+    if found.shadowed:
+        return "not used: the name belongs to another"
+    return found.problem or found.description
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns; on a terminal they are wrapped to the window."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    for _ in rows[0]:
+        table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # Off a terminal rich would cut to 80 columns: scripts want whole lines.
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)

@@ -1,0 +1,191 @@
+"""The models that are served, by name, and the two queues to them: one for predictions, one for explanations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqcls.apps.serving.batcher import Batcher, BusyError
+from seqcls.apps.serving.metrics import Metrics
+from seqcls.apps.serving.problems import ProblemError
+from seqcls.apps.serving.schemas import MAX_TEXTS, PredictRequest
+from seqcls.errors import UsageError
+from seqcls.evaluation.decisions import confidence
+from seqcls.inference.classifier import Classifier
+
+_LINGER = 0.001  # seconds that a batch waits for more texts
+_REVIEWS = (
+    "Not a good film. A great one.",
+    "I wanted to like it, but the story goes nowhere and the jokes fall flat.",
+    "The room was clean, the staff were friendly, and breakfast was excellent.",
+)
+_EXAMPLES = {"imdb": _REVIEWS, "reviews": _REVIEWS}
+
+
+def load_models(paths: Iterable[str], *, device: str = "auto") -> dict[str, Classifier]:
+    """Load models of texts, each given as a directory or as NAME=DIRECTORY.
+
+    Raises:
+        UsageError: Two have one name, a name is not printable, or a model reads sequences of numbers.
+        CheckpointError: As `Classifier.from_pretrained`.
+        DeviceError: The same.
+    """
+    found: dict[str, Classifier] = {}
+    for given in paths:
+        name, path = _named(given)
+        if not name or not name.isprintable():
+            raise UsageError(f"{given!r} gives no name that can be shown; give NAME={path}")
+        if name in found:
+            raise UsageError(f"two models are named {name!r}; give one as OTHER={path}")
+        classifier = Classifier.from_pretrained(path, device=device)
+        if not classifier.is_text:
+            raise UsageError(f"{path} reads sequences of numbers, and serve takes texts; use seqcls predict --file FILE.npz")
+        found[name] = classifier
+    return found
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, path = given.partition("=")
+    if equals and not Path(given).exists():
+        return name, Path(path)
+    folder = Path(given).resolve()
+    # Within a run directory, "model" says less than the run's own name.
+    return (folder.parent if folder.name == "model" else folder).name, Path(given)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    probabilities: NDArray[np.float32]  # [C]
+    unknown: float
+
+
+class Models:
+    """The models that are served; `close` ends the threads.
+
+    Args:
+        classifiers: By name, the default first.
+        metrics: Counts batches and what waits.
+        capacity: Texts that may wait for a prediction.
+        examples: Texts to try; by default those that go with the data set of each model.
+    """
+
+    def __init__(
+        self,
+        classifiers: Mapping[str, Classifier],
+        metrics: Metrics,
+        *,
+        capacity: int,
+        examples: Sequence[str] = (),
+    ) -> None:
+        self._classifiers = dict(classifiers)
+        self._examples = list(examples)
+        self._predicting = Batcher(
+            self._predict_batch,
+            capacity=max(capacity, MAX_TEXTS),
+            at_once=MAX_TEXTS,
+            linger=_LINGER,
+            observe=metrics.batch("predict"),
+        )
+        # Explanations cost far more, hence a short queue of their own; one at a time, so that those whose client has left,
+        # as with each key that is typed, are passed over.
+        self._explaining = Batcher(self._explain_batch, capacity=MAX_TEXTS, at_once=1, observe=metrics.batch("explain"))
+        metrics.watch_queue("predict", lambda: self._predicting.waiting)
+        metrics.watch_queue("explain", lambda: self._explaining.waiting)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what /v1/models says."""
+        return [
+            {
+                "name": name,
+                "labels": list(classifier.label_names),
+                "multi_label": classifier.is_multi_label,
+                "encoder": classifier.config.model.encoder,
+                "parameters": classifier.num_parameters,
+                "max_length": classifier.config.data.max_length,
+                "examples": self._examples or list(_EXAMPLES.get(classifier.config.data.dataset, ())),
+            }
+            for name, classifier in self._classifiers.items()
+        ]
+
+    async def check(self) -> None:
+        """Let every model predict; raises like `answer`."""
+        for name in self._classifiers:
+            await self._predict(name, ["ready?"])
+
+    async def answer(self, request: PredictRequest) -> dict[str, Any]:
+        """Return what /v1/predict answers.
+
+        Raises:
+            ProblemError: There is no such model, too much waits, or too many explanations are asked for.
+        """
+        name = self._resolve(request.model)
+        answers = await self._predict(name, request.texts)
+        rows = self._rows(self._classifiers[name], answers, min_confidence=request.min_confidence)
+        if request.explain:
+            for row, explanation in zip(rows, await self._explain(name, request.texts), strict=True):
+                row["explanation"] = explanation
+        return {"model": name, "predictions": rows}
+
+    def close(self) -> None:
+        """Answer what is queued and end the threads."""
+        self._predicting.close()
+        self._explaining.close()
+
+    def _resolve(self, name: str | None) -> str:
+        if name is None:
+            return next(iter(self._classifiers))
+        if name not in self._classifiers:
+            raise ProblemError(404, f"There is no model {name[:100]!r}; there are: {', '.join(self._classifiers)}.")
+        return name
+
+    @staticmethod
+    def _rows(classifier: Classifier, answers: list[_Answer], *, min_confidence: float) -> list[dict[str, Any]]:
+        probabilities = np.stack([answer.probabilities for answer in answers])
+        key = "labels" if classifier.is_multi_label else "label"
+        said = classifier.decide(probabilities, min_confidence=min_confidence)
+        sure = confidence(probabilities, classifier.thresholds)
+        return [
+            {
+                key: list(label) if isinstance(label, tuple) else label,
+                "confidence": float(sure[index]),
+                "probabilities": dict(zip(classifier.label_names, probabilities[index].tolist(), strict=True)),
+                "unknown": answers[index].unknown,
+            }
+            for index, label in enumerate(said)
+        ]
+
+    async def _predict(self, name: str, texts: Sequence[str]) -> list[_Answer]:
+        try:
+            return await asyncio.wrap_future(self._predicting.submit(name, texts))
+        except BusyError:
+            raise ProblemError(
+                503, "Too many texts wait for their turn; try again in a second.", headers={"Retry-After": "1"}
+            ) from None
+
+    async def _explain(self, name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+        waiting: list[asyncio.Future[list[dict[str, Any]]]] = []
+        try:
+            for text in texts:
+                waiting.append(asyncio.wrap_future(self._explaining.submit(name, [text])))  # noqa: PERF401 it may fail amid
+        except BusyError:
+            for future in waiting:
+                future.cancel()
+            raise ProblemError(
+                503, "Too many explanations wait for their turn; try again in a second.", headers={"Retry-After": "1"}
+            ) from None
+        return [explanation for (explanation,) in await asyncio.gather(*waiting)]
+
+    def _predict_batch(self, name: str, texts: list[str]) -> list[_Answer]:
+        classifier = self._classifiers[name]
+        sequences = classifier.encode(texts)
+        found = zip(classifier.predict_proba(sequences), classifier.unknown_rates(sequences).tolist(), strict=True)
+        return [_Answer(probabilities, unknown) for probabilities, unknown in found]
+
+    def _explain_batch(self, name: str, texts: list[str]) -> list[dict[str, Any]]:
+        return [self._classifiers[name].explain(text).as_dict() for text in texts]

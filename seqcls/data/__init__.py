@@ -1,0 +1,1 @@
+"""From files to padded batches: data sets, splits, labels, tokenizer, scaler, encoded sequences, cache, batches."""

@@ -1,0 +1,211 @@
+"""Batches, and the order they come in: a pure function of (seed, epoch), so that a run can be taken up anywhere."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seqcls.data.resident import resident
+from seqcls.data.sequences import Sequences, pad
+from seqcls.errors import TrainingError
+from seqcls.system.device import to_device
+
+# Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
+# batch still changes from epoch to epoch.
+POOL_BATCHES = 50
+
+_WITHOUT_WORKERS = "use --num-workers 0, which needs no other process"
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A padded batch.
+
+    Attributes:
+        inputs: int64 [B, T] token ids, or float32 [B, T, D], 0 in the padding; T is the longest length of the batch.
+        lengths: int64 [B], always on the CPU.
+        labels: int64 [B], uint8 [B, K], or None where there are none.
+        indices: int64 [B], the examples' places in their split; NumPy, on the CPU.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+    labels: Tensor | None
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy inputs and labels to ``device`` without waiting for the copy."""
+        if device.type == "cpu":
+            return self
+        labels = None if self.labels is None else to_device(self.labels, device)
+        return replace(self, inputs=to_device(self.inputs, device), labels=labels)
+
+
+def training_order(
+    lengths: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int, bucket: bool = True
+) -> list[NDArray[np.int64]]:
+    """Return the batches of an epoch, each as the indices of its examples.
+
+    Every example comes once. With ``bucket`` a batch holds examples of like length (Khomenko et al. 2016).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    if bucket:
+        pool = POOL_BATCHES * batch_size
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def evaluation_order(
+    lengths: NDArray[np.int64], *, batch_size: int, max_tokens: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Return batches of examples sorted by length, longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: int64 [N].
+        batch_size: Most examples of a batch.
+        max_tokens: Most tokens of a batch, padding included; a longer sequence is a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        size = batch_size if max_tokens is None else min(batch_size, max(1, max_tokens // longest))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
+    """Gather the sequences at ``indices`` into one padded batch."""
+    return _as_batch(_gather(sequences, indices))
+
+
+def _gather(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any] | None, ...]:
+    """Return the inputs, lengths, labels and indices of a batch."""
+    inputs, lengths = pad(sequences, indices)
+    labels = None if sequences.labels is None else np.asarray(sequences.labels[indices])
+    return inputs, lengths, labels, indices
+
+
+def _as_batch(arrays: tuple[NDArray[Any] | None, ...]) -> Batch:
+    inputs, lengths, labels, indices = arrays
+    assert indices is not None
+    return Batch(
+        torch.from_numpy(inputs),
+        torch.from_numpy(lengths),
+        None if labels is None else torch.from_numpy(labels),
+        indices,
+    )
+
+
+def batches(
+    sequences: Sequences, order: Sequence[NDArray[np.int64]], device: torch.device, *, num_workers: int = 0
+) -> Generator[Batch]:
+    """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes.
+
+    On a GPU they are made there, of sequences that stay there, if these fit. A single batch goes over as it is.
+
+    Raises:
+        TrainingError: A worker cannot be started.
+    """
+    if not num_workers:
+        for indices in order:
+            yield _batch(sequences, indices, device, may_stay=len(order) > 1)
+        return
+    try:
+        context = multiprocessing.get_context("fork")  # the others would copy the data
+        context.Event()  # what the workers need first; the loader would fail half built
+    except (OSError, ValueError) as error:  # the latter where there is no fork
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TrainingError(f"data workers cannot be started: {reason}; {_WITHOUT_WORKERS}") from error
+    loader: DataLoader[Any] = DataLoader(
+        _Gathered(sequences, order),
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_belong_to_the_trainer,
+        multiprocessing_context=context,
+        generator=torch.Generator(),  # of its own: the loader draws a number, which must not be one of the training's
+    )
+    for arrays in loader:
+        yield _as_batch(arrays).to(device)
+
+
+def _batch(sequences: Sequences, indices: NDArray[np.int64], device: torch.device, *, may_stay: bool) -> Batch:
+    # Asked for anew each time: a generator that waits would hold a copy that is to be freed.
+    source = resident(sequences, device) if may_stay else None
+    return collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
+
+
+class _Gathered(Dataset[Any]):
+    """Batches as arrays: they come through a pipe, where tensors would take shared memory, and hang when it is full."""
+
+    def __init__(self, sequences: Sequences, order: Sequence[NDArray[np.int64]]) -> None:
+        self._sequences, self._order = sequences, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any] | None, ...]:
+        return _gather(self._sequences, self._order[index])
+
+
+def _as_it_is(arrays: Any) -> Any:
+    return arrays
+
+
+def _belong_to_the_trainer(_worker: int) -> None:
+    # Ctrl-C and schedulers signal every process; the trainer still needs batches to come to a good end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    # PyTorch's own watch asks who the parent is when the worker is ready: if the trainer was killed before that, it takes
+    # the parent of orphans for the trainer, and waits for ever.
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    while os.getppid() == trainer.pid:
+        time.sleep(1)
+    os._exit(1)
+
+
+def explain_dead_worker(error: BaseException) -> TrainingError | None:
+    """Return what is to be raised if an error says that a process that makes batches has died, else None."""
+    if "DataLoader worker" not in str(error):
+        return None
+    return TrainingError(f"{str(error).strip().splitlines()[-1]}; {_WITHOUT_WORKERS}")
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch into at most so many parts, each as long as its own longest sequence."""
+    if parts == 1:
+        return [batch]
+    size = math.ceil(len(batch) / parts)
+    return [_rows(batch, slice(start, start + size)) for start in range(0, len(batch), size)]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    lengths = batch.lengths[rows]
+    labels = None if batch.labels is None else batch.labels[rows]
+    return Batch(batch.inputs[rows, : int(lengths.max())], lengths, labels, batch.indices[rows])

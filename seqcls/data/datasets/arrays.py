@@ -1,0 +1,143 @@
+"""`arrays`: sequences of numbers from .npz and .ts files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqcls.data.datasets.base import Dataset, Label, Splits
+from seqcls.data.datasets.tables import find_bad_byte, open_text, reading
+from seqcls.data.scaler import as_features
+from seqcls.errors import DataError
+from seqcls.system.archives import Limits, check_zip
+
+Pair = tuple[NDArray[Any], Label]
+
+_REMEDY = "it should hold values, offsets and labels"
+_LIMITS = Limits(members=100, file_bytes=64 << 30, total_bytes=128 << 30)
+
+
+class ArraysDataset(Dataset):
+    """Sequences of numbers with labels, each [T, D] with its own T: .npz, or .ts of the UEA and UCR archives.
+
+    An .npz file holds three arrays and no pickle: values, float [total, D] or [total]; offsets, int [N + 1], so that
+    sequence i is values[offsets[i]:offsets[i + 1]]; labels, int or str [N].
+
+    Args:
+        path: The training data. Beside NAME_TRAIN.ts, NAME_TEST.ts is the test data.
+        validation: Validation data; else a share of the training data is held out.
+        test: Test data.
+    """
+
+    gives: ClassVar[Literal["text", "features"]] = "features"
+
+    def __init__(self, *, path: str, validation: str | None = None, test: str | None = None) -> None:
+        train = Path(path)
+        beside = train.with_name(re.sub("_TRAIN(?=[.]ts$)", "_TEST", train.name))
+        if test is None and beside != train and beside.is_file():
+            test = str(beside)
+        named = {"train": path, "validation": validation, "test": test}
+        self.files = {name: Path(file) for name, file in named.items() if file is not None}
+
+    def load(self) -> Splits:
+        """Read the files; see `Dataset.load`."""
+        return Splits.from_pairs(**{name: list(read_arrays(file)) for name, file in self.files.items()})
+
+    def fingerprint(self) -> str:
+        """Return a hash of name, size and time of change of every file."""
+        states = []
+        for name, file in self.files.items():
+            with reading(file):
+                status = file.stat()
+            states.append((name, str(file.resolve()), status.st_size, status.st_mtime_ns))
+        return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def read_arrays(path: Path) -> Iterator[Pair]:
+    """Yield (sequence, label) of a file: float [T, D] and a str or int.
+
+    Raises:
+        DataError: It cannot be read, or a sequence is broken; the message says where.
+    """
+    with reading(path):
+        yield from _read_ts(path) if path.suffix.lower() == ".ts" else _read_npz(path)
+
+
+def _read_npz(path: Path) -> Iterator[Pair]:
+    try:
+        with path.open("rb") as opened:
+            with zipfile.ZipFile(opened) as archive:
+                check_zip(archive, path, _LIMITS, remedy=_REMEDY)
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                # What is no array in the archive comes as bytes, and a single number without a dimension.
+                arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
+    except DataError:
+        raise
+    except KeyError as error:
+        raise DataError(f"{path} has no array {error}; {_REMEDY}") from error
+    except OSError:
+        raise
+    except Exception as error:  # what NumPy and zipfile raise at a damaged file has no common class
+        raise DataError(f"cannot read {path}: {error}") from error
+    values, offsets, labels = arrays["values"], arrays["offsets"], arrays["labels"]
+    if labels.dtype.kind not in "iuU" or labels.ndim != 1:
+        raise DataError(f"{path}: labels are {labels.dtype} of shape {list(labels.shape)}; give integers or strings, [N]")
+    if offsets.dtype.kind not in "iu" or offsets.shape != (len(labels) + 1,):
+        raise DataError(f"{path}: offsets are {offsets.dtype} of shape {list(offsets.shape)}; give integers, [N + 1]")
+    if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets.astype(np.int64)) < 0).any():
+        raise DataError(f"{path}: offsets must rise from 0 to the number of values, which is {len(values)}")
+    for number, label in enumerate(labels.tolist()):
+        steps = values[offsets[number] : offsets[number + 1]]
+        yield as_features(steps, size=None, where=f"{path}, sequence {number}"), label
+
+
+def _read_ts(path: Path) -> Iterator[Pair]:
+    """Read the form of https://www.timeseriesclassification.com: a header, then lines of D series and a class."""
+    classes: set[str] | None = None
+    in_data = False
+    with open_text(path, "utf-8-sig") as file:
+        for number, line in enumerate(map(str.strip, file), start=1):
+            where = f"{path}, line {number}"
+            if not line or line.startswith("#"):
+                continue
+            if in_data:
+                yield _parse_ts_line(line, classes, where)
+            elif line.casefold().startswith("@data"):
+                in_data = True
+            elif line.casefold().startswith("@classlabel"):
+                fields = line.split()[1:]
+                if not fields or fields[0].casefold() != "true":
+                    raise DataError(f"{where}: the series have no classes")
+                classes = set(fields[1:])
+            elif line.casefold().startswith("@timestamps") and line.casefold().endswith("true"):
+                raise DataError(f"{where}: series with time stamps are not read; give plain values")
+            elif not line.startswith("@"):
+                raise DataError(f"{where}: neither a line of the header nor @data comes before {line[:40]!r}")
+    if not in_data:
+        raise DataError(f"{path} has no @data")
+
+
+def _parse_ts_line(line: str, classes: set[str] | None, where: str) -> Pair:
+    *series, label = line.split(":")
+    label = label.strip()
+    if bad_byte := find_bad_byte(line):
+        raise DataError(f"{where}: {bad_byte}")
+    if not series or (classes is not None and label not in classes):
+        known = "" if classes is None else f"; the header has {sorted(classes)}"
+        raise DataError(f"{where}: the class {label[:40]!r} is not known{known}")
+    try:
+        columns = [np.array(values.split(","), dtype=np.float64) for values in series]
+    except ValueError as error:
+        hint = "; fill in missing values (?) first" if "?" in line else ""
+        raise DataError(f"{where}: {error}{hint}") from None
+    if len({len(column) for column in columns}) > 1:
+        raise DataError(f"{where}: the dimensions have {[len(column) for column in columns]} steps; give each as many")
+    return as_features(np.stack(columns, axis=1), size=None, where=where), label

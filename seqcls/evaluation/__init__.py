@@ -1,0 +1,1 @@
+"""From logits to figures: scores, decisions, calibration, predictions, intervals, and the linear baseline."""

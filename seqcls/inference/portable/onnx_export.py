@@ -1,0 +1,250 @@
+"""Writing a trained model as one ONNX file, checked against PyTorch before it is kept. Needs the extra `onnx`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqcls.data.prepare import SPLITS, build_dataset
+from seqcls.errors import CheckpointError, DataError, MissingExtraError, OutputExistsError, SeqclsError, UsageError
+from seqcls.evaluation.predictions import Predictions
+from seqcls.evaluation.scores import Score
+from seqcls.inference.classifier import Classifier, labelled_pairs
+from seqcls.inference.portable.onnx_classifier import CONFIG, PRECISION, TOKENIZER, OnnxClassifier
+from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
+from seqcls.storage.run_directory import resolve_model_path
+from seqcls.system.files import replace_file
+from seqcls.system.untrusted import read_verified
+
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = 1e-5
+"""How far a logit may be from PyTorch's; of a larger one than 1, this part of it."""
+
+_CHECKS = 200
+_MOST_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Int8Comparison:
+    """What rounding the weights to 8 bits did on the validation split of the model's data.
+
+    Attributes:
+        float32: Loss and accuracy of the model as it was.
+        int8: Those of the ONNX file.
+        largest_difference: The largest difference of a probability.
+    """
+
+    float32: Score
+    int8: Score
+    largest_difference: float
+
+    @property
+    def accuracy_loss(self) -> float:
+        """By how much the accuracy is lower; negative if it is higher."""
+        return self.float32.accuracy - self.int8.accuracy
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """An ONNX file that was written.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        model_bytes: The size of model.safetensors.
+        checks: How many random batches were given to both.
+        largest_difference: The largest difference of a logit from PyTorch's, in float32.
+        int8: What rounding to 8 bits did; None for a file in float32, or where the data were not there.
+        reason: Why that was not measured, in a word or a sentence.
+    """
+
+    path: Path
+    bytes: int
+    model_bytes: int
+    checks: int
+    largest_difference: float
+    int8: Int8Comparison | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `seqcls export --json` prints."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= {"onnx": str(values.pop("path")), "int8": None}
+        if self.int8 is not None:
+            values["int8"] = {
+                "validation": {"float32": self.int8.float32.as_dict(), "int8": self.int8.int8.as_dict()},
+                "accuracy_loss": self.int8.accuracy_loss,
+                "largest_difference": self.int8.largest_difference,
+            }
+        return values
+
+
+def export_onnx(model: str | Path, path: str | Path, *, int8: bool = False) -> OnnxExport:
+    """Write a trained model as an ONNX file that alone predicts: `OnnxClassifier`, `seqcls predict FILE.onnx`.
+
+    The graph takes any batch and length. It is kept only if ONNX Runtime gives PyTorch's logits, to `TOLERANCE`, for 200
+    batches of random sequences, lengths and paddings.
+
+    Args:
+        model: A model or run directory.
+        path: The file to write, NAME.onnx, which must not exist.
+        int8: Round the weights of embeddings, products and LSTMs to 8 bits, and say what that costs on the validation split
+            of the data that the model was trained on.
+
+    Raises:
+        UsageError: The encoder or embedding has no ONNX form, or the file has another ending.
+        OutputExistsError: The file exists.
+        CheckpointError: The model cannot be read, the file cannot be written, or the two do not agree.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    path = Path(path)
+    _check_output(path)
+    folder = resolve_model_path(Path(model))
+    contents = read_verified(folder, MODEL_FILES)
+    classifier = Classifier(load_model_directory(folder), device="cpu")
+    proto = _to_onnx(classifier, contents)
+    data = proto.SerializeToString()
+    difference = _check(classifier, OnnxClassifier(data, path))
+    comparison, reason = None, None
+    if int8:
+        data = _quantized(proto).SerializeToString()
+        try:
+            comparison = _compare(classifier, OnnxClassifier(data, path))
+        except DataError as error:
+            reason = str(error)
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}; choose another --output") from error
+    return OnnxExport(
+        path=path,
+        bytes=len(data),
+        model_bytes=len(contents["model.safetensors"]),
+        checks=_CHECKS,
+        largest_difference=difference,
+        int8=comparison,
+        reason=reason,
+    )
+
+
+def _check_output(path: Path) -> None:
+    """Look at the output, and at what is installed, before anything takes time."""
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"{path} has another ending than .onnx, by which `seqcls predict` knows the file")
+    if path.exists() or path.is_symlink():
+        raise OutputExistsError(f"{path} exists; choose another --output, or remove it")
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "onnx")
+
+
+def _to_onnx(classifier: Classifier, contents: dict[str, bytes]) -> onnx.ModelProto:
+    from onnx import helper
+
+    from seqcls.inference.portable.onnx_graph import build_graph
+
+    saved = classifier._saved
+    weights = {name: tensor.numpy() for name, tensor in saved.weights.items()}
+    proto = build_graph(weights, saved.plugins, saved.config.model.model_dump())
+    proto.producer_name = "seqcls"
+    helper.set_model_props(
+        proto,
+        {
+            CONFIG: contents["config.json"].decode(),
+            TOKENIZER: contents["tokenizer.json"].decode(),
+            PRECISION: "float32",
+        },
+    )
+    return proto
+
+
+def _check(classifier: Classifier, exported: OnnxClassifier) -> float:
+    """Return the largest difference of a logit over random batches; CheckpointError if there is one above the tolerance."""
+    rng = np.random.default_rng(0)
+    batches = [_random_batch(rng, classifier) for _ in range(_CHECKS)]
+    # One after the other, since the threads of either wait actively for a while, on the cores that the other needs.
+    with torch.inference_mode():
+        wanted = [classifier._model(*map(torch.from_numpy, batch)).numpy() for batch in batches]
+    largest = 0.0
+    for number, ((inputs, lengths), expected) in enumerate(zip(batches, wanted, strict=True)):
+        difference = np.abs(exported._run(inputs, lengths) - expected)
+        if not (difference <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
+            raise CheckpointError(
+                f"the ONNX file is not kept: for random batch {number}, of lengths {lengths.tolist()}, a logit differs from "
+                f"PyTorch's by {difference.max():.2g}, and may by {TOLERANCE:g}; please report that"
+            )
+        largest = max(largest, float(difference.max()))
+    return largest
+
+
+def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return up to 8 sequences of up to 200 steps, and up to 8 steps of padding after the longest."""
+    most = min(classifier.config.data.max_length or _MOST_STEPS, _MOST_STEPS)
+    lengths = rng.integers(1, rng.integers(1, most + 1) + 1, size=rng.integers(1, 9))
+    steps = int(lengths.max() + rng.integers(0, 9))
+    size = classifier._saved.tokenizer.vocab_size
+    if not classifier.is_text:  # padding may hold anything
+        return rng.normal(size=(len(lengths), steps, size)).astype(np.float32), lengths
+    ids = rng.integers(1, max(size, 2), size=(len(lengths), steps))
+    return np.where(np.arange(steps) < lengths[:, None], ids, 0), lengths
+
+
+def _quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with weights of 8 bits; activations are rounded as they come."""
+    import onnx
+    from onnx import helper
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger().addFilter(_is_not_advice)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            quantize_dynamic(proto, file, weight_type=QuantType.QInt8, extra_options={"EnableSubgraph": False})
+            quantized = onnx.load_model(file)
+    finally:
+        logging.getLogger().removeFilter(_is_not_advice)
+    props = {entry.key: entry.value for entry in proto.metadata_props}
+    del quantized.metadata_props[:]
+    helper.set_model_props(quantized, {**props, PRECISION: "int8"})
+    return quantized
+
+
+def _is_not_advice(record: logging.LogRecord) -> bool:
+    # ONNX Runtime recommends, through the root logger, to optimize the graph first; there is nothing in ours to fold.
+    return "pre-processing before quantization" not in record.getMessage()
+
+
+def _compare(classifier: Classifier, exported: OnnxClassifier) -> Int8Comparison:
+    """Compare on the validation split; DataError if it is not at hand."""
+    config = classifier.config.data
+    if config.dataset == SPLITS:
+        raise DataError("the model was trained on splits given as objects")
+    try:
+        pairs = list(labelled_pairs(build_dataset(config), "validation", config))
+    except DataError:
+        raise
+    except SeqclsError as error:
+        raise DataError(str(error)) from error
+    ours = classifier.predictions(pairs)
+    theirs = dataclasses.replace(ours, logits=_logits(exported, [sequence for sequence, _ in pairs]))
+    return Int8Comparison(ours.score, theirs.score, _largest(ours, theirs))
+
+
+def _logits(exported: OnnxClassifier, sequences: Sequence[Any]) -> NDArray[np.float64]:
+    return exported.predict_logits(sequences).astype(np.float64)
+
+
+def _largest(ours: Predictions, theirs: Predictions) -> float:
+    return float(np.abs(ours.probabilities - theirs.probabilities).max())

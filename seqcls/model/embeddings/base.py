@@ -1,0 +1,61 @@
+"""The contract that every embedding keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from seqcls.data.tokenizer import PAD_ID
+
+
+class Embedding(nn.Module, ABC):
+    """Map each step of a sequence to a vector.
+
+    ``__init__(self, input_size: int, embedding_size: int, *, ...)`` takes the number of different ids, or the size of a
+    feature vector, then the size of the vectors it gives, then its options as keyword-only arguments.
+
+    Laws: the vector of a step depends on the steps of its own sequence up to there alone, never on padding; the state dict
+    round-trips.
+
+    Attributes:
+        takes: Whether a sequence is made of token ids or of feature vectors.
+        is_table: Whether the vector of a step depends on its id alone, so that those of a batch's different ids are enough.
+    """
+
+    takes: ClassVar[Literal["ids", "features"]] = "ids"
+    is_table: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embed a padded batch.
+
+        Args:
+            inputs: int64 [B, T] token ids, `PAD_ID` in the padding; or float [B, T, input_size].
+
+        Returns:
+            float [B, T, embedding_size], arbitrary in the padding.
+        """
+
+    def start(self, words: Sequence[str]) -> None:
+        """Prepare the initial weights of a new training; by default there is nothing to do.
+
+        It is not called when a saved model is loaded: whatever it sets must be in the state dict.
+
+        Args:
+            words: The vocabulary, in the order of the ids.
+
+        Raises:
+            DataError: What it needs is missing or damaged.
+            ConfigError: It does not fit the settings.
+        """
+
+
+def new_table(rows: int, embedding_size: int, std: float) -> nn.Embedding:
+    """Build a table of vectors drawn from N(0, std^2), the one of `PAD_ID` zero."""
+    table = nn.Embedding(rows, embedding_size, padding_idx=PAD_ID)
+    nn.init.normal_(table.weight, std=std)
+    table.weight.data[PAD_ID] = 0.0
+    return table

@@ -1,0 +1,24 @@
+"""`features`: a linear map, for sequences of numbers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from seqcls.model.embeddings.base import Embedding
+
+
+class FeatureEmbedding(Embedding):
+    """A linear map of each step's features: W x_t + b."""
+
+    takes: ClassVar[Literal["ids", "features"]] = "features"
+
+    def __init__(self, input_size: int, embedding_size: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_size, embedding_size)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embed features [B, T, input_size] as [B, T, embedding_size]; see `Embedding.forward`."""
+        vectors: Tensor = self.projection(inputs)
+        return vectors

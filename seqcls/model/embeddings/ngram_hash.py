@@ -1,0 +1,52 @@
+"""`ngram-hash`: word vectors, plus vectors of the word n-grams that end at each word (Joulin et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from seqcls.data.tokenizer import PAD_ID
+from seqcls.model.embeddings.base import Embedding, new_table
+
+_MULTIPLIER = 116_049_371  # fastText's
+
+
+class NgramHashEmbedding(Embedding):
+    """Word vectors plus those of the n-grams ending there, which share hashed buckets (Joulin et al. 2017, sec. 2.2).
+
+    With the encoder ``mean-pool`` this is fastText: the mean over time of these sums is the sum of all word and n-gram
+    vectors, over the length.
+
+    Args:
+        std: Standard deviation of the initial vectors.
+        max_n: Longest n-gram, in words.
+        buckets: Number of vectors that n-grams share (Weinberger et al. 2009).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        embedding_size: int,
+        *,
+        std: Annotated[float, Field(gt=0)] = 0.1,
+        max_n: Annotated[int, Field(ge=2, le=5)] = 2,
+        buckets: Annotated[int, Field(ge=1)] = 200_000,
+    ) -> None:
+        super().__init__()
+        self.max_n = max_n
+        self.buckets = buckets
+        self.table = new_table(input_size, embedding_size, std)
+        self.ngram_table = new_table(1 + buckets, embedding_size, std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embed ids [B, T] as [B, T, embedding_size]; see `Embedding.forward`."""
+        vectors: Tensor = self.table(inputs)
+        hashes = inputs
+        for n in range(2, self.max_n + 1):
+            # The hash of the n-gram ending at t, from that of the (n-1)-gram ending at t - 1; early steps have none.
+            hashes = (hashes[:, :-1] * _MULTIPLIER + inputs[:, n - 1 :]) % self.buckets  # [B, T - n + 1]
+            buckets = (hashes + 1).masked_fill(inputs[:, n - 1 :] == PAD_ID, PAD_ID)
+            vectors[:, n - 1 :] += self.ngram_table(buckets)
+        return vectors

@@ -1,0 +1,1 @@
+"""Hooks into the training loop: the contract, checkpointing, early stopping, the console, TensorBoard."""

@@ -1,0 +1,42 @@
+"""What the bits of a result depend on besides data, settings and seed; recorded with a run, compared when it goes on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from seqcls.model.native.library import describe
+
+# Those whose arithmetic or whose order of calls reaches the weights.
+_PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
+
+
+def describe_environment(device: torch.device, processes: int) -> dict[str, str | int]:
+    """Return the build of PyTorch, the device, the numbers of threads and processes and the versions of packages."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device.type if device.type == "cpu" else _device_name(device),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "lstm": describe(),
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def differences(recorded: Mapping[str, Any], device: torch.device, processes: int) -> list[str]:
+    """Return how this environment differs from a recorded one, as "threads 2 -> 1"."""
+    here = describe_environment(device, processes)
+    return [f"{name} {recorded.get(name)} -> {value}" for name, value in here.items() if recorded.get(name) != value]
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"

@@ -1,0 +1,187 @@
+"""Optimizers, and the learning rate as a pure function of the step, so that a resumed run follows the same course."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqcls.config.settings import FitConfig
+from seqcls.errors import CheckpointError, ConfigError
+from seqcls.system.untrusted import GARBLED
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+# One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
+ONE_CYCLE_START = 1 / 25
+PLATEAU_FACTOR = 0.5
+
+
+def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.Optimizer:
+    """Build Adam or AdamW over all parameters; fused, one pass over memory a step, where the device has that."""
+    optimizer_class: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return optimizer_class(
+        model.parameters(),
+        lr=config.lr,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=_has_fused_adam(device) or None,
+    )
+
+
+def _has_fused_adam(device: torch.device) -> bool:
+    return device.type == "cuda" or (device.type == "cpu" and torch.__version__ >= "2.4")  # compared as versions
+
+
+def schedule_factor(schedule: str, *, step: int, total_steps: int, warmup: float) -> float:
+    """Return the factor on the learning rate for the update that follows ``step`` updates.
+
+    Linear and cosine rise linearly from 0 to 1 over the first ``warmup`` share of the run, then fall to 0. One-cycle rises
+    and falls along half cosines, from 1/25 to 1 and to 0. Constant and plateau are 1.
+    """
+    if schedule in ("constant", "plateau"):
+        return 1.0
+    warmup_steps = round(warmup * total_steps)
+    if step < warmup_steps:
+        risen = (step + 1) / warmup_steps
+        return risen if schedule != "one-cycle" else _half_cosine(ONE_CYCLE_START, 1.0, risen)
+    fallen = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 1.0 - fallen if schedule == "linear" else _half_cosine(1.0, 0.0, fallen)
+
+
+class LearningRate:
+    """Sets an optimizer's learning rate before each update.
+
+    On a plateau, an evaluation no better than the best so far, the "plateau" schedule halves it; that factor is its one
+    piece of state.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, *, total_steps: int) -> None:
+        self._optimizer = optimizer
+        self._config = config
+        self._total_steps = total_steps
+        self.reduction = 1.0
+
+    @property
+    def value(self) -> float:
+        """The learning rate set last."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def set_for(self, step: int) -> None:
+        """Set the learning rate for the update that follows ``step`` updates."""
+        config = self._config
+        factor = schedule_factor(config.schedule, step=step, total_steps=self._total_steps, warmup=config.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.lr * factor * self.reduction
+
+    def on_evaluation(self, *, improved: bool) -> None:
+        """Take note of an evaluation."""
+        if self._config.schedule == "plateau" and not improved:
+            self.reduction *= PLATEAU_FACTOR
+
+
+def copy_for_average(model: ModelT) -> ModelT:
+    """Return a copy of a model, for `update_average` to keep its averaged weights in."""
+    averaged = copy.deepcopy(model)
+    for module in averaged.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # cuDNN wants a layer's weights in one piece, as the copy's are not
+    return averaged
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move averaged weights by the share 1 - ``decay`` of the way to those of a model; what is no float is copied.
+
+    ``torch.optim.swa_utils.AveragedModel`` does the same, but counts its updates on the CPU and waits for the device to
+    send it the number, each time.
+    """
+    pairs = list(zip(_tensors(averaged), _tensors(model), strict=True))
+    floats = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - decay)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as named tensors, "PARAMETER_NUMBER.NAME"."""
+    return {
+        f"{number}.{name}": torch.as_tensor(value).detach().cpu().clone()
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` returned.
+
+    Raises:
+        CheckpointError: A tensor belongs to no parameter, or is neither a single number nor of its shape.
+    """
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        if int(number) >= len(shapes) or (tensor.ndim and tensor.shape != shapes[int(number)]):
+            raise CheckpointError(
+                f"the optimizer's {key} has shape {list(tensor.shape)}, which fits no parameter of that number; "
+                "the training state belongs to a different model"
+            )
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def class_weights(setting: str, labels: NDArray[Any], label_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the weight of each label in the loss, float64 [C].
+
+    Args:
+        setting: "balanced", or the path of a JSON file with a weight for each label: {"spam": 4, "ham": 1}.
+        labels: Those of the training split: int64 [N], or uint8 [N, C].
+        label_names: C names.
+
+    Balanced weights are N / (C * count of the label), which average to 1 over the examples (King & Zeng 2001); where a text
+    may have several labels, the number of texts without the label, a text with it.
+
+    Raises:
+        ConfigError: The file cannot be read, or does not give each label a number above 0.
+    """
+    if setting != "balanced":
+        return _read_weights(Path(setting), label_names)
+    counts = labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=len(label_names))
+    if labels.ndim == 2:
+        return (len(labels) - counts) / np.maximum(counts, 1)
+    return len(labels) / (len(label_names) * np.maximum(counts, 1))
+
+
+def _read_weights(path: Path, label_names: Sequence[str]) -> NDArray[np.float64]:
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, *GARBLED) as error:
+        raise ConfigError(f"class_weights takes balanced, none, or a JSON file; cannot read {path}: {error}") from error
+    wrong = set(label_names) ^ set(weights) if isinstance(weights, dict) else set(label_names)
+    if wrong:
+        raise ConfigError(
+            f"{path} must have an object with a weight for each label, {list(label_names)}; see to {sorted(wrong)}"
+        )
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
+            raise ConfigError(f"{path}: the weight of {name!r} is {weight!r:.60}; give a number above 0")
+    return np.array([weights[name] for name in label_names], dtype=np.float64)
