@@ -27,14 +27,52 @@ ROOT = Path(__file__).parents[1]
 LIMIT = 600  # seconds for the tests of one change: more than they need, so only an endless loop or a wait exceeds them
 #: The tests of each file, those that take least time first.
 TESTS = {
-    "data/batches.py": "test_batching.py test_trainer.py test_resume.py",
-    "storage/model_directory.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_resume.py",
-    "system/archives.py": "datasets/test_archives.py datasets/test_imdb.py",
-    "system/files.py": "test_files.py test_crash_safety.py test_run_safety.py",
-    "registry.py": "test_registry.py test_check.py test_public.py cli/test_cli.py plugins",
-    "storage/run_directory.py": "test_trainer.py test_resume.py test_crash_safety.py test_run_safety.py",
-    "training/state.py": "test_trainer.py test_resume.py test_training_faults.py test_distributed.py test_crash_safety.py",
-    "system/untrusted.py": "test_checkpoint.py test_classifier.py test_hostile_models.py test_run_safety.py",
+    "data/batches.py": (
+        "data/test_batching.py",
+        "training/test_trainer.py",
+        "training/test_resume.py",
+    ),
+    "storage/model_directory.py": (
+        "storage/test_checkpoint.py",
+        "inference/test_classifier.py",
+        "storage/test_hostile_models.py",
+        "training/test_resume.py",
+    ),
+    "system/archives.py": (
+        "system/test_archives.py",
+        "data/datasets/test_imdb.py",
+    ),
+    "system/files.py": (
+        "system/test_files.py",
+        "storage/test_crash_safety.py",
+        "storage/test_run_safety.py",
+    ),
+    "registry.py": (
+        "test_registry.py",
+        "apps/test_check.py",
+        "test_public.py",
+        "apps/cli/test_cli.py",
+        "testing",
+    ),
+    "storage/run_directory.py": (
+        "training/test_trainer.py",
+        "training/test_resume.py",
+        "storage/test_crash_safety.py",
+        "storage/test_run_safety.py",
+    ),
+    "training/state.py": (
+        "training/test_trainer.py",
+        "training/test_resume.py",
+        "training/test_training_faults.py",
+        "training/test_distributed.py",
+        "storage/test_crash_safety.py",
+    ),
+    "system/untrusted.py": (
+        "storage/test_checkpoint.py",
+        "inference/test_classifier.py",
+        "storage/test_hostile_models.py",
+        "storage/test_run_safety.py",
+    ),
 }
 #: What the tests import beside the project, and takes long.
 IMPORTS = ("pytest", "rich", "safetensors.torch", "sklearn.feature_extraction.text", "torch", "typer.testing")
@@ -141,7 +179,7 @@ def _outcome(tree: Path, name: str, code: str) -> tuple[str, str]:
         compiled.unlink()
     child = os.fork()
     if not child:
-        _run_tests(tree, [f"tests/{test}" for test in TESTS[name].split()], log)
+        _run_tests(tree, [f"tests/{test}" for test in TESTS[name]], log)
     end = time.monotonic() + LIMIT
     while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
         time.sleep(0.05)

@@ -22,7 +22,7 @@ BANNED = {
     *("torch.load", "torch.save", "torch.jit.load", "torch.jit.save", "torch.package.PackageImporter", "torch.hub.load"),
     *("torch.serialization.load", "torch.serialization.save", "pandas.read_pickle", "numpy.core.multiarray._reconstruct"),
 }
-# The reader of Keras's imdb.npz, which knows three inert names; tests/datasets/test_keras_payloads.py attacks it.
+# The reader of Keras's imdb.npz, which knows three inert names; tests/data/datasets/test_keras_payloads.py attacks it.
 REVIEWED = {("seqcls/data/datasets/keras.py", "pickle.Unpickler")}
 
 

@@ -24,7 +24,11 @@ class Fault(NamedTuple):
 
 
 STATE = "training/state.py"
-RESUME, CRASH, RUN = "tests/test_resume.py", "tests/test_crash_safety.py", "tests/test_run_safety.py"
+RESUME, CRASH, RUN = (
+    "tests/training/test_resume.py",
+    "tests/storage/test_crash_safety.py",
+    "tests/storage/test_run_safety.py",
+)
 FAULTS = {
     "PyTorch's generator is forgotten": Fault(
         STATE, 'torch.set_rng_state(tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
@@ -33,7 +37,7 @@ FAULTS = {
         STATE,
         "elif _generators_of(rank) in snapshot.tensors:",
         "elif False:",
-        "tests/test_distributed.py -k same_bits",
+        "tests/training/test_distributed.py -k same_bits",
     ),
     "the optimizer's state is forgotten": Fault(
         STATE,
@@ -104,7 +108,7 @@ FAULTS = {
         "evaluation/scores.py",
         "self._loss += loss_sum.detach()",
         "self._loss += loss_sum.detach() / len(labels)",
-        "tests/test_metrics.py tests/test_trainer.py",
+        "tests/evaluation/test_metrics.py tests/training/test_trainer.py",
     ),
     "hashes are not compared": Fault(
         "system/untrusted.py", "if hashlib.sha256(data).hexdigest() != hashes.get(name):", "if False:", f"{RUN} -k ruined"
@@ -119,30 +123,30 @@ FAULTS = {
         "training/loop.py",
         "        state.world.add_gradients(state.model)\n",
         "        state.world.add_gradients(state.model)\n        state.optimizer.step()\n",
-        "tests/test_training_faults.py -k gradient",
+        "tests/training/test_training_faults.py -k gradient",
     ),
     "gradients are averaged over the processes": Fault(
         "system/processes.py",
         "total.view_as(parameter)",
         "(total / self.size).view_as(parameter)",
-        "tests/test_distributed.py -k one",
+        "tests/training/test_distributed.py -k one",
     ),
     "the first process's figures stand for those of all": Fault(
         STATE,
         "self.world.add(torch.tensor(sums, dtype=torch.float64)).tolist()",
         "[value * self.world.size for value in sums]",
-        "tests/test_distributed.py -k uneven",
+        "tests/training/test_distributed.py -k uneven",
     ),
     "only the process that was told to stop stops": Fault(
         "training/loop.py",
         "        if must_stop:\n",
         "        if must_stop and state.stop_reason:\n",
-        "tests/test_distributed.py -k stops",
+        "tests/training/test_distributed.py -k stops",
     ),
     "a second Ctrl-C is not heeded": Fault(
-        "training/stopping.py", "if self.received is not None:", "if False:", "tests/test_interrupts.py"
+        "training/stopping.py", "if self.received is not None:", "if False:", "tests/training/test_interrupts.py"
     ),
-    "a path may lead upwards": Fault("system/archives.py", r"(?!\.{1,2}(?:/|$))", "", "tests/datasets/test_archives.py"),
+    "a path may lead upwards": Fault("system/archives.py", r"(?!\.{1,2}(?:/|$))", "", "tests/system/test_archives.py"),
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqcls.data.tokenizer import UNK_ID
 from seqcls.model.forward import CPU_TOKENS
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 
 Method = Literal["integrated-gradients", "occlusion"]
 
@@ -114,7 +114,7 @@ def _marked(piece: str, value: float) -> str:
 
 
 def contributions(
-    model: SequenceClassifier, inputs: Tensor, label: int, *, method: Method, temperature: float, is_multi_label: bool
+    model: Network, inputs: Tensor, label: int, *, method: Method, temperature: float, is_multi_label: bool
 ) -> tuple[NDArray[np.float64], float | None]:
     """Return what each step contributes to the log-odds of a label, float64 [T], and the gap of `Explanation`.
 
@@ -142,9 +142,7 @@ def contributions(
         return explain(model, inputs, log_odds)
 
 
-def _integrated_gradients(
-    model: SequenceClassifier, inputs: Tensor, log_odds: Any
-) -> tuple[NDArray[np.float64], float | None]:
+def _integrated_gradients(model: Network, inputs: Tensor, log_odds: Any) -> tuple[NDArray[np.float64], float | None]:
     with torch.no_grad():
         x = model.embedding(inputs.unsqueeze(0))  # [1, T, embedding_size]
 
@@ -184,7 +182,7 @@ def _mean_gradient(values: Any, x: Tensor, steps: int) -> NDArray[np.float64]:
     return np.asarray((total * x[0].double()).sum(dim=-1).cpu().numpy())
 
 
-def _occlusion(model: SequenceClassifier, inputs: Tensor, log_odds: Any) -> tuple[NDArray[np.float64], float | None]:
+def _occlusion(model: Network, inputs: Tensor, log_odds: Any) -> tuple[NDArray[np.float64], float | None]:
     """Hide one token at a time; of long sequences, several side by side, which share what they contribute."""
     width = -(-len(inputs) // _MOST_OCCLUSIONS)
     starts = list(range(0, len(inputs), width))

@@ -12,7 +12,7 @@ from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import ConfigError
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 
 
 def build_encoder(config: ModelConfig) -> Encoder:
@@ -37,9 +37,7 @@ def check_embedding(config: ModelConfig, data: EncodedData) -> None:
         raise ConfigError(f"the embedding {config.embedding} {mismatch}; use --embedding {fitting}")
 
 
-def build_model(
-    config: ModelConfig, *, vocab_size: int, num_classes: int, encoder: Encoder | None = None
-) -> SequenceClassifier:
+def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encoder: Encoder | None = None) -> Network:
     """Build the model around a built encoder, or around the one that the settings name.
 
     Raises:
@@ -52,7 +50,7 @@ def build_model(
             f"{config.embedding_size}; make them equal"
         )
     embedding = build_embedding(config, vocab_size=vocab_size)
-    return SequenceClassifier(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
+    return Network(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
 
 
 def describe_plugins(config: ModelConfig) -> dict[str, dict[str, str | None]]:

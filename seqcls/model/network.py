@@ -12,7 +12,7 @@ from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
 
 
-class SequenceClassifier(nn.Module):
+class Network(nn.Module):
     """Embedding, encoder and a linear head that gives a logit a class.
 
     While training, three kinds of noise keep it from learning texts by heart: words of the vocabulary become the unknown

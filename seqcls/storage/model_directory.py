@@ -29,7 +29,7 @@ from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownNameError
 from seqcls.model.build import build_model, describe_plugins
 from seqcls.model.encoders.base import Encoder
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 from seqcls.storage.description import FORMAT_VERSION, read_description
 from seqcls.storage.schemas import Figures, Progress
 from seqcls.system.files import new_directory, write_file
@@ -66,7 +66,7 @@ class SavedModel:
     metrics: dict[str, Any]
     plugins: dict[str, dict[str, str | None]]
 
-    def build(self, encoder: Encoder | None = None) -> SequenceClassifier:
+    def build(self, encoder: Encoder | None = None) -> Network:
         """Build the model, around ``encoder`` if given, and load its weights.
 
         Raises:
@@ -101,7 +101,7 @@ class SavedModel:
             return  # an encoder of others need not know the meta device; installing it meant trusting it
         self._compare(model)
 
-    def _build(self, encoder: Encoder | None) -> SequenceClassifier:
+    def _build(self, encoder: Encoder | None) -> Network:
         try:
             return build_model(
                 self.config.model,
@@ -122,7 +122,7 @@ class SavedModel:
         except UnknownNameError as error:
             raise CheckpointError(f"{self.path} needs the {kind} {name!r}: {self._remedy(kind)}") from error
 
-    def load_into(self, model: SequenceClassifier) -> None:
+    def load_into(self, model: Network) -> None:
         """Load the weights into a built model; CheckpointError names the first that does not fit."""
         self._compare(model)
         parameters = dict(model.named_parameters())
@@ -132,7 +132,7 @@ class SavedModel:
                 raise CheckpointError(f"{self.path}/model.safetensors: a value of {name} is not finite; {_OTHER_MODEL}")
         model.load_state_dict(self.weights)
 
-    def _compare(self, model: SequenceClassifier) -> None:
+    def _compare(self, model: Network) -> None:
         """Raise a CheckpointError unless the weights have the names, shapes and types of the model's."""
         takes = "ids" if isinstance(self.tokenizer, TextTokenizer) else "features"
         if model.embedding.takes != takes:

@@ -15,7 +15,7 @@ from seqcls.data.cache import EncodedData
 from seqcls.errors import TrainingError
 from seqcls.evaluation.scores import Score, score_logits
 from seqcls.model.forward import StoppedError, never, predict_logits
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 from seqcls.system.memory import is_out_of_memory
 from seqcls.system.processes import World
 
@@ -39,7 +39,7 @@ class Scorer:
 
     def score(
         self,
-        model: SequenceClassifier,
+        model: Network,
         split: str,
         thresholds: Tensor | None = None,
         temperature: float = 1.0,
@@ -50,9 +50,7 @@ class Scorer:
         logits, labels = self.logits(model, split, must_stop=must_stop)
         return score_logits(logits.double() / temperature, labels, thresholds)
 
-    def logits(
-        self, model: SequenceClassifier, split: str, *, must_stop: Callable[[], bool] = never
-    ) -> tuple[Tensor, Tensor]:
+    def logits(self, model: Network, split: str, *, must_stop: Callable[[], bool] = never) -> tuple[Tensor, Tensor]:
         """Return the logits of a split, float32 [N, C], and its labels, on the CPU; raises like `score`."""
         sequences, started = self._data.splits[split], time.monotonic()
         try:
@@ -65,7 +63,7 @@ class Scorer:
         assert logits is not None
         return self._world.gather_rows(logits, len(sequences)), torch.from_numpy(np.array(sequences.labels))
 
-    def _logits_of_share(self, model: SequenceClassifier, split: str, must_stop: Callable[[], bool]) -> Tensor:
+    def _logits_of_share(self, model: Network, split: str, must_stop: Callable[[], bool]) -> Tensor:
         sequences = self._data.splits[split]
         places = self._world.share(np.arange(len(sequences)))
         if not len(places):

@@ -20,7 +20,7 @@ from seqcls.config.settings import Config
 from seqcls.data.sequences import Preprocessor
 from seqcls.errors import CheckpointError, NonFiniteError
 from seqcls.evaluation.scores import RunningScore, Score
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 from seqcls.storage.model_directory import SavedModel, TrainingSnapshot
 from seqcls.system.processes import World
 from seqcls.system.randomness import rank_seed, seed_everything
@@ -97,8 +97,8 @@ class FitState:
     config: Config
     label_names: tuple[str, ...]
     tokenizer: Preprocessor
-    model: SequenceClassifier
-    averaged: SequenceClassifier | None
+    model: Network
+    averaged: Network | None
     optimizer: torch.optim.Optimizer
     learning_rate: LearningRate
     device: torch.device
@@ -151,7 +151,7 @@ class FitState:
         return self.step, self.batch_in_step, self.evaluation_due
 
     @property
-    def evaluated_model(self) -> SequenceClassifier:
+    def evaluated_model(self) -> Network:
         """The model to evaluate and save: the averaged weights where averaging is on and has begun."""
         return self.model if self.averaged is None or self.step == 0 else self.averaged
 

@@ -28,7 +28,7 @@ from seqcls.evaluation.scores import RunningScore, Score, choose_thresholds, sco
 from seqcls.model.build import build_encoder, build_model, check_embedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.native.library import native
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 from seqcls.storage.model_directory import SavedModel, load_model_directory, save_model_directory
 from seqcls.storage.run_directory import Restorable, RunDirectory, free_name
 from seqcls.system.device import autocast, move_to, resolve_device, set_threads, use_deterministic_algorithms
@@ -98,7 +98,7 @@ class Trainer:
         self._device = resolve_device(self.config.fit.device, self._world.local_rank)
         autocast(self._device, self.config.fit.precision)  # refuses what the device cannot
         self._data: EncodedData | None = None
-        self._model: SequenceClassifier | None = None
+        self._model: Network | None = None
 
     @classmethod
     def resume(
@@ -251,7 +251,7 @@ class Trainer:
             total_steps=steps_per_epoch * self.config.fit.epochs,
         )
 
-    def prepare(self) -> tuple[EncodedData, SequenceClassifier]:
+    def prepare(self) -> tuple[EncodedData, Network]:
         """Load and encode the data and build the model with its initial weights; done once."""
         if self._data is None or self._model is None:
             set_threads(self.config.fit.threads)
@@ -290,7 +290,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_data(splits)
 
-    def _start(self, model: SequenceClassifier, data: EncodedData) -> FitState:
+    def _start(self, model: Network, data: EncodedData) -> FitState:
         """Build the state of a new run, or restore that of the resumed one."""
         assert self._output is not None
         fit = self.config.fit
@@ -355,7 +355,7 @@ class Trainer:
     def _save_model(
         self,
         run: RunDirectory,
-        model: SequenceClassifier,
+        model: Network,
         data: EncodedData,
         scores: Mapping[str, Score],
         *,

@@ -22,7 +22,7 @@ from seqcls.data.cache import EncodedData
 from seqcls.data.datasets.base import Dataset, Splits
 from seqcls.data.prepare import build_dataset
 from seqcls.errors import ConfigError, TrainingError, UsageError
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.schemas import Figures
 from seqcls.system.processes import world
@@ -298,7 +298,7 @@ class _Study:
 class _Trainer(Trainer):
     """Trains without a look at the test split: one that settings were chosen by would be no test any more."""
 
-    def prepare(self) -> tuple[EncodedData, SequenceClassifier]:
+    def prepare(self) -> tuple[EncodedData, Network]:
         data, model = super().prepare()
         return replace(data, splits={name: split for name, split in data.splits.items() if name != "test"}), model
 
@@ -360,13 +360,13 @@ def _percent(state: FitState, step: int) -> int:
     return 100 * step // state.total_steps
 
 
-def _model_size(data: EncodedData, model: SequenceClassifier) -> int:
+def _model_size(data: EncodedData, model: Network) -> int:
     """Return about how many bytes the model directory will have."""
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     return weights + len(data.tokenizer.to_json().encode()) + _REST_OF_MODEL
 
 
-def _num_weights(model: SequenceClassifier) -> int:
+def _num_weights(model: Network) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -93,7 +93,7 @@ Trainer.resume(run, data=toy_splits(), callbacks=[]).fit()
 
 def test_a_disk_that_fills_up_leaves_the_checkpoint_before(tmp_path: Path, runs: tuple[Path, Path]) -> None:
     (tmp_path / "script.py").write_text(
-        FILL_AND_RESUME.replace("TESTS", repr(str(Path(__file__).parent))).replace("DISK", str(tmp_path / "disk"))
+        FILL_AND_RESUME.replace("TESTS", repr(str(Path(__file__).parents[1]))).replace("DISK", str(tmp_path / "disk"))
     )
     script = f"OMP_NUM_THREADS=1 {sys.executable} {tmp_path}/script.py && cp -r DISK/run {tmp_path}/run"
     error, litter, step = with_a_disk(script, tmp_path / "disk")

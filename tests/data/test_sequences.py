@@ -461,7 +461,7 @@ def test_processes_that_store_one_entry_do_not_break_each_other(cache: EncodedCa
         "print([sequence.tolist() for sequence in stored.splits['train']])\n"
     )
     command = [sys.executable, "-c", script, str(cache.root)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(3)]
     outputs = {process.communicate(timeout=60)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]

@@ -12,7 +12,7 @@ from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.bilstm import BiLSTMMeanPool
 from seqcls.model.encoders.lstm import LSTM
 from seqcls.model.forward import predict_logits
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 
 CPU = torch.device("cpu")
 
@@ -31,12 +31,12 @@ class Sum(Encoder):
         return (x * mask[..., None]).sum(dim=1)
 
 
-def _model(vocab_size: int = 50, *, std: float = 0.1, **settings: float) -> SequenceClassifier:
+def _model(vocab_size: int = 50, *, std: float = 0.1, **settings: float) -> Network:
     noise = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0, **settings}
     config = ModelConfig.model_validate({"embedding_size": 4, **noise})
     torch.manual_seed(0)
     embedding = WordEmbedding(vocab_size, 4, std=std)
-    return SequenceClassifier(embedding, Sum(4), vocab_size=vocab_size, num_classes=3, config=config)
+    return Network(embedding, Sum(4), vocab_size=vocab_size, num_classes=3, config=config)
 
 
 def _rows(*sequences: list[int]) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ def test_predictions_that_share_the_products_of_equal_words_are_those_that_do_no
     torch.manual_seed(0)
     config = ModelConfig.model_validate({"embedding_size": 4})
     encoder = encoder_class(4, hidden_size=5)
-    model = SequenceClassifier(WordEmbedding(50, 4), encoder, vocab_size=50, num_classes=3, config=config).eval()
+    model = Network(WordEmbedding(50, 4), encoder, vocab_size=50, num_classes=3, config=config).eval()
     given: list[int] = []
     encoder.register_forward_pre_hook(lambda _, arguments: given.append(len(arguments)))
     rows = _rows([7, 8, 7, 7, 49, 2], [9], [2, 2, 2], [1, 8])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoders.test_conformance import CASES
+from model.encoders.test_conformance import CASES
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, OnnxClassifier, Splits, Trainer, export_onnx, load_recipe, registry

@@ -112,7 +112,7 @@ def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", script],
-            env={**os.environ, **setting, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, **setting, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             check=True,
         ).stdout

@@ -375,7 +375,7 @@ sys.exit(0 if result.signal is None else 128 + result.signal)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
-    code = SCRIPT.format(tests=str(Path(__file__).parent), output=str(tmp_path / "run"))
+    code = SCRIPT.format(tests=str(Path(__file__).parents[1]), output=str(tmp_path / "run"))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -19,7 +19,7 @@ from seqcls.errors import DataError, UsageError
 from seqcls.inference.explanation import Explanation, contributions, strongest
 from seqcls.model.embeddings.word import WordEmbedding
 from seqcls.model.encoders.mean_pool import MeanPool
-from seqcls.model.network import SequenceClassifier
+from seqcls.model.network import Network
 
 STRANGE = ["", " ", "[/x] <b>&amp;</b>", "a\ud800b superb", "完全に superb", "\x1b[31mred", "superb " * 3_000]
 METHODS = ["integrated-gradients", "occlusion"]
@@ -58,7 +58,7 @@ def test_contributions_of_integrated_gradients_add_up_for_every_encoder(name: st
     encoder = registry.encoders.get(name)(6)
     embedding = WordEmbedding(40, 6, std=1.0)
     config = ModelConfig.model_validate({"embedding_size": 6})
-    model = SequenceClassifier(embedding, encoder, vocab_size=40, num_classes=3, config=config).eval()
+    model = Network(embedding, encoder, vocab_size=40, num_classes=3, config=config).eval()
     inputs = torch.randint(2, 40, (17,))
     for label in range(3):
         found, gap = contributions(
@@ -80,7 +80,7 @@ def test_of_a_sum_of_words_contributions_are_known(method: Any) -> None:
     torch.manual_seed(0)
     embedding, encoder = WordEmbedding(20, 5, std=1.0), MeanPool(5)
     config = ModelConfig.model_validate({"embedding_size": 5})
-    model = SequenceClassifier(embedding, encoder, vocab_size=20, num_classes=2, config=config).eval()
+    model = Network(embedding, encoder, vocab_size=20, num_classes=2, config=config).eval()
     inputs = torch.tensor([3, 9, 9, 4])
     found, gap = contributions(model, inputs, 0, method=method, temperature=2.0, is_multi_label=True)
     with torch.no_grad():
