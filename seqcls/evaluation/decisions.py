@@ -9,6 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def label_probabilities(logits: NDArray[Any], *, temperature: float = 1.0, is_multi_label: bool) -> NDArray[Any]:
+    """Return the probability of each label, [N, C] in the dtype of the logits [N, C].
+
+    With one label per example, softmax(logits / temperature), so that rows sum to 1; with several, the sigmoid of each.
+    """
+    scaled = logits / logits.dtype.type(temperature)
+    if is_multi_label:
+        return np.asarray(0.5 * (np.tanh(0.5 * scaled) + 1))  # 1 / (1 + exp(-x)) would overflow
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
 def decide(
     probabilities: NDArray[Any],
     label_names: Sequence[str],

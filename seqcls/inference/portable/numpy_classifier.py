@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seqcls.data.scaler import FeatureScaler
 from seqcls.data.tokenizer import PAD_ID, TextTokenizer
 from seqcls.errors import CheckpointError, DataError
+from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.model.encoders import numpy_reference as reference
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_verified
 
@@ -97,19 +98,12 @@ class NumpyClassifier:
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
             logits[rows] = self._logits([sequences[row] for row in rows])
-        scaled = logits / np.float32(self.temperature)
-        if self.thresholds is not None:
-            return reference.sigmoid(scaled)
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
-        return probabilities
+        return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.thresholds is not None)
 
     def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]:
         """Return the label of each text, or the tuple of its labels."""
-        probabilities, names = self.predict_proba(texts), self.label_names
-        if self.thresholds is None:
-            return [names[number] for number in probabilities.argmax(axis=1)]
-        return [tuple(names[number] for number in np.flatnonzero(row >= self.thresholds)) for row in probabilities]
+        labels: Any = decide(self.predict_proba(texts), self.label_names, self.thresholds)  # never None without a threshold
+        return list(labels)
 
     def _sequences(self, texts: Sequence[Any]) -> list[NDArray[Any]]:
         wrong = [index for index, text in enumerate(texts) if not isinstance(text, str)]

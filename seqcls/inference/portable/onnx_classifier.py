@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from seqcls.data.sequences import Sequences, encode_inputs, pad, parse_preprocessor, unknown_rates
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError, MissingExtraError
-from seqcls.evaluation.decisions import decide
-from seqcls.model.encoders.numpy_reference import sigmoid
+from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.storage.description import read_description
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT
 
@@ -129,12 +128,8 @@ class OnnxClassifier:
 
     def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
         """Return the probability of each label for each text, float32 [N, C]; see `Classifier.predict_proba`."""
-        scaled = self.predict_logits(texts) / np.float32(self.temperature)
-        if self.is_multi_label:
-            return sigmoid(scaled)
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-        return probabilities
+        logits = self.predict_logits(texts)
+        return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.is_multi_label)
 
     def predict(self, texts: Sequence[Any], *, min_confidence: float = 0.0) -> Any:
         """Return the label of each text, or the tuple of its labels; see `Classifier.predict`."""
