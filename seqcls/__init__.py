@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seqcls.inference.portable.onnx_export import OnnxExport, export_onnx
     from seqcls.model.embeddings.base import Embedding
     from seqcls.model.encoders.base import Encoder
+    from seqcls.model.encoders.masking import Pool, length_mask
     from seqcls.training.callbacks.base import Callback
     from seqcls.training.results import FitResult
     from seqcls.training.state import Evaluation, FitState
@@ -49,6 +50,7 @@ _HOMES = {
     "NumpyClassifier": "seqcls.inference.portable.numpy_classifier",
     "OnnxClassifier": "seqcls.inference.portable.onnx_classifier",
     "OnnxExport": "seqcls.inference.portable.onnx_export",
+    "Pool": "seqcls.model.encoders.masking",
     "Predictions": "seqcls.evaluation.predictions",
     "Score": "seqcls.evaluation.scores",
     "SeqclsError": "seqcls.errors",
@@ -57,6 +59,7 @@ _HOMES = {
     "Trainer": "seqcls.training.trainer",
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",
+    "length_mask": "seqcls.model.encoders.masking",
     "load_recipe": "seqcls.config.settings",
     "write_report": "seqcls.apps.report.write",
 }
@@ -81,6 +84,7 @@ __all__ = [
     "NumpyClassifier",
     "OnnxClassifier",
     "OnnxExport",
+    "Pool",
     "Predictions",
     "Score",
     "SeqclsError",
@@ -89,6 +93,7 @@ __all__ = [
     "Trainer",
     "export_onnx",
     "fit_baseline",
+    "length_mask",
     "load_recipe",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""A new plugin package, written from the templates."""
+"""Writes a new plugin package from the templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqcls.system.files import new_directory, write_file
 
 
 def new_package(kind: str, name: str, *, parent: Path) -> Path:
-    """Write a package with one plugin, and tests that pass, to a new folder in ``parent``, and return the folder.
+    """Write a package with one plugin, and tests that pass, to a new folder in ``parent``; return the folder.
 
     Args:
         kind: "encoder", "dataset" or "callback".
@@ -21,13 +21,13 @@ def new_package(kind: str, name: str, *, parent: Path) -> Path:
         parent: Where the folder ``seqcls-NAME`` goes.
 
     Raises:
-        ConfigError: The name is not of that form, or belongs to a plugin of seqcls.
+        ConfigError: The name is not of that form, or belongs to a built-in plugin.
         OutputExistsError: The folder exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise ConfigError(f"{name!r} is no name for a plugin; use lower-case letters, digits and hyphens, such as my-{kind}")
-    taken = {alias: own for own, builtin in registry.REGISTRIES[kind].builtins.items() for alias in (own, *builtin.aliases)}
-    if name in taken:
+        raise ConfigError(f"{name!r} is not a plugin name; use lower-case letters, digits and hyphens, such as my-{kind}")
+    builtins = registry.REGISTRIES[kind].builtins
+    if any(name in (known, *builtin.aliases) for known, builtin in builtins.items()):
         raise ConfigError(f"the {kind} {name!r} of seqcls itself would always win; choose another name")
     folder = parent / f"seqcls-{name}"
     if folder.exists():

@@ -33,8 +33,7 @@ def _install_metadata(
 
 
 GOOD = """
-from seqcls import Encoder
-from seqcls.model.encoders.masking import Pool
+from seqcls import Encoder, Pool
 class Plugin(Encoder):
     '''A good one.'''
     def __init__(self, input_size: int) -> None:
@@ -124,7 +123,7 @@ def test_a_new_package_works_as_it_is_written(environment: Environment, kind: st
         ("encoder", "lstm", "the encoder 'lstm' of seqcls itself would always win"),
         ("encoder", "bilstm", "'bilstm' of seqcls itself"),
         ("dataset", "My_Data", "lower-case letters, digits and hyphens, such as my-dataset"),
-        ("encoder", "../up", "no name for a plugin"),
+        ("encoder", "../up", "not a plugin name"),
         ("model", "x", "'encoder', 'dataset', 'callback'"),
     ],
 )

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqcls import Encoder
-from seqcls.model.encoders.masking import Pool
+from seqcls import Encoder, Pool
 
 
 class MeanMax(Encoder):

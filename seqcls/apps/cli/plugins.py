@@ -92,7 +92,7 @@ def _show_system(*, as_json: bool) -> None:
 
 def _checked(info: registry.PluginInfo) -> registry.PluginInfo:
     """Return ``info`` with what a look at the plugin itself shows to be wrong."""
-    from seqcls.testing.encoder_laws import find_problem
+    from seqcls.testing.plugins import find_problem
 
     say(f"checking the {info.kind} {info.name} of {info.origin}")
     return info if info.problem else replace(info, problem=find_problem(info))

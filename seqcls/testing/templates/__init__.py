@@ -1,1 +1,1 @@
-"""Packages that `seqcls new` writes: files with $-placeholders, a folder a kind of plugin."""
+"""The packages that `seqcls new` writes: files with $-placeholders, one folder per kind of plugin."""

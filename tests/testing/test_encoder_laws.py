@@ -1,19 +1,16 @@
-"""The conformance suite passes what keeps the contract, and names the law that anything else breaks."""
+"""`check_encoder` passes an encoder that keeps the laws, and names the law that any other breaks."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from seqcls.data.datasets.base import Dataset, Split, Splits
-from seqcls.model.encoders.base import Encoder
-from seqcls.testing import check_dataset, check_encoder
+from seqcls import Encoder
+from seqcls.testing import check_encoder
 
 
 def mask(x: Tensor, lengths: Tensor) -> Tensor:
@@ -206,19 +203,12 @@ class ReadsPaddingBackwards(Encoder):
 
 
 class TakesAnIndex(MaskedMean):
+    """As version 0.1 documented: `forward` took the rows of x by an index, where it was given one."""
+
     takes_index = True
 
     def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
         return super().forward(x if index is None else x[index], lengths)
-
-
-class ReadsAnotherRow(TakesAnIndex):
-    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
-        return super().forward(x, lengths, None if index is None else (index + 1) % len(x))
-
-
-class PromisesToTakeAnIndex(MaskedMean):
-    takes_index = True
 
 
 class MovesItself(MaskedMean):
@@ -242,41 +232,36 @@ def test_an_encoder_that_keeps_every_law_passes(encoder_class: type[Encoder]) ->
     [
         (
             AveragesPadding,
-            "padding changes nothing': with 0 more padded steps, that hold noise of scale 1, rows change",
+            "padding changes nothing': with 0 more padded steps that hold noise of scale 1, rows change",
         ),
         (AveragesOverThePaddedLength, "padding changes nothing': with 1 more padded steps"),
         (
             HidesPaddingWithLargeNumbers,
-            "padding changes nothing': with 0 more padded steps, that hold noise of scale 10000, rows change",
+            "padding changes nothing': with 0 more padded steps that hold noise of scale 10000, rows change",
         ),
         (ReadsTheLastStep, "padding changes nothing"),
         (NormalizesTheBatch, "other rows change nothing': in a batch, the row of length 7 change by up to"),
         (NormalizesTheBatchInTraining, "training lets no gradient cross rows': row 0 of length 7 depends on"),
         (DependsOnThePlace, "other rows change nothing"),
-        (HasAnUnusedParameter, "every parameter gets a gradient': the parameter forgotten gets no gradient"),
+        (HasAnUnusedParameter, "every parameter receives a gradient': the parameter forgotten receives no gradient"),
         (
             MultipliesAParameterByZero,
-            "every parameter gets a gradient': the parameter scale gets a gradient that is zero",
+            "every parameter receives a gradient': the parameter scale receives a gradient that is zero",
         ),
-        (CutsTheGradient, "every parameter gets a gradient': x gets no gradient"),
+        (CutsTheGradient, "every parameter receives a gradient': x receives no gradient"),
         (LearnsNothing, "a tiny task is learnt': after 100 steps of Adam on eight sequences the loss is"),
         (ReadsPaddingBackwards, "padding changes nothing"),
         (MovesItself, "output has the promised shape': x is on cpu, but the result is on meta"),
         (DropsInEvaluation, "evaluation is deterministic"),
         (ChangesItsInput, "input is not changed': forward changes x, by up to"),
         (ChangesLengths, "input is not changed': forward changes lengths from"),
-        (PromisesAnotherSize, "output has the promised shape': forward gives [4, 4], not [B, output_size] = [4, 5]"),
+        (PromisesAnotherSize, "output has the promised shape': forward returns [4, 4], not [B, output_size] = [4, 5]"),
         (CountsWithFloats, "output has the promised shape': output_size must be an int, got 4.0"),
-        (SqueezesOneRow, "a batch of one works': one sequence of 1 gives [4]"),
+        (SqueezesOneRow, "a batch of one works': one sequence of length 1 gives [4]"),
         (FailsForOneStep, "sequences of length one work': it raises IndexError: no second step"),
         (KeepsStateOutOfTheStateDict, "state round trips"),
         (ForgetsWhatItCounts, "state round trips"),
         (InsistsOnFloat32, "dtype is kept': after .double(), float64 in gives torch.float32 out"),
-        (
-            ReadsAnotherRow,
-            "an index gives what its rows give': with an index instead of the rows that it names, rows change",
-        ),
-        (PromisesToTakeAnIndex, "an index gives what its rows give': it raises TypeError"),
         (CollectsKeywords, "options come from the signature': CollectsKeywords.__init__ takes **options"),
         (
             RefusesNoDevice,
@@ -317,110 +302,3 @@ def test_checking_leaves_the_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     check_encoder(MaskedMean)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-class Toy(Dataset):
-    """Keeps every law; a subclass breaks one."""
-
-    label_names: tuple[str, ...] = ("negative", "positive")
-    texts: ClassVar[list[Any]] = ["good", "bad", "fine"]
-    validation_groups: ClassVar[list[str]] = ["c"]
-
-    def __init__(self, *, seed: int = 0) -> None:
-        self.seed = seed
-
-    def load(self) -> Splits:
-        train = Split(self.texts, np.array([1, 0, 1]), groups=["a", "b", "b"])
-        validation = Split(["awful"], np.array([0]), groups=self.validation_groups)
-        return Splits(train, validation=validation, unlabelled=Split(["so so"]), label_names=self.label_names)
-
-
-class ReadsBytes(Toy):
-    texts: ClassVar[list[Any]] = ["good", b"bad", "fine"]
-
-
-class LeaksAGroup(Toy):
-    validation_groups: ClassVar[list[str]] = ["b"]
-
-
-class Shuffles(Toy):
-    calls = itertools.count()
-
-    def load(self) -> Splits:
-        splits = super().load()
-        return Splits(splits.train.take([next(self.calls) % 3, 1, 2]), label_names=splits.label_names)
-
-    def fingerprint(self) -> str:
-        return "constant"
-
-
-class GainsASplit(Toy):
-    calls = itertools.count()
-
-    def load(self) -> Splits:
-        splits = super().load()
-        return splits if next(self.calls) else Splits(splits.train, label_names=splits.label_names)
-
-
-class LabelsOutOfRange(Toy):
-    def load(self) -> Splits:
-        splits = super().load()
-        assert splits.train.labels is not None
-        splits.train.labels[1] = 2
-        return splits
-
-
-class LabelsWithFloats(Toy):
-    def load(self) -> Splits:
-        labels: Any = np.array([0.0, 1.0])
-        return Splits(Split(["a", "b"], labels), label_names=self.label_names)
-
-
-class ChangesItsFingerprint(Toy):
-    calls = itertools.count()
-
-    def fingerprint(self) -> str:
-        return f"{next(self.calls)}"
-
-
-class NumbersItsFingerprint(Toy):
-    def fingerprint(self) -> str:
-        return 5  # type: ignore[return-value]
-
-
-class LoadsAList(Toy):
-    def load(self) -> Splits:
-        return []  # type: ignore[return-value]
-
-
-class TakesKeywords(Toy):
-    def __init__(self, **options: Any) -> None: ...
-
-
-def test_a_data_set_that_keeps_every_law_passes() -> None:
-    check_dataset(Toy())
-
-
-@pytest.mark.parametrize(
-    ("dataset_class", "message"),
-    [
-        (ReadsBytes, "ReadsBytes, train: text 1 is a bytes, not a str"),
-        (LeaksAGroup, "1 groups are in both train and validation, such as ['b']"),
-        (Shuffles, "loading twice gives other sequences in train"),
-        (GainsASplit, "loading twice gives other splits"),
-        (LabelsOutOfRange, "train: 1 labels are outside 0..1, label 1 is 2"),
-        (LabelsWithFloats, "train: labels must be an int64 array"),
-        (ChangesItsFingerprint, "fingerprint() changes from call to call"),
-        (NumbersItsFingerprint, "fingerprint() must be a str"),
-        (LoadsAList, "LoadsAList.load() gives list, not Splits"),
-        (TakesKeywords, "takes **options"),
-    ],
-)
-def test_a_data_set_that_breaks_a_law_is_told_which(dataset_class: type[Dataset], message: str) -> None:
-    with pytest.raises(AssertionError, match=re.escape(message)):
-        check_dataset(dataset_class())
-
-
-def test_what_is_no_data_set_is_refused() -> None:
-    with pytest.raises(AssertionError, match="list does not derive from"):
-        check_dataset([])  # type: ignore[arg-type]
