@@ -59,7 +59,7 @@ def _row(system: str, curves: list[list[tuple[float, float]]]) -> dict[str, Any]
     for target in TARGETS:
         times = [next((seconds for seconds, accuracy in curve if 100 * accuracy >= target), None) for curve in curves]
         reached = [seconds for seconds in times if seconds is not None]
-        row[f"{target} %"] = round(statistics.median(reached), 1) if len(reached) == len(curves) else None
+        row[f"{target}%"] = round(statistics.median(reached), 1) if len(reached) == len(curves) else None
     row["its accuracy"] = round(100 * statistics.median(curve[-1][1] for curve in curves), 2)
     row["its seconds"] = round(statistics.median(curve[-1][0] for curve in curves), 1)
     return row

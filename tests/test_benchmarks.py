@@ -119,7 +119,7 @@ def test_times_to_an_accuracy_say_what_ran_on_the_gpu(monkeypatch: pytest.Monkey
     settings: dict[str, Any] = {"rounds": 1, "peers_python": "python"}
     rows = accuracy.compare(only=["mean-pool", "plain_pytorch", "fasttext"], device="cuda", **settings)
     assert [row["device"] for row in rows] == ["cuda", "cuda", "cpu"]
-    assert [row["86 %"] for row in rows] == [10.0, 20.0, 20.0]
+    assert [row["86%"] for row in rows] == [10.0, 20.0, 20.0]
     assert "device" not in accuracy.compare(only=["mean-pool"], **settings)[0]
     assert accuracy.as_markdown(rows).splitlines()[0].startswith("| device | system |")
 

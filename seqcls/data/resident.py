@@ -21,7 +21,7 @@ T = TypeVar("T")
 logger = logging.getLogger("seqcls")
 
 # Of the memory that is free when a split is first asked for, it may take this share. Training, validation and test splits
-# together then take at most 58 %, and what a step needs, which is not known yet, finds room in the rest.
+# together then take at most 58%, and what a step needs, which is not known yet, finds room in the rest.
 SHARE = 0.25
 _PIECE = 1 << 26  # bytes that are copied at a time: the file that a split is mapped from may be larger than memory
 

@@ -94,7 +94,7 @@ class Explanation:
     def to_html(self) -> str:
         """Return the text as an HTML fragment: green and underlined what speaks for the label, red and dotted against."""
         marked = "".join(_marked(piece, value) for piece, value in self.pieces())
-        title = f"<b>{html.escape(self.label)}</b> {100 * self.probability:.1f} %"
+        title = f"<b>{html.escape(self.label)}</b> {100 * self.probability:.1f}%"
         body = f'<div style="white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7">{marked}</div>'
         return f'<div class="seqcls-explanation"><p>{title}</p>{body}</div>'
 

@@ -341,7 +341,7 @@ def _to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
 def _model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     config, encoder = description["config"], description["plugins"]["encoder"]
     scores = [
-        f"| {split} | {score['loss']:.4f} | {100 * score['accuracy']:.2f} % | {score['count']} |"
+        f"| {split} | {score['loss']:.4f} | {100 * score['accuracy']:.2f}% | {score['count']} |"
         for split, score in metrics.items()
         if isinstance(score, Mapping) and "accuracy" in score
     ]

@@ -56,7 +56,7 @@ def test_exact_duplicates_are_counted_within_a_split_and_across() -> None:
     found = _check(data)
     assert set(found) == {"duplicates", "overlap", "conflicting-labels"}
     within, across, conflict = found["duplicates"], found["overlap"], found["conflicting-labels"]
-    assert (within.count, within.severity) == (2, "note")  # below 1 % of the split
+    assert (within.count, within.severity) == (2, "note")  # below 1% of the split
     assert "(1 with another label)" in within.message
     assert [(example.split, example.row) for example in within.examples[:2]] == [("train", 5), ("train", 11)]
     assert (across.count, across.severity) == (2, "warning")
@@ -200,7 +200,7 @@ def test_a_token_that_decides_the_label_is_found(covered: int, severity: str) ->
 def test_a_word_that_only_leans_to_a_label_and_a_rare_word_are_no_leaks() -> None:
     data = _clean(2000)
     for row in range(1000):
-        data["train"][2 * row + (row % 5 > 0)] += " awful"  # 80 % of one label
+        data["train"][2 * row + (row % 5 > 0)] += " awful"  # 80% of one label
     for row in range(60):
         data["train"][2 * row] += " boll"  # always of one, but seldom
     assert _check(data) == {}

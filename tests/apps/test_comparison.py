@@ -70,11 +70,11 @@ def test_the_best_is_compared_with_each_other_in_words() -> None:
     found = differences(_named(bad=[False] * 60 + [True] * 40, good=[True] * 100, even=[True] * 99 + [False]))
     assert [(item.one, item.other) for item in found] == [("good", "bad"), ("good", "even")]
     assert found[0].is_certain
-    assert found[0].sentence().startswith("good is better than bad by 60.0 points, 95 % interval 50.0 to 70.0 (McNemar p = ")
+    assert found[0].sentence().startswith("good is better than bad by 60.0 points, 95% interval 50.0 to 70.0 (McNemar p = ")
     assert not found[1].is_certain
     assert (
         found[1].sentence()
-        == "No difference between good and even is certain: 1.0 points, 95 % interval 0.0 to 3.0 (McNemar p = 1)"
+        == "No difference between good and even is certain: 1.0 points, 95% interval 0.0 to 3.0 (McNemar p = 1)"
     )
 
 
@@ -95,7 +95,7 @@ def test_means_over_seeds_have_the_interval_of_student() -> None:
     assert mean_interval([0.9]) == Interval(0.9)
     (difference,) = seed_differences({"worse": [0.8, 0.82, 0.81], "better": [0.9, 0.92, 0.91]})
     assert (difference.one, difference.other, difference.is_certain) == ("better", "worse", True)
-    assert difference.sentence() == "better is better than worse by 10.0 points, 95 % interval 10.0 to 10.0"
+    assert difference.sentence() == "better is better than worse by 10.0 points, 95% interval 10.0 to 10.0"
     single = seed_differences({"a": [0.5], "b": [0.6]})[0]
     assert (
         single.sentence() == "No difference between b and a is certain: 10.0 points; one seed does not tell how sure that is"

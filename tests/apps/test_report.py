@@ -195,7 +195,7 @@ def test_the_page_shows_the_figures_that_evaluate_prints(run: Path, page: Parsed
         assert rows[name][5] == str(score.support)
     matrix = [[int(cell.split()[0]) for cell in row[1:]] for row in page.rows if len(row) == 3 and row[0] in rows][:2]
     assert matrix == assessment.confusion
-    assert f"{100 * assessment.score.accuracy:.1f} %" in page.text
+    assert f"{100 * assessment.score.accuracy:.1f}%" in page.text
     assert f"On test, {assessment.score.count} examples" in page.text
 
 

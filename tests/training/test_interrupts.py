@@ -112,7 +112,7 @@ def test_workers_end_when_the_training_is_killed(tmp_path: Path) -> None:
 
 _BLIND = """
 from torch.utils.data._utils import worker
-from seqcls.apps.cli.app.app import main
+from seqcls.apps.cli.app import main
 worker.ManagerWatchdog = type("Blind", (), {"is_alive": lambda self: True})  # as if it had begun after the kill
 main()
 """
@@ -230,7 +230,7 @@ def _fit_with_usr1(path: str, at_start: bool) -> list[str]:
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
 def test_sigusr1_harms_no_command_that_has_nothing_to_save() -> None:
     code = (
-        "import os, signal, sys; import seqcls.apps.cli; module = sys.modules['seqcls.apps.cli.app.app']; "
+        "import os, signal, sys; import seqcls.apps.cli; module = sys.modules['seqcls.apps.cli.app']; "
         "module.app = lambda: os.kill(os.getpid(), signal.SIGUSR1); module.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -91,7 +91,7 @@ def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, spli
         [
             row["name"],
             _shown(intervals[row["name"]]),
-            f"{100 * row['macro_f1']:.1f} %",
+            f"{100 * row['macro_f1']:.1f}%",
             f"{row['loss']:.4f}",
             f"{row['examples_per_second']:,}",
             f"{row['parameters']:,}",
@@ -99,7 +99,7 @@ def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, spli
         ]
         for row in models
     ]
-    lines = _table([["model", "accuracy, 95 % interval", "macro F1", "loss", "ex./s", "parameters", "MB"], *columns])
+    lines = _table([["model", "accuracy, 95% interval", "macro F1", "loss", "ex./s", "parameters", "MB"], *columns])
     values = {"split": split, "models": models, "differences": [item.as_dict() for item in found]}
     return _Result(values, intervals, [*lines, "", *(item.sentence() for item in found)])
 
@@ -157,7 +157,7 @@ def _shown(interval: Interval) -> str:
     known = (
         "" if interval.low is None or interval.high is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     )
-    return f"{100 * interval.value:.1f} %{known}"
+    return f"{100 * interval.value:.1f}%{known}"
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -50,6 +50,6 @@ def _int8_line(exported: OnnxExport) -> str:
         return f"In 8 bits the accuracy was not measured: {exported.reason}"
     before, after = (100 * score.accuracy for score in (found.float32, found.int8))
     return (
-        f"In 8 bits the accuracy on the {found.int8.count:,} validation examples is {after:.2f} %, and was {before:.2f} %: "
+        f"In 8 bits the accuracy on the {found.int8.count:,} validation examples is {after:.2f}%, and was {before:.2f}%: "
         f"a loss of {before - after:.2f} points; probabilities differ by at most {found.largest_difference:.4f}"
     )

@@ -382,7 +382,7 @@ def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool
             before, after = (100 * error for error in (result.calibration.error_before, result.calibration.error_after))
             say(
                 f"Calibrated on validation: temperature {result.calibration.temperature:.2f}, "
-                f"calibration error {before:.1f} % before, {after:.1f} % after",
+                f"calibration error {before:.1f}% before, {after:.1f}% after",
                 quiet=quiet,
             )
         typer.echo(f"Model: {result.model}")
@@ -445,4 +445,4 @@ def _scores(baseline: Baseline) -> dict[str, Score]:
 
 
 def _figure(score: Score) -> str:
-    return f"{100 * score.accuracy:.1f} %" if score.f1 is None else f"{100 * score.accuracy:.1f} %, F1 {score.f1:.3f}"
+    return f"{100 * score.accuracy:.1f}%" if score.f1 is None else f"{100 * score.accuracy:.1f}%, F1 {score.f1:.3f}"

@@ -60,18 +60,18 @@ def assessment_lines(assessment: Assessment, *, temperature: float, min_confiden
     yield f"{'label':<{width}}  precision  recall      F1  support"
     for name, label in assessment.labels.items():
         shown = readable(name if len(name) <= width else f"{name[: width - 1]}…")
-        figures = f"{100 * label.precision:7.1f} %  {100 * label.recall:4.1f} %  {100 * label.f1:4.1f} %  {label.support:7}"
+        figures = f"{100 * label.precision:8.1f}%  {100 * label.recall:5.1f}%  {100 * label.f1:5.1f}%  {label.support:7}"
         yield f"{shown:<{width}}  {figures}"
     area = "" if assessment.roc_auc is None else f", ROC AUC {assessment.roc_auc:.4f}"
-    yield f"Macro F1 {100 * assessment.macro_f1:.1f} %{area}"
+    yield f"Macro F1 {100 * assessment.macro_f1:.1f}%{area}"
     yield (
-        f"Calibration error {100 * assessment.calibration_error:.1f} % "
-        f"(without the temperature of {temperature:.2f}: {100 * assessment.uncalibrated_error:.1f} %)"
+        f"Calibration error {100 * assessment.calibration_error:.1f}% "
+        f"(without the temperature of {temperature:.2f}: {100 * assessment.uncalibrated_error:.1f}%)"
     )
     if min_confidence:
         right = assessment.selective_accuracy
-        of_which = "" if right is None else f", of which {100 * right:.1f} % are right"
-        yield f"At a confidence of at least {min_confidence:g}: {100 * assessment.coverage:.1f} % are answered{of_which}"
+        of_which = "" if right is None else f", of which {100 * right:.1f}% are right"
+        yield f"At a confidence of at least {min_confidence:g}: {100 * assessment.coverage:.1f}% are answered{of_which}"
 
 
 def print_explanation(explanation: Explanation) -> None:
@@ -89,7 +89,7 @@ def print_explanation(explanation: Explanation) -> None:
         colour = f"rgb(0,{strength},0)" if value > 0 else f"rgb({strength},0,0)"
         text.append(readable(piece), style=f"white on {colour}" if strength > 10 else "")
     Console(highlight=False, soft_wrap=True).print(
-        f"{readable(explanation.label)} {100 * explanation.probability:.1f} %{cut}", text, sep="\n", markup=False
+        f"{readable(explanation.label)} {100 * explanation.probability:.1f}%{cut}", text, sep="\n", markup=False
     )
     words = strongest(explanation, 10)
     for name, sign in (("For:", 1), ("Against:", -1)):
@@ -106,4 +106,4 @@ def readable(text: str) -> str:
 def score_line(score: Score) -> str:
     """Return loss and accuracy as the tutorial prints them, and F1 where there may be several labels."""
     f1 = "" if score.f1 is None else f", F1: {score.f1:.3f}"
-    return f"Avg. loss: {score.loss:.4f}, Accuracy: {score.correct}/{score.count} ({100 * score.accuracy:.0f} %){f1}"
+    return f"Avg. loss: {score.loss:.4f}, Accuracy: {score.correct}/{score.count} ({100 * score.accuracy:.0f}%){f1}"

@@ -194,7 +194,7 @@ def _print_trials(result: TuningResult) -> None:
 def _cells(trial: Trial) -> tuple[str, ...]:
     assert trial.validation is not None
     assert trial.size is not None
-    loss, accuracy = f"{trial.validation.loss:.4f}", f"{100 * trial.validation.accuracy:.2f} %"
+    loss, accuracy = f"{trial.validation.loss:.4f}", f"{100 * trial.validation.accuracy:.2f}%"
     return str(trial.number), loss, accuracy, f"{trial.size / 1e6:.2f}", f"{trial.seconds:.1f}", trial.encoder
 
 
@@ -208,7 +208,7 @@ def _print_best(result: TuningResult, best: Trial) -> None:
         typer.echo(f"The best is trial {best.number}; what it changes:")
         _print_changes(best.values, start.values)
     if result.importances is not None:
-        shown = [f"{name.rpartition('.')[2]} {100 * value:.0f} %" for name, value in result.importances.items()]
+        shown = [f"{name.rpartition('.')[2]} {100 * value:.0f}%" for name, value in result.importances.items()]
         typer.echo(f"What mattered most: {', '.join(shown[:5])}")
     typer.echo(f"Recipe: {result.recipe}")
     typer.echo(f"Model: {result.model}")

@@ -30,16 +30,16 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure, and between what its true value lies with a confidence of 95 %; None where nothing is known of that."""
+    """A figure, and between what its true value lies with a confidence of 95%; None where nothing is known of that."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
     def in_percent(self) -> str:
-        """Return "88.1", or "88.1, 95 % interval 87.9 to 88.4"."""
+        """Return "88.1", or "88.1, 95% interval 87.9 to 88.4"."""
         known = (
-            "" if self.low is None or self.high is None else f", 95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}"
+            "" if self.low is None or self.high is None else f", 95% interval {100 * self.low:.1f} to {100 * self.high:.1f}"
         )
         return f"{100 * self.value:.1f}{known}"
 
@@ -258,7 +258,7 @@ def plot(intervals: Mapping[str, Interval], path: Path, *, label: str) -> None:
             axes.plot([100 * interval.low, 100 * interval.high], [place, place], color="grey")
         axes.plot([100 * interval.value], [place], "o", color="C0")
     axes.set_yticks(range(len(ranked)), labels=[name for name, _ in ranked])
-    axes.set_xlabel(f"{label}, %, with 95 % intervals")
+    axes.set_xlabel(f"{label}, %, with 95% intervals")
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

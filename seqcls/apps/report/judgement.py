@@ -89,7 +89,7 @@ class Judgement:
         supports = self.assessment.labels
         return Table(
             ["label", "said", "examples", "of the label"],
-            [[true, said, f"{count:,}", f"{100 * count / supports[true].support:.1f} %"] for true, said, count in rows],
+            [[true, said, f"{count:,}", f"{100 * count / supports[true].support:.1f}%"] for true, said, count in rows],
         )
 
     @cached_property
@@ -122,7 +122,7 @@ class Judgement:
     def _roc(self) -> Plot:
         curves = {name: roc(self.predictions, name) for name in self.drawn}
         areas = [f"{name}: area {self.assessment.labels[name].roc_auc:.4f}" for name in curves]
-        rows = [[f"{100 * rate:g} %", *(f"{100 * _at(curve, rate):.1f} %" for curve in curves.values())] for rate in _RATES]
+        rows = [[f"{100 * rate:g}%", *(f"{100 * _at(curve, rate):.1f}%" for curve in curves.values())] for rate in _RATES]
         title = "ROC curve: true positive rate by false positive rate"
         svg = plots.draw_roc("roc", title, [thinned(curve) for curve in curves.values()])
         note = f"{self._which}The share of a label's examples that are found, by the share of others that are taken for it."
@@ -132,7 +132,7 @@ class Judgement:
         curves = {name: precision_recall(self.predictions, name) for name in self.drawn}
         areas = [f"{name}: average precision {self.assessment.labels[name].average_precision:.4f}" for name in curves]
         rows = [
-            [f"{100 * recall:g} %", *(f"{100 * _best_beyond(curve, recall):.1f} %" for curve in curves.values())]
+            [f"{100 * recall:g}%", *(f"{100 * _best_beyond(curve, recall):.1f}%" for curve in curves.values())]
             for recall in _RECALLS
         ]
         svg = plots.draw_curves(
@@ -175,7 +175,7 @@ class Judgement:
         )
         pairs = "" if predictions.thresholds is None else " Each pair of an example and a label counts."
         note = (
-            "On the dotted line confidence is what it says: of answers with 80 %, 8 in 10 are right. The expected "
+            "On the dotted line confidence is what it says: of answers with 80%, 8 in 10 are right. The expected "
             f"calibration error is {percent(self.assessment.calibration_error)}, without the temperature "
             f"{percent(self.assessment.uncalibrated_error)}.{pairs}"
         )
@@ -217,7 +217,7 @@ def _range(low: str, high: str) -> str:
 
 
 def _span(found: Bin) -> str:
-    return f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
+    return f"{100 * found.low:.0f} to {100 * found.high:.0f}%"
 
 
 def _at(curve: Curve, rate: float) -> float:

@@ -30,12 +30,12 @@ class Plot:
 
 
 def percent(value: float) -> str:
-    """Return a share as "88.1 %"."""
-    return f"{100 * value:.1f} %"
+    """Return a share as "88.1%"."""
+    return f"{100 * value:.1f}%"
 
 
 def in_percent(interval: Interval) -> str:
-    """Return "88.1 % (87.9 to 88.4)"."""
+    """Return "88.1% (87.9 to 88.4)"."""
     known = (
         "" if interval.low is None or interval.high is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     )

@@ -105,7 +105,7 @@ def draw_groups(name: str, title: str, groups: Sequence[Group], names: Sequence[
         axes.axvline(100 * overall, color=_INK, alpha=0.5, linewidth=1, linestyle=":")
         axes.set_yticks(range(len(groups)), labels=names)
         axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_xlabel("accuracy, %, with 95 % intervals")
+        axes.set_xlabel("accuracy, %, with 95% intervals")
     return finish()
 
 

@@ -221,7 +221,7 @@ class _Study:
         self._directory.write_state(self._description, self._seconds)
         is_best = " *" if best is trial else ""
         told = trial.reason if trial.validation is None or trial.state != "complete" else (
-            f"validation loss {trial.validation.loss:.4f}, accuracy {100 * trial.validation.accuracy:.2f} %{is_best}"
+            f"validation loss {trial.validation.loss:.4f}, accuracy {100 * trial.validation.accuracy:.2f}%{is_best}"
         )  # fmt: skip
         self._report(f"Trial {trial.number} {trial.state}: {told}")
 
@@ -229,7 +229,7 @@ class _Study:
         assert best.validation is not None
         head = (
             f"# Trial {best.number} of a tuning: validation loss {best.validation.loss:.4f}, "
-            f"accuracy {100 * best.validation.accuracy:.2f} %, before calibration.\n"
+            f"accuracy {100 * best.validation.accuracy:.2f}%, before calibration.\n"
         )
         return head + self._spaces[best.encoder].with_values(best.values).to_toml()
 
@@ -330,7 +330,7 @@ class _Watcher(Callback):
         del improved
         self._note(state, evaluation.step, getattr(evaluation.validation, self._monitor))
         if state.step < state.total_steps and self._asked.should_prune():
-            self._stop(state, f"behind the median after {_percent(state, evaluation.step)} % of the steps")
+            self._stop(state, f"behind the median after {_percent(state, evaluation.step)}% of the steps")
 
     def on_fit_end(self, state: FitState) -> None:
         """Keep the best figures."""

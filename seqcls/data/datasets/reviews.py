@@ -173,7 +173,7 @@ class ReviewsDataset(Dataset):
     but the fish was superb."), negation and its scope, who holds the opinion ("My aunt hated the plot, whereas I loved
     it."), and expectation ("I expected a mess and got a gem."). Every other review is the mirror image of the one
     before: the same draw, written for the other label. Most mirrored pairs outside the plain half hold the same words,
-    so a linear model of word counts stays near 75 % accuracy, and a model that reads in order can always be right.
+    so a linear model of word counts stays near 75% accuracy, and a model that reads in order can always be right.
 
     The phenomena are those that the field found hard for bags of words: thwarted expectations (Pang, Lee and
     Vaithyanathan 2002, "Thumbs up?", section 7), words such as "not" and "but" that shift the valence of others

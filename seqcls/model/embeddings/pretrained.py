@@ -70,7 +70,7 @@ class PretrainedEmbedding(Embedding):
         missing[:2] = False  # padding stays zero; no file has the unknown word
         weight[missing] *= weight[found].std() / INITIAL_STD
         share = 100 * count / len(words)
-        logger.info(f"{self.path} has vectors for {count:,} of {len(words):,} words ({share:.1f} %)")
+        logger.info(f"{self.path} has vectors for {count:,} of {len(words):,} words ({share:.1f}%)")
 
 
 def read_vectors(path: Path, *, expected_size: int) -> Iterator[tuple[str, NDArray[np.float32]]]:

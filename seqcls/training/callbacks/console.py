@@ -51,7 +51,7 @@ class ConsoleReporter(Callback):
         self._updated_at = time.monotonic()
         score = state.running.compute()
         speed = state.examples / max(state.training_seconds, 1e-9)
-        figures = f"loss {score.loss:.3f}  acc. {100 * score.accuracy:.1f} %  {speed:.0f}/s"
+        figures = f"loss {score.loss:.3f}  acc. {100 * score.accuracy:.1f}%  {speed:.0f}/s"
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=state.step, figures=figures)
         else:
@@ -62,8 +62,8 @@ class ConsoleReporter(Callback):
         train, validation = evaluation.train, evaluation.validation
         epochs = evaluation.step / state.steps_per_epoch
         self._print(
-            f"{epochs:>6.3g} {evaluation.step:>7} {train.loss:>8.4f} {100 * train.accuracy:>5.1f} % "
-            f"{validation.loss:>10.4f} {100 * validation.accuracy:>8.2f} % {evaluation.examples_per_second:>7.0f} "
+            f"{epochs:>6.3g} {evaluation.step:>7} {train.loss:>8.4f} {100 * train.accuracy:>6.1f}% "
+            f"{validation.loss:>10.4f} {100 * validation.accuracy:>9.2f}% {evaluation.examples_per_second:>7.0f} "
             f"{format_seconds(evaluation.seconds):>8}{' *' if improved else ''}"
         )
 

@@ -101,7 +101,7 @@ def _cpu_seconds_of_children() -> float:
 def test_fit_says_where_the_model_is_and_what_comes_next(run: Run) -> None:
     done = run("fit", *SMALL, "--output", "here")
     assert done.code == 0
-    assert re.search(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)\nModel: here/model\n", done.out)
+    assert re.search(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+%\)\nModel: here/model\n", done.out)
     assert "val. loss" in done.err
     assert "Next: seqcls predict here/model" in done.err
     assert "\x1b" not in done.out + done.err
@@ -123,7 +123,7 @@ def test_the_linear_baseline_is_shown_beside_the_network(run: Run) -> None:
     done = run("fit", *SMALL, "--output", "here")
     assert re.search(
         r"^Linear baseline \(NB-weighted 1-2-grams, logistic regression\): "
-        r"validation \d+\.\d %, test \d+\.\d % in \d+\.\d s$",
+        r"validation \d+\.\d%, test \d+\.\d% in \d+\.\d s$",
         done.err,
         re.MULTILINE,
     )
@@ -148,8 +148,8 @@ def test_a_baseline_that_wins_is_a_warning(run: Run, monkeypatch: pytest.MonkeyP
     figures = Baseline("any", validation=score, test=None, seconds=1.0, features=9)
     monkeypatch.setattr(trainer, "fit_baseline", lambda splits: figures)
     done = run("fit", *SMALL)
-    assert f"Linear baseline (any): validation {100 * correct / 20:.1f} % in 1.0 s" in done.err
-    assert ("the linear baseline is better than the network (95.0 % against " in done.err) == is_warned
+    assert f"Linear baseline (any): validation {100 * correct / 20:.1f}% in 1.0 s" in done.err
+    assert ("the linear baseline is better than the network (95.0% against " in done.err) == is_warned
 
 
 def test_without_scikit_learn_a_line_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,9 +322,9 @@ def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None
     ]
     flags = [flag for option in options for flag in ("--dataset-option", option)]
     lines = run("evaluate", str(trained), "--dataset", "reviews", *flags).out.splitlines()
-    assert re.fullmatch(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+ %\)", lines[0])
+    assert re.fullmatch(r"Test set: Avg\. loss: \d\.\d{4}, Accuracy: \d+/20 \(\d+%\)", lines[0])
     assert lines[1].split() == ["label", "precision", "recall", "F1", "support"]
-    assert re.fullmatch(r"negative +\d+\.\d % +\d+\.\d % +\d+\.\d % +10", lines[2])
+    assert re.fullmatch(r"negative +\d+\.\d% +\d+\.\d% +\d+\.\d% +10", lines[2])
     assert lines[4].startswith("Macro F1 ")
     assert lines[5].startswith("Calibration error ")
     assert max(map(len, lines)) <= 80
@@ -339,7 +339,7 @@ def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None
 def test_evaluate_writes_what_the_model_says(run: Run, trained: Path) -> None:
     done = run("evaluate", str(trained), "--predictions", "said.jsonl", "--min-confidence", "0.5")
     assert done.code == 0
-    assert "At a confidence of at least 0.5: 100.0 % are answered" in done.out
+    assert "At a confidence of at least 0.5: 100.0% are answered" in done.out
     rows = [json.loads(line) for line in Path("said.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 20
     said = run("predict", str(trained), rows[0]["text"], "--json").out
@@ -355,8 +355,8 @@ def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].split()[:2] == ["model", "accuracy,"]
-    assert re.search(r"\d+\.\d % \(\d+\.\d to \d+\.\d\)", lines[1])
-    assert "95 % interval" in lines[-1]
+    assert re.search(r"\d+\.\d% \(\d+\.\d to \d+\.\d\)", lines[1])
+    assert "95% interval" in lines[-1]
     assert "McNemar p = " in lines[-1]
     found = json.loads(run("compare", str(trained), "other", "--json").out)
     assert {row["name"] for row in found["models"]} == {str(trained), "other"}
@@ -472,7 +472,7 @@ def test_tune_refuses_what_makes_no_sense(run: Run, arguments: list[str], messag
 
 def test_explain_shows_the_words_that_count(run: Run, trained: Path) -> None:
     shown = run("explain", str(trained), "The film was good.").out.splitlines()
-    assert re.fullmatch(r"(negative|positive) \d+\.\d %", shown[0])
+    assert re.fullmatch(r"(negative|positive) \d+\.\d%", shown[0])
     assert shown[1] == "The film was good."
     assert shown[2].startswith("For:     ")
     assert shown[3].startswith("Against: ")

@@ -117,7 +117,7 @@ def test_vectors_of_known_words_are_taken_from_the_file(
     assert weight[[0, 2, 4]].tolist() == [[0, 0], [-3, 4.5], [1, 2]]
     assert weight[1].any()
     assert weight[3].any()
-    assert f"{path} has vectors for 2 of 5 words (40.0 %)" in caplog.text
+    assert f"{path} has vectors for 2 of 5 words (40.0%)" in caplog.text
 
 
 def test_words_that_the_file_lacks_get_vectors_of_the_same_spread(tmp_path: Path) -> None:
