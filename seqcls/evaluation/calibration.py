@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqcls.evaluation.scores import label_probabilities
+
 NUM_BINS = 15
 # Logits are multiplied by 1 / temperature, which is looked for between these.
 _LEAST, _MOST = 1e-2, 1e2
@@ -61,7 +63,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     for _ in range(_HALVINGS):  # the loss is convex in the factor, so that its slope changes sign once
         middle = (least + most) / 2
         scaled = values * middle.exp()
-        probabilities = scaled.softmax(dim=-1) if labels.ndim == 1 else scaled.sigmoid()
+        probabilities = label_probabilities(scaled, is_multi_label=labels.ndim == 2)
         if ((probabilities - targets) * values).sum() < 0:
             least = middle
         else:
@@ -118,11 +120,12 @@ def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
 
 def _binned(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return of each bin the number of examples, the sum of their probabilities, and how many are right: float64 [15]."""
+    probabilities = label_probabilities(logits.double(), is_multi_label=labels.ndim == 2)
     if labels.ndim == 1:
-        confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
+        confidence, predicted = probabilities.max(dim=-1)
         is_right = predicted == labels
     else:
-        confidence, is_right = logits.double().sigmoid().flatten(), labels.bool().flatten()
+        confidence, is_right = probabilities.flatten(), labels.bool().flatten()
     bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1  # (0, 1/15], (1/15, 2/15] …
     counts, confidences, hits = (
         torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, values)

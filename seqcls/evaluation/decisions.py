@@ -1,4 +1,4 @@
-"""What probabilities say: labels, and how sure the model is of them. It imports no torch."""
+"""From logits to probabilities to labels, in NumPy alone, so that it also runs where torch is not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 def label_probabilities(logits: NDArray[Any], *, temperature: float = 1.0, is_multi_label: bool) -> NDArray[Any]:
     """Return the probability of each label, [N, C] in the dtype of the logits [N, C].
 
-    With one label per example, softmax(logits / temperature), so that rows sum to 1; with several, the sigmoid of each.
+    With one label per example, this is softmax(logits / temperature), whose rows sum to 1; with several, the sigmoid of
+    each. `seqcls.evaluation.scores` has the same function for tensors.
     """
     scaled = logits / logits.dtype.type(temperature)
     if is_multi_label:
@@ -28,34 +29,41 @@ def decide(
     *,
     min_confidence: float = 0.0,
 ) -> list[str | None] | list[tuple[str, ...] | None]:
-    """Return the label of each of N texts, or the tuple of its labels, of probabilities [N, C].
+    """Return the name of each example's label, or the tuple of the names of its labels.
 
-    That is the most probable label; where a text may have several, those whose probability reaches the label's threshold.
-    It is None for a text of which the model is less sure than ``min_confidence``.
+    The label is the most probable one. Where an example may have several labels, it has those whose probability reaches
+    their threshold.
+
+    Args:
+        probabilities: float [N, C].
+        label_names: The C names.
+        thresholds: One probability per label; None where an example has exactly one label.
+        min_confidence: An example whose `confidence` is lower gets None.
     """
     is_sure = confidence(probabilities, thresholds) >= min_confidence
     names = [
-        tuple(label_names[index] for index in np.flatnonzero(row).tolist()) for row in decided(probabilities, thresholds)
+        tuple(label_names[index] for index in np.flatnonzero(row).tolist())
+        for row in predicted_labels(probabilities, thresholds)
     ]
     if thresholds is not None:
         return [labels if sure else None for labels, sure in zip(names, is_sure, strict=True)]
     return [labels[0] if sure else None for labels, sure in zip(names, is_sure, strict=True)]
 
 
-def decided(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
-    """Return the labels that probabilities [N, C] give: the most probable, or each that reaches its threshold."""
+def predicted_labels(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
+    """Return whether each example gets each label, bool [N, C]: the most probable one, or all that reach their threshold."""
     if thresholds is None:
         return np.asarray(probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1]))
     return np.asarray(probabilities >= np.asarray(thresholds))
 
 
 def confidence(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.float64]:
-    """Return how probable it is that the model is right, float64 [N], of probabilities [N, C].
+    """Return the probability that the decision about each example is right, float64 [N].
 
-    That is the probability of the label; where an example may have several, the least over the labels of the probability
-    that it has, or has not, the label, whichever is said.
+    This is the probability of the predicted label. Where an example may have several labels, the decision about each label
+    is right with probability p if the label is given and 1 - p if it is not; the confidence is the smallest of these.
     """
     if thresholds is None:
         return np.asarray(probabilities.max(axis=1), dtype=np.float64)
-    said = decided(probabilities, thresholds)
-    return np.asarray(np.where(said, probabilities, 1 - probabilities).min(axis=1), dtype=np.float64)
+    predicted = predicted_labels(probabilities, thresholds)
+    return np.asarray(np.where(predicted, probabilities, 1 - probabilities).min(axis=1), dtype=np.float64)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from seqcls.errors import DataError, MissingExtraError, UsageError
 from seqcls.evaluation.calibration import calibration_error
-from seqcls.evaluation.decisions import confidence, decided
-from seqcls.evaluation.scores import Score, score_logits
+from seqcls.evaluation.decisions import confidence, predicted_labels
+from seqcls.evaluation.scores import Score, label_probabilities, score_logits
 from seqcls.system.files import replacing
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -107,14 +107,13 @@ class Predictions:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """The softmax over the calibrated logits, or the sigmoid of each, float64 [N, C]."""
-        logits = torch.from_numpy(self.logits) / self.temperature
-        found: NDArray[np.float64] = (logits.softmax(dim=-1) if self.thresholds is None else logits.sigmoid()).numpy()
-        return found
+        calibrated = torch.from_numpy(self.logits) / self.temperature
+        return np.asarray(label_probabilities(calibrated, is_multi_label=self.thresholds is not None).numpy())
 
     @cached_property
     def said(self) -> NDArray[np.bool_]:
         """The labels that the model gave, bool [N, C]."""
-        return decided(self.probabilities, self.thresholds)
+        return predicted_labels(self.probabilities, self.thresholds)
 
     @property
     def true(self) -> NDArray[np.bool_]:

@@ -49,9 +49,9 @@ def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
     return losses.mean(dim=1).sum()
 
 
-def decide(logits: Tensor, thresholds: Tensor | None) -> Tensor:
-    """Return the label int64 [B] of logits [B, C]; with thresholds [C], bool [B, C]: whose probability reaches its own."""
-    return logits.argmax(dim=-1) if thresholds is None else logits.sigmoid() >= thresholds.to(logits)
+def label_probabilities(logits: Tensor, *, is_multi_label: bool) -> Tensor:
+    """Return the softmax of each row of logits [B, C], or the sigmoid of each logit where there may be several labels."""
+    return logits.sigmoid() if is_multi_label else logits.softmax(dim=-1)
 
 
 def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = None) -> Score:
@@ -71,7 +71,8 @@ def choose_thresholds(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         float64 [C].
     """
-    return torch.stack([_best_threshold(*column) for column in zip(logits.double().sigmoid().T, labels.T, strict=True)])
+    probabilities = label_probabilities(logits.double(), is_multi_label=True)
+    return torch.stack([_best_threshold(*column) for column in zip(probabilities.T, labels.T, strict=True)])
 
 
 def _best_threshold(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -132,12 +133,12 @@ class RunningScore:
         self._loss += loss_sum.detach()
         self._is_multi_label = labels.ndim == 2
         if self._is_multi_label:
-            half = torch.full((), 0.5, device=logits.device)
-            said, true = decide(logits.detach(), half if self._thresholds is None else self._thresholds), labels.bool()
+            thresholds = 0.5 if self._thresholds is None else self._thresholds.to(logits)
+            said, true = label_probabilities(logits.detach(), is_multi_label=True) >= thresholds, labels.bool()
             self._correct += (said == true).all(dim=1).sum()
             self._pairs += torch.stack([(said & true).sum(), said.sum() + true.sum()])
         else:
-            self._correct += (decide(logits.detach(), None) == labels).sum()
+            self._correct += (logits.detach().argmax(dim=-1) == labels).sum()
         self._count += len(labels)
 
     def add(self, other: RunningScore) -> None:

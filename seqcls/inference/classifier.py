@@ -22,7 +22,7 @@ from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError, DataError, UsageError
 from seqcls.evaluation.decisions import decide
 from seqcls.evaluation.predictions import Predictions
-from seqcls.evaluation.scores import Score
+from seqcls.evaluation.scores import Score, label_probabilities
 from seqcls.inference.explanation import Explanation, Method, contributions
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.forward import predict_logits
@@ -134,8 +134,7 @@ class Classifier:
         if not len(sequences):
             return np.zeros((0, len(self.label_names)), dtype=np.float32)
         logits = self._raw_logits(sequences) / self.temperature
-        probabilities: NDArray[np.float32] = (logits.sigmoid() if self.is_multi_label else logits.softmax(dim=-1)).numpy()
-        return probabilities
+        return np.asarray(label_probabilities(logits, is_multi_label=self.is_multi_label).numpy())
 
     @overload
     def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]: ...

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from seqcls.evaluation.decisions import label_probabilities
+from seqcls.evaluation.decisions import confidence, decide, label_probabilities
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -28,3 +31,23 @@ def test_large_logits_do_not_overflow(is_multi_label: bool) -> None:
 
 def test_no_examples_have_no_probabilities() -> None:
     assert label_probabilities(np.zeros((0, 3), dtype=np.float32), is_multi_label=False).shape == (0, 3)
+
+
+def test_labels_are_named_where_the_model_is_sure() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6]])
+    assert decide(probabilities, ("a", "b"), None) == ["a", "b"]
+    assert decide(probabilities, ("a", "b"), None, min_confidence=0.7) == ["a", None]
+    assert decide(probabilities, ("a", "b"), (0.3, 0.5)) == [("a",), ("a", "b")]
+    assert decide(probabilities, ("a", "b"), (0.3, 0.5), min_confidence=0.5) == [("a",), None]
+
+
+def test_with_several_labels_the_least_sure_one_gives_the_confidence() -> None:
+    probabilities = np.array([[0.9, 0.2], [0.45, 0.1], [0.35, 0.01]])
+    # With thresholds of 0.4 and 0.5, the first two examples get the first label:
+    # min(0.9, 0.8), min(0.45, 0.9), min(0.65, 0.99).
+    assert confidence(probabilities, (0.4, 0.5)).tolist() == pytest.approx([0.8, 0.45, 0.65])
+
+
+def test_decisions_need_no_torch() -> None:
+    code = "import sys; import seqcls.evaluation.decisions; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -15,7 +15,6 @@ from sklearn import metrics
 
 from seqcls.errors import DataError, UsageError
 from seqcls.evaluation.calibration import calibration_error
-from seqcls.evaluation.decisions import confidence
 from seqcls.evaluation.predictions import Predictions
 
 
@@ -89,13 +88,6 @@ def test_a_least_confidence_answers_the_sure_ones() -> None:
     assert [assessment.coverage for assessment in found] == [1.0, 0.75, 0.5, 0.0]
     assert [assessment.selective_accuracy for assessment in found] == [0.75, 1.0, 1.0, None]
     assert [assessment.score.accuracy for assessment in found] == [0.75] * 4
-
-
-def test_where_there_may_be_several_labels_confidence_is_that_of_the_least_sure_one() -> None:
-    probabilities = np.array([[0.9, 0.2], [0.45, 0.1], [0.35, 0.01]])
-    # With thresholds of 0.4 and 0.5 the first label is said of the first two:
-    # min(0.9, 0.8), min(0.45, 0.9), min(0.65, 0.99).
-    assert confidence(probabilities, (0.4, 0.5)).tolist() == pytest.approx([0.8, 0.45, 0.65])
 
 
 TEXTS = ['said "no", then left', "two\nlines", "完全に", "half a pair \ud800", "", "=1+1"]
