@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.config.old_names import rename
 from seqcls.config.settings import Config, all_settings, load_recipe
 from seqcls.data.datasets.base import Splits
 from seqcls.errors import ConfigError, MissingExtraError, TrainingError
@@ -36,7 +37,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         epochs: Passes over the training data.
         batch_size: Examples a forward pass.
         lr: Learning rate, or its peak.
-        num_words: Largest vocabulary.
+        vocab_size: Largest size of the vocabulary.
         max_length: Longest sequence, in tokens.
         validation_fraction: Share of the training data that chooses the best epoch and calibrates; it is not trained on.
         settings: Any other settings, by name, such as ``{"patience": 2}``.
@@ -45,6 +46,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         device: auto, cpu, cuda, cuda:N or mps.
         output: Run directory to make at each fit; by default none is kept.
         verbose: 1 shows the training's progress on stderr.
+        num_words: The old name of ``vocab_size``.
 
     Attributes:
         classes_: The labels, sorted: the columns of `predict_proba`.
@@ -61,7 +63,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        num_words: int | None = None,
+        vocab_size: int | None = None,
         max_length: int | None = None,
         validation_fraction: float = 0.1,
         settings: Mapping[str, Any] | None = None,
@@ -69,6 +71,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         device: str = "auto",
         output: str | Path | None = None,
         verbose: int = 0,
+        num_words: int | str | None = "deprecated",
     ) -> None:
         self.recipe = recipe
         self.encoder = encoder
@@ -77,7 +80,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.num_words = num_words
+        self.vocab_size = vocab_size
         self.max_length = max_length
         self.validation_fraction = validation_fraction
         self.settings = settings
@@ -85,6 +88,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         self.device = device
         self.output = output
         self.verbose = verbose
+        self.num_words = num_words
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on N texts, or N sequences of numbers float [T, D], and N labels of any type that NumPy can sort.
@@ -115,9 +119,10 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
 
     def _config(self) -> Config:
         section = all_settings()
+        old = {} if self.num_words == "deprecated" else {"num_words": self.num_words}
         given = {
-            **dict(self.settings or {}),
-            **{name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "num_words", "max_length")},
+            **rename({**dict(self.settings or {}), **old}, warn=True),
+            **{name: value for name in _FREQUENT if (value := getattr(self, name)) is not None},
             "validation_fraction": self.validation_fraction,
             "encoder_options": None if self.encoder_options is None else dict(self.encoder_options),
             "seed": _seed(self.random_state),
@@ -151,6 +156,9 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         tags.input_tags.two_d_array = False
         tags.non_deterministic = self.random_state is None
         return tags
+
+
+_FREQUENT = ("epochs", "batch_size", "lr", "vocab_size", "max_length")
 
 
 def _sequences(X: Any) -> list[Any]:

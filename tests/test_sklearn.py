@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "encoder_options": {"hidden_size": 4},
     "batch_size": 8,
     "lr": 0.02,
-    "num_words": 100,
+    "vocab_size": 100,
     "epochs": 8,
     "random_state": 0,
     "device": "cpu",

@@ -33,7 +33,7 @@ def toy_config(**fit: Any) -> Config:
     changes = {
         "fit": {"epochs": 2, "batch_size": 8, "lr": 0.01, "device": "cpu", **fit},
         "model": {"embedding_size": 8, "encoder_options": {"hidden_size": 4}},
-        "data": {"num_words": 100},
+        "data": {"vocab_size": 100},
     }
     return load_recipe("default", encoder="lstm").updated(changes, source="test")
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from seqcls import registry
+from seqcls.config import old_names
 from seqcls.config.data_paths import dataset_of_path, is_data_path
 from seqcls.errors import ConfigError, UnknownNameError
 
@@ -33,6 +34,11 @@ class Section(BaseModel):
         # TOML and flags have no null: the word "none" stands for it.
         return None if isinstance(value, str) and value.lower() == "none" else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, settings: object) -> object:
+        return old_names.rename(settings, warn=True) if isinstance(settings, dict) else settings
+
 
 class DataConfig(Section):
     """Which data, and how it becomes token ids."""
@@ -47,8 +53,8 @@ class DataConfig(Section):
     """Seed of that choice; it is not the training seed, so that runs with several seeds share one validation split."""
     tokenizer: str = "word"
     """How texts become words: word, basic-english, character, bpe, or the path of a tokenizer.json."""
-    num_words: Annotated[int, Field(ge=3)] = 30_000
-    """Size of the vocabulary, padding and unknown word included."""
+    vocab_size: Annotated[int, Field(ge=3)] = 30_000
+    """Largest size of the vocabulary, including the padding and unknown tokens."""
     max_length: Positive | None = 400
     """Longest text, in tokens; longer ones are cut. Sequences of numbers never are."""
     truncating: Literal["pre", "post", "middle"] = "middle"
@@ -110,6 +116,11 @@ def names_of(names: object) -> object:
     return [] if names is None else names
 
 
+def numbers_of(numbers: object) -> object:
+    """Turn "0.9,0.98", as a flag gives it, into a list; leave anything else as it is."""
+    return [number.strip() for number in numbers.split(",")] if isinstance(numbers, str) else numbers
+
+
 class FitConfig(Section):
     """The training."""
 
@@ -119,16 +130,16 @@ class FitConfig(Section):
     """Examples a forward pass."""
     eval_batch_size: Positive = 256
     """Examples a forward pass in evaluation."""
-    accumulate: Positive = 1
-    """Batches whose gradients are averaged before a step."""
-    bucket: bool = True
-    """Put sequences of like length into a batch."""
+    accumulate_batches: Positive = 1
+    """Batches whose gradients are averaged before each optimizer step."""
+    bucket_by_length: bool = True
+    """Put sequences of similar length into the same batch."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam (Kingma & Ba 2015), or with decoupled weight decay (Loshchilov & Hutter 2019)."""
     lr: Annotated[float, Field(gt=0, le=1e37)] = 2e-3
     """Learning rate; for a schedule with a peak, the peak."""
-    beta2: Probability = 0.98
-    """Adam's decay rate of squared gradients."""
+    betas: Annotated[tuple[Probability, Probability], BeforeValidator(numbers_of)] = (0.9, 0.98)
+    """Adam's decay rates of the averages of gradients and of squared gradients."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
@@ -177,10 +188,6 @@ class FitConfig(Section):
     """Registered names of callbacks that follow the run, such as tensorboard; `seqcls list` shows them."""
     callback_options: dict[str, dict[str, OptionValue]] = {}
     """Options of the callbacks, a table each, as `seqcls info callback NAME` lists them."""
-    baseline: bool = True
-    """Whether `seqcls fit` trains a linear model too, and says how it compares; needs the extra report."""
-    report: bool = True
-    """Whether `seqcls fit` leaves report.html in the run directory; needs the extra report."""
 
 
 class Config(Section):
@@ -197,7 +204,7 @@ class Config(Section):
             ConfigError: A name is unknown or a value wrong; the message names ``source``.
         """
         try:
-            return Config.model_validate(merge(self.model_dump(), changes))
+            return Config.model_validate(merge(self.model_dump(), old_names.renamed_by_user(changes)))
         except ValidationError as error:
             raise ConfigError("; ".join(_explain(detail, source) for detail in error.errors())) from None
 
@@ -298,19 +305,23 @@ def parse_settings(pairs: Iterable[str], *, flag: str) -> dict[str, Any]:
     Raises:
         ConfigError: A pair lacks '=' or names no setting.
     """
+    sections = all_settings()
+    sections_of_old_names = {old: sections[new] for old, (new, _) in old_names.RENAMED.items()}
+    sections_of_old_names |= dict.fromkeys(old_names.FLAGS, "fit")
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         section, _, key = name.rpartition(".")
-        section = section or all_settings().get(key, "")
+        known = sections.get(key) or sections_of_old_names.get(key, "")
+        section = section or known
         if not equals:
             raise ConfigError(f"{flag} {pair!r}: write NAME=VALUE")
-        if all_settings().get(key) != section:
+        if not section or section != known:
             close = difflib.get_close_matches(name, [*all_settings(), *all_settings_dotted()], n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(close)}?" if close else "; `seqcls fit --print-config` lists them"
             raise ConfigError(f"{flag}: unknown setting {name!r}{hint}")
         settings.setdefault(section, {})[key] = text
-    return settings
+    return old_names.renamed_by_user(settings)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

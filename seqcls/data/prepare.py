@@ -92,7 +92,7 @@ def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
     if config.tokenizer in RULES:
         return TextTokenizer.fit(
             texts,
-            num_words=config.num_words,
+            num_words=config.vocab_size,
             rules=config.tokenizer,
             max_length=config.max_length,
             truncating=config.truncating,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seqcls.config.old_names import renamed
 from seqcls.config.settings import Config
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.storage.schemas import Description
@@ -32,6 +33,6 @@ def read_description(data: bytes, path: Path) -> tuple[Description, Config]:
             "the files belong to different models: copy the whole folder again"
         )
     try:
-        return description, Config().updated(description.config, source=str(path))
+        return description, Config().updated(renamed(description.config), source=str(path))
     except (*GARBLED, ConfigError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}") from error

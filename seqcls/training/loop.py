@@ -118,9 +118,10 @@ class Loop:
         state, config = self._state, self._config
         train = self._data.splits["train"]
         order = training_order(
-            train.lengths, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch, bucket=config.bucket
+            train.lengths, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch, bucket=config.bucket_by_length
         )
-        windows = [order[start : start + config.accumulate] for start in range(0, len(order), config.accumulate)]
+        size = config.accumulate_batches
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
         remaining = [state.world.share(indices) for indices in order[self._batches_done() :]]
         remaining = [indices for indices in remaining if len(indices)]
         state.model.train()
@@ -136,7 +137,7 @@ class Loop:
                     return
 
     def _batches_done(self) -> int:
-        return self._state.step_in_epoch * self._config.accumulate + self._state.batch_in_step
+        return self._state.step_in_epoch * self._config.accumulate_batches + self._state.batch_in_step
 
     def _train_step(self, window: Sequence[NDArray[np.int64]], loader: Generator[Batch]) -> bool:
         """Update the weights once from the examples of a window of batches; return False if stopped amid it."""

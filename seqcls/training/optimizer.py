@@ -32,7 +32,7 @@ def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -
     return optimizer_class(
         model.parameters(),
         lr=config.lr,
-        betas=(0.9, config.beta2),
+        betas=config.betas,
         weight_decay=config.weight_decay,
         fused=_has_fused_adam(device) or None,
     )

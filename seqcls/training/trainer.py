@@ -413,7 +413,7 @@ class Trainer:
 
     def _steps_per_epoch(self, data: EncodedData) -> int:
         num_batches = math.ceil(len(data.splits["train"]) / self.config.fit.batch_size)
-        return math.ceil(num_batches / self.config.fit.accumulate)
+        return math.ceil(num_batches / self.config.fit.accumulate_batches)
 
 
 def _without_left_out(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -427,7 +427,7 @@ def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending = {"epochs", "device", "threads", "patience", "eval_batch_size", "num_workers", "max_time", "auto_batch"}
     extending |= {"checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks"}
-    extending |= {"calibrate", "baseline", "report", "callbacks", "callback_options"}
+    extending |= {"calibrate", "callbacks", "callback_options"}
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

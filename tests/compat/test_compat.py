@@ -123,7 +123,7 @@ def test_the_sizes_that_old_models_leave_out_are_as_they_were(
     shutil.copytree(HERE / version / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     settings = {
-        "data": {"dataset": "data/texts.csv", "num_words": 30, "validation_fraction": 0.3},
+        "data": {"dataset": "data/texts.csv", "vocab_size": 30, "validation_fraction": 0.3},
         "model": {"encoder": name, "embedding_size": 4},
         "fit": {"device": "cpu"},
     }

@@ -50,11 +50,11 @@ def test_no_two_sections_share_a_name_of_a_setting() -> None:
 def test_the_tutorial_recipe_is_the_tutorials() -> None:
     config = load_recipe("tutorial")
     data, model, fit = config.data, config.model, config.fit
-    assert (data.num_words, data.max_length, data.truncating) == (10_000, 200, "post")
+    assert (data.vocab_size, data.max_length, data.truncating) == (10_000, 200, "post")
     assert (model.encoder, model.embedding_size) == ("bilstm-mean-pool", 128)
     assert {"hidden_size": 128, "num_layers": 2, "dropout": 0.2}.items() <= model.encoder_options.items()
     assert (fit.batch_size, fit.eval_batch_size, fit.optimizer, fit.lr) == (64, 200, "adam", 1e-3)
-    assert (fit.schedule, fit.beta2, fit.clip_norm, fit.ema_decay) == ("constant", 0.999, None, None)
+    assert (fit.schedule, fit.betas, fit.clip_norm, fit.ema_decay) == ("constant", (0.9, 0.999), None, None)
     assert (model.word_dropout, model.embedding_dropout, model.output_dropout) == (0, 0.2, 0)
     assert load_recipe("tutorial", dataset="imdb").data.dataset_options == {"validation": "tutorial"}
 
@@ -87,12 +87,12 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
         ({"fit": {"epochs": "many"}}, "here: fit.epochs is 'many'"),
         ({"fit": {"lr": float("nan")}}, "here: fit.lr is nan"),
         ({"fit": {"lr": "1e999"}}, "here: fit.lr is '1e999'"),
-        ({"fit": {"beta2": 1.0}}, "here: fit.beta2 is 1.0"),
+        ({"fit": {"betas": (0.9, 1.0)}}, "here: fit.betas is 1.0"),
         ({"fit": {"schedule": "step"}}, "here: fit.schedule is 'step'"),
         ({"fit": {"seed": -1}}, "here: fit.seed is -1"),
         ({"fit": {"seed": 2**64}}, "here: fit.seed is"),
         ({"fit": {"epochs": None}}, "here: fit.epochs is None"),
-        ({"data": {"num_words": 2}}, "here: data.num_words is 2"),
+        ({"data": {"vocab_size": 2}}, "here: data.vocab_size is 2"),
         ({"data": {"dataset_options": {"a": [1]}}}, "here: data.dataset_options is"),
         ({"fit": 3}, "here: fit is 3"),
     ],

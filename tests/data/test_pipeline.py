@@ -57,7 +57,7 @@ def test_a_second_preparation_reads_no_data_and_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [DataConfig(num_words=4), DataConfig(max_length=1), DataConfig(truncating="pre"), DataConfig(split_seed=1)]
+    "config", [DataConfig(vocab_size=4), DataConfig(max_length=1), DataConfig(truncating="pre"), DataConfig(split_seed=1)]
 )
 def test_other_settings_prepare_anew(config: DataConfig) -> None:
     prepare_data(DataConfig(), Counted())
@@ -135,7 +135,7 @@ def test_rules_of_the_tokenizer_are_a_setting() -> None:
 
 def test_a_tokenizer_file_is_used_as_it_is_and_belongs_to_the_cache_key(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    config = DataConfig(tokenizer=str(path), num_words=3)
+    config = DataConfig(tokenizer=str(path), vocab_size=3)
     for words in (["seen"], ["good", "seen"]):
         TextTokenizer.from_words(words).save(path)
         assert prepare_data(config, Counted()).tokenizer.words()[2:] == words

@@ -37,7 +37,7 @@ def _train(folder: Path, encoder: str, options: dict[str, Any], **more: Any) -> 
     changes = {
         "fit": {"epochs": 1, "batch_size": 8, "lr": 0.01, "device": "cpu"},
         "model": {"embedding_size": 6, "encoder_options": options, **more},
-        "data": {"num_words": 100, "max_length": 200},
+        "data": {"vocab_size": 100, "max_length": 200},
     }
     config = load_recipe("default", encoder=encoder).without_options("model").updated(changes, source="test")
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=folder / "run").fit()

@@ -36,7 +36,7 @@ def _train(folder: Path, encoder: str, options: dict[str, Any], splits: Splits |
     changes = {
         "fit": {"epochs": 1, "batch_size": 32, "lr": 0.01, "device": "cpu"},
         "model": {"embedding_size": 6, "encoder_options": options, **more},
-        "data": {"num_words": 100, "max_length": 60},
+        "data": {"vocab_size": 100, "max_length": 60},
     }
     config = load_recipe("default", encoder=encoder).without_options("model").updated(changes, source="test")
     return Trainer(None, splits or toy_splits(), config=config, callbacks=[], output=folder / "run").fit().run

@@ -529,7 +529,7 @@ ENCODERS = ["numpy-simple-rnn", "torch-rnn", "lstm", "gru", "min-gru", "mean-poo
 def test_every_encoder_is_built_without_memory_first(encoder: str, tmp_path: Path) -> None:
     options = {"hidden_size": 16} if encoder == "transformer" else {}
     base = load_recipe("default", encoder=encoder).updated({"model": {"encoder_options": options}}, source="test")
-    changes = {"fit": {"epochs": 1, "device": "cpu"}, "model": {"embedding_size": 8}, "data": {"num_words": 100}}
+    changes = {"fit": {"epochs": 1, "device": "cpu"}, "model": {"embedding_size": 8}, "data": {"vocab_size": 100}}
     result = Trainer(
         None, toy_splits(), config=base.updated(changes, source="test"), callbacks=[], output=tmp_path / "run"
     ).fit()

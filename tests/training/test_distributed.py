@@ -93,10 +93,10 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, encoder: str) -> N
 @pytest.mark.parametrize(
     "settings",
     [
-        {"accumulate": 3, "clip_norm": 0.1},
+        {"accumulate_batches": 3, "clip_norm": 0.1},
         {"class_weights": "balanced", "ema_decay": 0.9},
         {"num_workers": 2, "optimizer": "adamw", "weight_decay": 0.1},
-        {"eval_every_steps": 3, "schedule": "plateau", "bucket": False},
+        {"eval_every_steps": 3, "schedule": "plateau", "bucket_by_length": False},
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -107,7 +107,7 @@ def test_every_kind_of_training_gives_the_result_of_one(tmp_path: Path, settings
 def test_shares_of_uneven_size_give_the_result_of_one(tmp_path: Path) -> None:
     # Batches of 8 leave one of a single example, of which the second process has none; of the test split neither.
     compare(tmp_path, config(), (41, 5, 2))
-    compare(tmp_path / "more", config(batch_size=3, accumulate=2), (43, 3, 2))
+    compare(tmp_path / "more", config(batch_size=3, accumulate_batches=2), (43, 3, 2))
 
 
 @pytest.mark.parametrize("place", ["step 3", "evaluation 1"])
@@ -144,7 +144,7 @@ def _resume_with_warnings(path: str, _rank: int = 0) -> list[str]:
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 3)])
 def test_another_number_of_processes_goes_on_with_a_warning(tmp_path: Path, first: int, then: int) -> None:
     path = str(tmp_path / "run")
-    in_world(first, fit, path, config(noise=True, accumulate=2), (), "batch 3" if first == 1 else "step 1")
+    in_world(first, fit, path, config(noise=True, accumulate_batches=2), (), "batch 3" if first == 1 else "step 1")
     (warned, *_) = in_world(then, _resume_with_warnings, path)
     assert any(f"processes {first} -> {then}" in message for message in warned)
     last = RunDirectory(tmp_path / "run").pointed("last")

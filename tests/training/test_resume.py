@@ -26,7 +26,7 @@ from seqcls.training import environment as environment_module
 
 BUILT_IN = sorted(info.name for info in registry.encoders.list() if info.provider == "seqcls")
 # 64 examples in batches of 4, three to a step: six steps an epoch, the last of one batch; a validation every four steps.
-STEPS = {"epochs": 2, "batch_size": 4, "accumulate": 3, "eval_every_steps": 4, "lr": 0.02}
+STEPS = {"epochs": 2, "batch_size": 4, "accumulate_batches": 3, "eval_every_steps": 4, "lr": 0.02}
 # Each counted from the start or the resumption: the first step; within an epoch; within a step; in a validation; after a
 # validation; at the end of an epoch.
 PLACES = ["step 1", "step 2", "batch 2", "evaluating 1", "evaluation 1", "batch 1", "step 2"]
@@ -82,7 +82,7 @@ def test_every_schedule_resumes(tmp_path: Path, schedule: str) -> None:
         {"num_workers": 2},
         {"threads": 2},
         {"precision": "bf16"},
-        {"bucket": False, "clip_norm": None, "class_weights": "balanced"},
+        {"bucket_by_length": False, "clip_norm": None, "class_weights": "balanced"},
         {"ema_decay": 0.9, "num_workers": 2, "schedule": "cosine"},
     ],
     ids=lambda settings: next(iter(settings)),

@@ -174,12 +174,12 @@ def test_patience_ends_a_run_with_a_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"ema_decay": 0.9}, {"schedule": "plateau"}, {"accumulate": 2}, {"optimizer": "adamw"}]
+    "settings", [{}, {"ema_decay": 0.9}, {"schedule": "plateau"}, {"accumulate_batches": 2}, {"optimizer": "adamw"}]
 )
 @pytest.mark.parametrize("step", [3, 8])
 def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path, settings: dict[str, Any], step: int) -> None:
     config = toy_config(epochs=3, **settings)
-    step = step // config.fit.accumulate
+    step = step // config.fit.accumulate_batches
     whole = _fit(tmp_path, config, name="whole")
     cut = _fit(tmp_path, config, StopAt(step), name="cut")
     assert load_training(_last(cut.run)).values["step"] == step
@@ -214,7 +214,7 @@ def test_accumulated_batches_are_one_batch_of_all_their_examples(tmp_path: Path)
     # Without noise, without buckets and from one permutation, eight windows of 2 x 4 hold the examples of eight batches of 8
     # when the batch order is left as it was drawn: compare the first step's gradient through a plain SGD-like Adam update.
     silent = {"model": {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}}
-    config = toy_config(bucket=False, schedule="constant").updated(silent, source="test")
+    config = toy_config(bucket_by_length=False, schedule="constant").updated(silent, source="test")
     trainer = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "a")
     data, model = trainer.prepare()
     train = data.splits["train"]

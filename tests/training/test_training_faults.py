@@ -158,7 +158,7 @@ def test_batches_are_cut_until_they_fit_and_the_result_stays_the_same(
 ) -> None:
     ends = []
     for name, above in (("whole", 8), ("cut", 3)):
-        config = toy_config(auto_batch=True, accumulate=accumulate).updated(SILENT, source="test")
+        config = toy_config(auto_batch=True, accumulate_batches=accumulate).updated(SILENT, source="test")
         torch.manual_seed(0)
         encoder = Faulty(8, _out_of_memory(above))
         result = Trainer(encoder, toy_splits(), config=config, callbacks=[], output=tmp_path / name).fit()
@@ -179,7 +179,7 @@ def test_examples_are_counted_once_where_memory_runs_out_after_a_resumption_amid
             os.kill(os.getpid(), signal.SIGTERM)  # in the second batch of the second step
         return encoded
 
-    changes = {"auto_batch": True, "accumulate": 3, "epochs": 1}
+    changes = {"auto_batch": True, "accumulate_batches": 3, "epochs": 1}
     assert _fit(tmp_path / "run", fault, **changes).signal == signal.SIGTERM
     assert load_training(RunDirectory(tmp_path / "run").pointed("last") or Path()).values["batch_in_step"] == 2
     encoder = Faulty(8, _out_of_memory(4))

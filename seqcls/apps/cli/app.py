@@ -7,13 +7,17 @@ import logging
 import os
 import signal
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from seqcls.apps.cli import check, compare, export, fit, models, new, plugins, report, serve, tune
 from seqcls.apps.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError, Terminated
+from seqcls.system.deprecation import RenamedWarning
 
 app = typer.Typer(
     name="seqcls",
@@ -66,6 +70,23 @@ class _ConsoleHandler(logging.Handler):
         console().print(f"{prefix}{record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def _showing_old_names() -> Iterator[None]:
+    """Show each use of an old name as one line on stderr."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=RenamedWarning)
+        show = warnings.showwarning
+
+        def show_in_one_line(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, RenamedWarning):
+                logging.getLogger("seqcls").warning("%s", message)
+            else:
+                show(message, category, *place, **options)
+
+        warnings.showwarning = show_in_one_line
+        yield
+
+
 def _exit_on_sigterm(number: int, _frame: object) -> None:
     # As an exception, so that temporary files are removed and other processes ended on the way out.
     print_error("terminated")
@@ -85,7 +106,8 @@ def main() -> None:
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     try:
-        app()
+        with _showing_old_names():
+            app()
     except SeqclsError as error:
         print_error(str(error))
         sys.exit(error.exit_code)

@@ -82,15 +82,15 @@ def fit(
         str | None, typer.Option(help="balanced, none, or a JSON file of a weight a label.", rich_help_panel=_TRAINING)
     ] = None,
     baseline: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--baseline/--no-baseline", help="Train a linear model as well, to compare.", rich_help_panel=_TRAINING
+            "--baseline/--no-baseline", help="Also train a linear model, for comparison.", rich_help_panel=_TRAINING
         ),
-    ] = None,
+    ] = True,
     report: Annotated[
-        bool | None,
-        typer.Option("--report/--no-report", help="Leave report.html in the run directory.", rich_help_panel=_RUN),
-    ] = None,
+        bool,
+        typer.Option("--report/--no-report", help="Write report.html into the run directory.", rich_help_panel=_RUN),
+    ] = True,
     tokenizer: Annotated[
         str | None, typer.Option(help="word, basic-english, character, bpe, or a tokenizer.json.", rich_help_panel=_DATA)
     ] = None,
@@ -171,7 +171,7 @@ def fit(
         "data": {
             "validation_fraction": validation_fraction,
             "tokenizer": tokenizer,
-            "num_words": vocab_size,
+            "vocab_size": vocab_size,
             "max_length": max_length,
             "truncating": truncating,
         },
@@ -185,8 +185,6 @@ def fit(
             "device": device,
             "precision": precision,
             "class_weights": class_weights,
-            "baseline": baseline,
-            "report": report,
             "max_time": max_time,
             "on_nan": on_nan,
             "auto_batch": auto_batch,
@@ -231,7 +229,12 @@ def fit(
     elif not is_main_process():
         _fit_silently(trainer)
     else:
-        _fit(trainer, as_json=as_json, quiet=quiet)
+        _fit(trainer, extras=_wanted_extras(trainer, baseline=baseline, report=report), as_json=as_json, quiet=quiet)
+
+
+def _wanted_extras(trainer: Trainer, *, baseline: bool, report: bool) -> list[str]:
+    wanted = {"linear baseline": baseline and trainer.config.model.embedding != "features", "report": report}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -337,7 +340,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     typer.echo(f"training     {plan.total_steps:,} steps: {plan.config.fit.epochs} epochs of {plan.steps_per_epoch:,}")
 
 
-def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
+def _fit(trainer: Trainer, *, extras: list[str], as_json: bool, quiet: bool) -> None:
     """Train, print the result, and only then see to baseline and report: nothing that happens to them costs the result."""
     try:
         result = trainer.fit()
@@ -350,7 +353,7 @@ def _fit(trainer: Trainer, *, as_json: bool, quiet: bool) -> None:
     found: dict[str, Any] = {"baseline": None, "report": None}
     try:
         if result.model is not None:
-            _add_extras(trainer, result, found, quiet=quiet)
+            _add_extras(trainer, result, extras, found, quiet=quiet)
     finally:  # after Ctrl-C too
         if as_json:
             print_json(result.as_dict() | found)
@@ -389,14 +392,11 @@ def _print_result(result: FitResult, *, example: str, as_json: bool, quiet: bool
         say(f"Next: seqcls predict {result.model} {example}", quiet=quiet)
 
 
-def _add_extras(trainer: Trainer, result: FitResult, found: dict[str, Any], *, quiet: bool) -> None:
+def _add_extras(trainer: Trainer, result: FitResult, names: list[str], found: dict[str, Any], *, quiet: bool) -> None:
     """Train the linear baseline and write the report, for ``found``; a line on stderr says what cannot be done, and why."""
     from seqcls.errors import MissingExtraError
 
-    fit, is_text = trainer.config.fit, trainer.config.model.embedding != "features"
-    wanted = {"linear baseline": fit.baseline and is_text, "report": fit.report}
-    names = [name for name, is_wanted in wanted.items() if is_wanted]
-    if names and fit.max_time is not None:
+    if names and trainer.config.fit.max_time is not None:
         say(f"No {' and no '.join(names)}: --max-time leaves {'it' if len(names) == 1 else 'them'} out", quiet=quiet)
         return
     lacking: dict[str, list[str]] = {}

@@ -25,7 +25,7 @@ _SETTINGS = (
     "fit.lr",
     "fit.batch_size",
 )
-_VOCABULARY = "data.num_words"  # searched where the size counts: each value costs encoding the data again
+_VOCABULARY = "data.vocab_size"  # searched where the size counts: each value costs encoding the data again
 _FEW = 4  # below it an integer counts something, such as layers; from it on it is a size
 _LARGE = 1000  # from it on a size, such as that of a table, only shrinks
 _MOST_DROPOUT = 0.6

@@ -91,10 +91,10 @@ def test_what_is_fixed_is_not_searched_and_given_values_are_started_from() -> No
 
 def test_the_vocabulary_is_searched_only_where_the_size_counts() -> None:
     start = load_recipe("default")
-    assert "data.num_words" not in search_space(start).dimensions
-    assert search_space(start, with_vocabulary=True).dimensions["data.num_words"] == Sizes(30_000, (7_500, 15_000, 30_000))
+    assert "data.vocab_size" not in search_space(start).dimensions
+    assert search_space(start, with_vocabulary=True).dimensions["data.vocab_size"] == Sizes(30_000, (7_500, 15_000, 30_000))
     numbers = start.updated({"model": {"embedding": "features"}}, source="test")
-    assert not {"data.num_words", "model.word_dropout"} & set(search_space(numbers, with_vocabulary=True).dimensions)
+    assert not {"data.vocab_size", "model.word_dropout"} & set(search_space(numbers, with_vocabulary=True).dimensions)
 
 
 @pytest.mark.parametrize("encoder", sorted(registry.encoders.builtins))
