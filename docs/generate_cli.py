@@ -59,7 +59,7 @@ def plugins() -> str:
     """Return a section a built-in plugin, with its options."""
     parts = []
     for kind, known in registry.REGISTRIES.items():
-        for info in known.list():
+        for info in known.plugins():
             if info.name not in known.builtins:
                 continue  # what happens to be installed where the site is built
             aliases = f" Alias: {', '.join(map(_code, info.aliases))}." if info.aliases else ""

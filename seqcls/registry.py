@@ -1,18 +1,19 @@
-"""Names of encoders, embeddings, data sets and callbacks: built-in, of installed distributions, and of this session.
+"""The names of encoders, embeddings, data sets and callbacks: built in, installed, or registered in this session.
 
 Listing reads metadata and imports no plugin; `Registry.get` imports exactly one. Built-in plugins are strings, so that
-nothing above this module is imported before it is named.
+this module imports nothing that stands above it.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module, metadata
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from seqcls.errors import PluginError, Terminated, UnknownNameError
 from seqcls.system.paths import switched_on
@@ -22,7 +23,7 @@ Kind = Literal["encoder", "embedding", "dataset", "callback"]
 
 NO_PLUGINS_VARIABLE = "SEQCLS_NO_PLUGINS"
 SESSION = "this session"
-"""Provider of a plugin that was registered with `Registry.register`."""
+"""The provider of a plugin that was registered with `Registry.register`."""
 
 
 class Builtin(NamedTuple):
@@ -38,14 +39,14 @@ class PluginInfo:
     """What is known about a plugin without importing it.
 
     Attributes:
-        name: Its registered name.
+        name: The registered name.
         kind: "encoder", "embedding", "dataset" or "callback".
-        target: Where its class is, "module:attribute".
-        provider: The distribution it comes from, or `SESSION`.
-        version: The version of that distribution, where there is one.
+        target: Where the class is, "module:attribute".
+        provider: The distribution that it comes from, or `SESSION`.
+        version: The version of that distribution; None for a plugin of this session.
         description: One line; for an installed plugin, the summary of its distribution.
-        aliases: Other names that mean it.
-        shadowed: Whether a built-in plugin, or one of this session, has its name and is used in its place.
+        aliases: Other names for it.
+        shadowed: Whether a built-in plugin, or one of this session, has the same name and is used instead.
         problem: Why it cannot be used; None if nothing is known to be wrong.
     """
 
@@ -61,11 +62,8 @@ class PluginInfo:
 
     @property
     def origin(self) -> str:
-        """Return the provider and its version, "foo 1.0"."""
+        """The provider and its version, such as "foo 1.0"."""
         return f"{self.provider} {self.version}" if self.version else self.provider
-
-
-Infos = list[PluginInfo]  # in the class below, `list` is a method
 
 
 @dataclass
@@ -73,8 +71,8 @@ class Registry(Generic[T]):
     """The plugins of one kind, by name.
 
     Attributes:
-        kind: What the plugins are.
-        group: The entry-point group in which distributions announce them.
+        kind: "encoder", "embedding", "dataset" or "callback".
+        group: The entry-point group in which distributions announce plugins.
         base: The class that a plugin must derive from, "module:attribute"; imported with the first plugin.
         builtins: The plugins that come with seqcls; nothing else can take their names.
         home: The package that the targets of built-in plugins are relative to.
@@ -87,25 +85,25 @@ class Registry(Generic[T]):
     home: str = ""
     _session: dict[str, tuple[PluginInfo, type[T]]] = field(default_factory=dict, init=False, repr=False)
 
-    def list(self) -> Infos:
-        """List every plugin, sorted by name, those that cannot be used included; imports none of them."""
-        return sorted(self._own() + self._installed(), key=lambda info: (info.name, info.shadowed, info.provider))
+    def plugins(self) -> list[PluginInfo]:
+        """Describe every plugin, sorted by name, including those that cannot be used; imports none of them."""
+        return sorted(self._local() + self._installed(), key=lambda info: (info.name, info.shadowed, info.provider))
 
     def info(self, name: str) -> PluginInfo:
-        """Describe the plugin that ``name``, or an alias, means; imports nothing.
+        """Describe the plugin that has ``name`` as its name or an alias; imports nothing.
 
         Raises:
             UnknownNameError: There is no such plugin.
         """
-        # What is ours is found without a look at the installed distributions.
-        for plugins in (self._own, self._installed):
+        # Built-in plugins and those of this session are found without reading the metadata of what is installed.
+        for plugins in (self._local, self._installed):
             for info in plugins():
                 if not info.shadowed and name in (info.name, *info.aliases):
                     return info
-        raise UnknownNameError(self._unknown(name))
+        raise UnknownNameError(self._unknown_name(name))
 
     def resolve(self, name: str) -> str:
-        """Return the name that ``name`` is an alias of, or ``name`` itself.
+        """Return the registered name for ``name``, which may be an alias.
 
         Raises:
             UnknownNameError: There is no such plugin.
@@ -113,11 +111,11 @@ class Registry(Generic[T]):
         return self.info(name).name
 
     def get(self, name: str) -> type[T]:
-        """Import the class that ``name``, or an alias, means.
+        """Import and return the class that has ``name`` as its name or an alias.
 
         Raises:
             UnknownNameError: There is no such plugin.
-            PluginError: It cannot be imported, is no class of the right kind, or two distributions claim the name.
+            PluginError: It cannot be imported, is not a class of the right kind, or two distributions claim the name.
         """
         info = self.info(name)
         if info.name in self._session:
@@ -127,13 +125,19 @@ class Registry(Generic[T]):
         return self._checked(self._import(info), what=f"{info.target} of {info.origin}")
 
     def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
-        """Return a class decorator that names a plugin for this session; a name given again means the newer class.
+        """Return a class decorator that registers a plugin for this session.
+
+        Registering a name again replaces the older class. In a test, register inside `isolated`.
+
+        Example:
+            >>> @registry.encoders.register("my-encoder")
+            ... class MyEncoder(Encoder): ...
 
         Raises:
             PluginError: The name or an alias is taken by a built-in plugin or another one of this session, or what is
-                decorated is no class of the right kind.
+                decorated is not a class of the right kind.
         """
-        for info in self._own():
+        for info in self._local():
             is_replaced = info.name == name and name in self._session
             taken = {info.name, *info.aliases} & {name, *aliases}
             if taken and not is_replaced:
@@ -150,8 +154,16 @@ class Registry(Generic[T]):
 
         return decorate
 
-    def _own(self) -> Infos:
-        version = _own_version()
+    if not TYPE_CHECKING:  # a type checker would take `list` in the annotations of this class for this method
+
+        def list(self) -> list[PluginInfo]:
+            """Describe every plugin: the old name of `plugins`."""
+            warnings.warn("Registry.list() is now Registry.plugins()", DeprecationWarning, stacklevel=2)
+            return self.plugins()
+
+    def _local(self) -> list[PluginInfo]:
+        """Describe the built-in plugins and those of this session."""
+        version = _seqcls_version()
         built_in = [
             PluginInfo(name, self.kind, self._target(plugin), "seqcls", version, plugin.description, plugin.aliases)
             for name, plugin in self.builtins.items()
@@ -161,15 +173,15 @@ class Registry(Generic[T]):
     def _target(self, builtin: Builtin) -> str:
         return f"{self.home}.{builtin.target}" if self.home else builtin.target
 
-    def _installed(self) -> Infos:
-        """List the plugins of installed distributions; says which are shadowed, or claimed twice."""
+    def _installed(self) -> list[PluginInfo]:
+        """Describe the plugins of installed distributions; marks those that are shadowed or claimed twice."""
         if _plugins_are_off():
             return []
-        claims: dict[str, Infos] = {}
+        claims: dict[str, list[PluginInfo]] = {}
         for distribution in _distributions(self.group):
             for info in self._plugins_of(distribution):
                 claims.setdefault(info.name, []).append(info)
-        owners = {name: info for info in self._own() for name in (info.name, *info.aliases)}
+        owners = {name: info for info in self._local() for name in (info.name, *info.aliases)}
         marked = []
         for name, infos in claims.items():
             for info in infos:
@@ -182,11 +194,11 @@ class Registry(Generic[T]):
                 marked.append(info)
         return marked
 
-    def _plugins_of(self, distribution: metadata.Distribution) -> Infos:
+    def _plugins_of(self, distribution: metadata.Distribution) -> list[PluginInfo]:
         try:
             entry_points = [point for point in distribution.entry_points if point.group == self.group]
             summary = _first_line(distribution.metadata["Summary"]) if "Summary" in distribution.metadata else ""
-        except Exception:  # malformed entry points, which `_unknown` reports
+        except Exception:  # malformed entry points, which `_unknown_name` reports
             return []
         plugins = {}
         for point in entry_points:
@@ -213,11 +225,13 @@ class Registry(Generic[T]):
     def _checked(self, plugin: object, *, what: str) -> type[T]:
         base = _load(self.base)
         if not (isinstance(plugin, type) and issubclass(plugin, base)):
-            raise PluginError(f"{what} is no {self.kind}: it is not a class derived from {_public_name(base)}")
+            raise PluginError(
+                f"{what} is not {_with_article(self.kind)}: it is not a class derived from {_public_name(base)}"
+            )
         return plugin
 
-    def _unknown(self, name: str) -> str:
-        names = [known for info in self.list() for known in (info.name, *info.aliases)]
+    def _unknown_name(self, name: str) -> str:
+        names = [known for info in self.plugins() for known in (info.name, *info.aliases)]
         close = difflib.get_close_matches(name.lower(), names)
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         message = f"no {self.kind} is named {name!r}{hint} `seqcls list` shows all names"
@@ -228,33 +242,33 @@ class Registry(Generic[T]):
 
 
 def _public_name(base: type) -> str:
-    """Return the name by which plugins import the base class of their kind: ours are public names of the package."""
+    """Return the name under which plugins import a base class: those of seqcls are public names of the package."""
     return f"seqcls.{base.__name__}" if base.__module__.startswith("seqcls.") else f"{base.__module__}.{base.__qualname__}"
 
 
 def _load(target: str) -> Any:
     module, _, attributes = target.partition(":")
-    found: Any = import_module(module)
+    value: Any = import_module(module)
     for attribute in attributes.split("."):
-        found = getattr(found, attribute)
-    return found
+        value = getattr(value, attribute)
+    return value
 
 
 def _distributions(group: str) -> list[metadata.Distribution]:
-    """Return the distributions that name ``group``, each once: the first on the path, as an import would find it."""
-    found = {}
+    """Return the distributions that mention ``group``, each once: the first on the path, as an import would find it."""
+    by_name = {}
     for distribution in metadata.distributions():
         with suppress(Exception):  # metadata so broken that it has no name: not worth failing for
             if group in (distribution.read_text("entry_points.txt") or ""):
-                found[_canonical(distribution.name)] = distribution
-    for name in found:
-        with suppress(metadata.PackageNotFoundError):  # its folder has another name: keep what was found
-            found[name] = metadata.distribution(name)
-    return [found[name] for name in sorted(found)]
+                by_name[_canonical(distribution.name)] = distribution
+    for name in by_name:
+        with suppress(metadata.PackageNotFoundError):  # its folder has another name: keep this distribution
+            by_name[name] = metadata.distribution(name)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _canonical(name: str) -> str:
-    """Spell a distribution name in the one way of the packaging specification (PEP 503)."""
+    """Normalize a distribution name as the packaging specification says (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -270,11 +284,15 @@ def _plugins_are_off() -> bool:
     return switched_on(NO_PLUGINS_VARIABLE)
 
 
-def _own_version() -> str | None:
+def _seqcls_version() -> str | None:
     try:
         return metadata.version("seqcls")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
         return None
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _first_line(text: str | None) -> str:
@@ -288,18 +306,16 @@ encoders: Registry[Any] = Registry(
     home="seqcls.model.encoders",
     builtins={
         "numpy-simple-rnn": Builtin(
-            "numpy_simple_rnn:NumpySimpleRNN",
-            "The tutorial's loop in NumPy, gradients included (CPU only)",
+            "numpy_simple_rnn:NumpySimpleRNN", "The tutorial's loop in NumPy, with gradients (CPU only)"
         ),
         "torch-rnn": Builtin("torch_rnn:TorchRNN", "The plain recurrent network of torch.nn (Elman 1990)"),
         "lstm": Builtin("lstm:LSTM", "Long short-term memory, one or both directions, any pooling"),
-        "gru": Builtin("gru:GRU", "Gated recurrent units, as lstm (Cho et al. 2014)"),
-        "min-gru": Builtin("min_gru:MinGRU", "Gated recurrence computed by a scan (Feng et al. 2024)"),
+        "gru": Builtin("gru:GRU", "Gated recurrent units, with the options of lstm (Cho et al. 2014)"),
+        "min-gru": Builtin("min_gru:MinGRU", "A gated recurrence computed by a scan (Feng et al. 2024)"),
         "mean-pool": Builtin(
-            "mean_pool:MeanPool",
-            "The mean of the embeddings; with n-grams, fastText (Joulin et al. 2017)",
+            "mean_pool:MeanPool", "The mean of the embeddings: with n-grams, fastText (Joulin et al. 2017)"
         ),
-        "cnn": Builtin("cnn:CNN", "Convolutions, maximum over time (Kim 2014)"),
+        "cnn": Builtin("cnn:CNN", "Convolutions, then the maximum over time (Kim 2014)"),
         "transformer": Builtin("transformer:Transformer", "A small pre-norm transformer (Vaswani et al. 2017)"),
         "bilstm-mean-pool": Builtin(
             "bilstm:BiLSTMMeanPool",
@@ -314,11 +330,8 @@ embeddings: Registry[Any] = Registry(
     base="seqcls.model.embeddings.base:Embedding",
     home="seqcls.model.embeddings",
     builtins={
-        "word": Builtin("word:WordEmbedding", "A learned vector a word"),
-        "ngram-hash": Builtin(
-            "ngram_hash:NgramHashEmbedding",
-            "Vectors of words and of hashed n-grams (Joulin et al. 2017)",
-        ),
+        "word": Builtin("word:WordEmbedding", "One learned vector per word"),
+        "ngram-hash": Builtin("ngram_hash:NgramHashEmbedding", "Vectors of words and hashed n-grams (Joulin et al. 2017)"),
         "pretrained": Builtin("pretrained:PretrainedEmbedding", "Word vectors from a GloVe, word2vec or fastText file"),
         "features": Builtin("features:FeatureEmbedding", "A linear map, for sequences of numbers"),
     },
@@ -330,14 +343,11 @@ datasets: Registry[Any] = Registry(
     home="seqcls.data.datasets",
     builtins={
         "arrays": Builtin("arrays:ArraysDataset", "Sequences of numbers, from .npz and .ts files"),
-        "files": Builtin(
-            "files:FilesDataset",
-            "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it",
-        ),
+        "files": Builtin("files:FilesDataset", "Your own CSV, JSON Lines, Parquet, ... files; --dataset PATH means it"),
         "imdb": Builtin("imdb:ImdbDataset", "50,000 film reviews, positive or negative (Maas et al. 2011)"),
         "reviews": Builtin("reviews:ReviewsDataset", "A small set of reviews that comes with seqcls"),
-        "tasks": Builtin("tasks:TasksDataset", "Generated problems that take memory (Hochreiter & Schmidhuber 1997)"),
-        "torchtext": Builtin("torchtext:TorchtextDataset", "A data set of torchtext 0.18, by name; works with torch 2.3"),
+        "tasks": Builtin("tasks:TasksDataset", "Generated problems that need memory (Hochreiter & Schmidhuber 1997)"),
+        "torchtext": Builtin("torchtext:TorchtextDataset", "A data set of torchtext 0.18, by name; needs torch 2.3"),
     },
 )
 callbacks: Registry[Any] = Registry(
@@ -351,3 +361,22 @@ callbacks: Registry[Any] = Registry(
 )
 REGISTRIES: dict[str, Registry[Any]] = {known.kind: known for known in (encoders, embeddings, datasets, callbacks)}
 """All registries by the kind of their plugins."""
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Forget, when the ``with`` block ends, what was registered in it, in all four registries: for tests.
+
+    What was registered before remains visible in the block.
+
+    Example:
+        >>> with registry.isolated():
+        ...     registry.encoders.register("mine")(MyEncoder)
+        ...     Trainer(data, encoder="mine").fit()
+    """
+    before = {kind: dict(plugins._session) for kind, plugins in REGISTRIES.items()}
+    try:
+        yield
+    finally:
+        for kind, plugins in REGISTRIES.items():
+            plugins._session = before[kind]

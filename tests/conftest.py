@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from seqcls import registry
 
 # Two processes run the tests, and each of them would use every core.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -14,6 +17,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Tests say nothing about speed: on a busy machine any example may take long.
 settings.register_profile("seqcls", deadline=None, max_examples=30)
 settings.load_profile("seqcls")
+
+
+@pytest.fixture(autouse=True)
+def _isolated_registry() -> Iterator[None]:
+    """No test leaves a plugin registered."""
+    with registry.isolated():
+        yield
 
 
 @pytest.fixture(autouse=True)

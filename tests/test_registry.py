@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import seqcls
 from seqcls import registry
 from seqcls.errors import PluginError, UnknownNameError
 from seqcls.registry import SESSION, Builtin, Registry
@@ -80,7 +81,7 @@ def test_listing_is_sorted_and_imports_nothing(plugins: Registry[object], instal
     install("slow", f"raise RuntimeError('expensive')\n{GOOD}")
     install("broken", "raise SystemExit(3)")
 
-    names = [info.name for info in plugins.list()]
+    names = [info.name for info in plugins.plugins()]
 
     assert names == ["broken", "core", "slow"]
     assert not {"slow_module", "broken_module", "core_module"} & set(sys.modules)
@@ -137,7 +138,7 @@ def test_ctrl_c_during_an_import_is_no_plugin_error(plugins: Registry[object], i
 def test_a_target_of_another_kind_is_refused(plugins: Registry[object], install: Install, code: str) -> None:
     install("odd", code)
 
-    with pytest.raises(PluginError, match=r"odd_module:Plugin of odd 1\.0 is no encoder.*core_module\.Base"):
+    with pytest.raises(PluginError, match=r"odd_module:Plugin of odd 1\.0 is not an encoder.*core_module\.Base"):
         plugins.get("odd")
 
 
@@ -147,7 +148,7 @@ def test_two_distributions_with_one_name_are_both_named_and_only_when_it_is_used
     install("foo", GOOD, entry_points="same = foo_module:Plugin\nfine = foo_module:Plugin")
     install("bar", GOOD, entry_points="same = bar_module:Plugin", version="2.0")
 
-    assert [info.provider for info in plugins.list() if info.name == "same"] == ["bar", "foo"]
+    assert [info.provider for info in plugins.plugins() if info.name == "same"] == ["bar", "foo"]
     assert plugins.get("fine").__module__ == "foo_module"
     with pytest.raises(PluginError, match=r"bar 2\.0 and foo 1\.0"):
         plugins.get("same")
@@ -160,7 +161,7 @@ def test_a_built_in_wins_over_an_installed_plugin_which_is_marked(
     install("foo", GOOD, entry_points=f"{name} = foo_module:Plugin")
 
     assert plugins.get(name).__module__ == "core_module"
-    [shadowed] = [info for info in plugins.list() if info.shadowed]
+    [shadowed] = [info for info in plugins.plugins() if info.shadowed]
     assert (shadowed.name, shadowed.provider) == (name, "foo")
     assert shadowed.problem == "shadowed by the encoder 'core' of seqcls"
 
@@ -178,7 +179,7 @@ def test_a_distribution_found_twice_on_the_path_counts_once(
     (egg / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: foo\nVersion: 0.9\n")
     (egg / "entry_points.txt").write_text(f"[{GROUP}]\nfoo = foo_module:Plugin\n")
 
-    [info] = [info for info in plugins.list() if info.name == "foo"]
+    [info] = [info for info in plugins.plugins() if info.name == "foo"]
 
     assert (info.version, info.problem) == ("2.0", None)
 
@@ -192,14 +193,14 @@ def test_the_first_version_on_the_path_speaks_even_if_only_an_older_one_has_the_
     monkeypatch.syspath_prepend(first)
     (install("foo", GOOD, version="2.0", folder=first) / "entry_points.txt").unlink()
 
-    assert [info.name for info in plugins.list()] == ["core"]
+    assert [info.name for info in plugins.plugins()] == ["core"]
 
 
 def test_a_malformed_entry_point_file_hides_only_itself_and_is_reported(plugins: Registry[object], install: Install) -> None:
     install("foo", GOOD)
     install("mess", GOOD, entry_points="this line has no equals sign")
 
-    assert [info.name for info in plugins.list()] == ["core", "foo"]
+    assert [info.name for info in plugins.plugins()] == ["core", "foo"]
     with pytest.raises(UnknownNameError, match=r"entry points of mess cannot be read"):
         plugins.get("mess")
 
@@ -209,7 +210,7 @@ def test_unreadable_metadata_breaks_no_other_plugin(plugins: Registry[object], i
     (install("garbled", GOOD) / "entry_points.txt").write_bytes(b"[seqcls.tests]\n\xff\xfe = x:y\n")
     (install("nameless", GOOD) / "METADATA").unlink()
 
-    assert [info.name for info in plugins.list()] == ["core", "foo"]
+    assert [info.name for info in plugins.plugins()] == ["core", "foo"]
 
 
 def test_a_missing_summary_is_an_empty_description(plugins: Registry[object], install: Install) -> None:
@@ -246,7 +247,7 @@ def test_installed_plugins_can_be_turned_off(
     install("foo", GOOD)
     monkeypatch.setenv("SEQCLS_NO_PLUGINS", "1")
 
-    assert [info.name for info in plugins.list()] == ["core"]
+    assert [info.name for info in plugins.plugins()] == ["core"]
     with pytest.raises(UnknownNameError, match="SEQCLS_NO_PLUGINS is set"):
         plugins.get("foo")
 
@@ -271,7 +272,7 @@ def test_a_session_cannot_take_the_name_of_a_built_in(plugins: Registry[object],
 
 
 def test_a_session_can_only_register_classes_of_the_kind(plugins: Registry[object]) -> None:
-    with pytest.raises(PluginError, match="is no encoder"):
+    with pytest.raises(PluginError, match="is not an encoder"):
         plugins.register("mine")(int)
 
 
@@ -284,7 +285,42 @@ def test_a_class_of_this_session_wins_over_an_installed_plugin(plugins: Registry
     assert plugins.get("foo") is mine
 
 
+def test_isolation_forgets_what_was_registered_in_it_and_nothing_else() -> None:
+    first, second = type("First", (seqcls.Callback,), {}), type("Second", (seqcls.Callback,), {})
+    toy = type("Toy", (seqcls.Dataset,), {})
+    registry.callbacks.register("first")(first)
+
+    with registry.isolated():
+        assert registry.callbacks.get("first") is first
+        registry.callbacks.register("first")(second)
+        registry.callbacks.register("second")(second)
+        registry.datasets.register("toy")(toy)
+        assert registry.datasets.get("toy") is toy
+
+    assert registry.callbacks.get("first") is first
+    for plugins, name in ((registry.callbacks, "second"), (registry.datasets, "toy")):
+        with pytest.raises(UnknownNameError):
+            plugins.info(name)
+
+
+def test_isolation_ends_with_an_error_too() -> None:
+    def fail() -> None:
+        with registry.isolated():
+            registry.callbacks.register("mine")(type("Mine", (seqcls.Callback,), {}))
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    with pytest.raises(UnknownNameError):
+        registry.callbacks.info("mine")
+
+
+def test_the_old_name_of_plugins_warns(plugins: Registry[object]) -> None:
+    with pytest.warns(DeprecationWarning, match=r"Registry\.plugins\(\)"):
+        assert plugins.list() == plugins.plugins()  # type: ignore[operator]
+
+
 def test_the_table_of_built_ins_has_no_name_twice() -> None:
-    for table in (registry.encoders, registry.datasets):
+    for table in registry.REGISTRIES.values():
         names = [name for known, plugin in table.builtins.items() for name in (known, *plugin.aliases)]
         assert len(names) == len(set(names))

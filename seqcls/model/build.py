@@ -62,7 +62,7 @@ def describe_plugins(config: ModelConfig) -> dict[str, dict[str, str | None]]:
 
 
 def _describe(plugins: registry.Registry[Any], name: str) -> dict[str, str | None]:
-    known = {info.name: info for info in plugins.list() if info.provider != registry.SESSION}
+    known = {info.name: info for info in plugins.plugins() if info.provider != registry.SESSION}
     if name not in known:
         return {"name": name, "target": name, "distribution": None, "version": None}
     info = known[name]

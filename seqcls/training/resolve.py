@@ -75,4 +75,4 @@ def _named_callbacks(config: FitConfig) -> dict[str, object]:
 
 def _registered_name(known: registry.Registry[Any], plugin: type) -> str:
     target = f"{plugin.__module__}:{plugin.__qualname__}"
-    return next((info.name for info in known.list() if info.target == target), target)
+    return next((info.name for info in known.plugins() if info.target == target), target)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from seqcls import registry
 from seqcls.apps.report.write import FILE_NAME
 from seqcls.data.datasets import imdb
 from seqcls.data.datasets.reviews import ReviewsDataset
@@ -39,8 +38,6 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest
     archive = _pack_imdb(tmp_path / "data" / "imdb" / imdb.ARCHIVE)
     monkeypatch.setattr(imdb, "COUNTS", IMDB)
     monkeypatch.setattr(imdb, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
-    for known in registry.REGISTRIES.values():
-        monkeypatch.setattr(known, "_session", {})
 
 
 def _pack_imdb(path: Path) -> Path:

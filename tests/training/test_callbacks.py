@@ -59,7 +59,6 @@ HOOKS = ["on_data", "on_fit_start", "on_step_end", "on_evaluation", "on_fit_end"
 
 @pytest.fixture(autouse=True)
 def _diary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.callbacks, "_session", {})
     monkeypatch.setattr(Diary, "notes", [])
     registry.callbacks.register("diary", aliases=("notes",))(Diary)
 
@@ -187,5 +186,5 @@ def test_what_cannot_run_is_refused_before_anything_is_loaded(fit: dict[str, Any
 
 
 def test_a_class_that_is_no_callback_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"is no callback: it is not a class derived from seqcls\.Callback"):
+    with pytest.raises(PluginError, match=r"is not a callback: it is not a class derived from seqcls\.Callback"):
         registry.callbacks.register("wrong")(dict)

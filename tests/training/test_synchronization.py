@@ -21,7 +21,7 @@ from seqcls.training.callbacks.base import Callback
 from seqcls.training.state import FitState
 
 META = torch.device("meta")
-ENCODERS = [info.name for info in registry.encoders.list() if info.name != "numpy-simple-rnn"]  # it runs on the CPU alone
+ENCODERS = [info.name for info in registry.encoders.plugins() if info.name != "numpy-simple-rnn"]  # it runs on the CPU alone
 POOLINGS = ["last", "mean", "max", "mean+max", "attention"]
 NOISE = {"dropout": 0.5, "variational": True, "weight_dropout": 0.5, "num_layers": 2, "bidirectional": True}
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ENCODERS]

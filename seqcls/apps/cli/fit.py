@@ -313,7 +313,7 @@ def _is_same(kind: str, one: object, other: object) -> bool:
     """Return whether two names mean the same plugin; a path means itself."""
     from seqcls import registry
 
-    names = {name: info.name for info in registry.REGISTRIES[kind].list() for name in (info.name, *info.aliases)}
+    names = {name: info.name for info in registry.REGISTRIES[kind].plugins() for name in (info.name, *info.aliases)}
     return names.get(str(one), one) == names.get(str(other), other)
 
 

@@ -31,7 +31,7 @@ def list_plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show all encoders, embeddings, data sets and callbacks with their provider; imports none, except with --check."""
-    infos = {kind: known.list() for kind, known in registry.REGISTRIES.items()}
+    infos = {kind: known.plugins() for kind, known in registry.REGISTRIES.items()}
     if check:
         infos = {kind: [_checked(info) for info in found] for kind, found in infos.items()}
     if as_json:

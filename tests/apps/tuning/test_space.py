@@ -59,8 +59,7 @@ class Odd(Encoder):
 
 
 @pytest.fixture
-def _odd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.encoders, "_session", {})
+def _odd() -> None:
     registry.encoders.register("odd")(Odd)
 
 

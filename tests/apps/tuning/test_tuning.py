@@ -43,7 +43,6 @@ class Switched(Encoder):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the encoder; flush nothing to disk, and let no trial be too slow by chance."""
-    monkeypatch.setattr(registry.encoders, "_session", {})
     registry.encoders.register("switched")(Switched)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(study, "_SHORT_SECONDS", 1000.0)

@@ -23,7 +23,7 @@ VARIANTS = {
     "transformer": [{}, {"num_layers": 1, "num_heads": 1, "pooling": "last"}],
     "bilstm-mean-pool": [{}, {"num_layers": 1, "pooling": "mean+max"}, {"pooling": "max", "projection_size": 5}],
 }
-CASES = [(info.name, options) for info in registry.encoders.list() for options in VARIANTS.get(info.name, [{}])]
+CASES = [(info.name, options) for info in registry.encoders.plugins() for options in VARIANTS.get(info.name, [{}])]
 
 
 LSTMS = [case for case in CASES if "lstm" in case[0]]

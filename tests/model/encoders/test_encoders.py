@@ -85,7 +85,7 @@ def test_attention_pooling_is_a_learned_mean() -> None:
         np.testing.assert_allclose(found.detach().numpy(), weights @ steps, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [info.name for info in registry.encoders.list() if info.provider == "seqcls"])
+@pytest.mark.parametrize("name", [info.name for info in registry.encoders.plugins() if info.provider == "seqcls"])
 @pytest.mark.parametrize(("lengths", "index", "length"), [([2, 0, 3], 1, 0), ([4, 2, -1], 2, -1), ([5, 1, 1], 0, 5)])
 def test_a_sequence_without_steps_or_longer_than_the_batch_is_refused_with_its_index(
     name: str, lengths: list[int], index: int, length: int

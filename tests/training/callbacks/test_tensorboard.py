@@ -129,7 +129,7 @@ def test_a_run_that_goes_back_writes_no_step_twice(tmp_path: Path, monkeypatch: 
 
 
 def test_a_disk_that_refuses_ends_the_run_with_its_checkpoint_and_it_can_go_on_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     class Remove(Callback):
         def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
@@ -142,7 +142,6 @@ def test_a_disk_that_refuses_ends_the_run_with_its_checkpoint_and_it_can_go_on_w
             super().on_evaluation(state, evaluation, improved=improved)
 
     run = tmp_path / "run"
-    monkeypatch.setattr(registry.callbacks, "_session", {})
     registry.callbacks.register("reopens")(Reopen)
     trainer = Trainer(data=toy_splits(), config=toy_config(callbacks=["reopens"]), output=run, callbacks=[Remove()])
     message = rf"the callback 'reopens' of this session failed in on_evaluation: .*seqcls fit --resume {run}, and with"
