@@ -83,7 +83,7 @@ def write_reviews(path: Path, reviews: int) -> float:
 
     data = prepare_data(load_recipe("tutorial").data)
     train, test = data.splits["train"], data.splits["test"].take(range(reviews))
-    arrays: dict[str, Any] = {"vocab_size": np.array(data.tokenizer.vocab_size)}
+    arrays: dict[str, Any] = {"vocab_size": np.array(data.preprocessor.input_size)}
     for name, split in (("train", train), ("test", test)):
         padded = np.zeros((len(split), LENGTH), dtype=np.int32)
         for row, ids in enumerate(split):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seqcls.apps.report.write import write_report
     from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig, load_recipe
-    from seqcls.data.datasets.base import Dataset, Split, Splits
+    from seqcls.data.datasets.base import Dataset
+    from seqcls.data.splits import Split, Splits
     from seqcls.errors import SeqclsError
     from seqcls.evaluation.baseline import Baseline, fit_baseline
     from seqcls.evaluation.calibration import Calibration
@@ -54,8 +55,8 @@ _HOMES = {
     "Predictions": "seqcls.evaluation.predictions",
     "Score": "seqcls.evaluation.scores",
     "SeqclsError": "seqcls.errors",
-    "Split": "seqcls.data.datasets.base",
-    "Splits": "seqcls.data.datasets.base",
+    "Split": "seqcls.data.splits",
+    "Splits": "seqcls.data.splits",
     "Trainer": "seqcls.training.trainer",
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqcls.config.old_names import rename
 from seqcls.config.settings import Config, all_settings, load_recipe
-from seqcls.data.datasets.base import Splits
+from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, MissingExtraError, TrainingError
 from seqcls.inference.classifier import Classifier
 from seqcls.training.callbacks.console import ConsoleReporter

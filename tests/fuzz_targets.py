@@ -24,7 +24,8 @@ from seqcls.config.settings import load_toml
 from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.files import FilesDataset
 from seqcls.data.datasets.keras import WORD_INDEX, read_imdb
-from seqcls.data.sequences import Sequences, parse_preprocessor
+from seqcls.data.encoding import parse_preprocessor
+from seqcls.data.sequences import Sequences
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import SeqclsError
 from seqcls.model.embeddings.pretrained import read_vectors
@@ -121,7 +122,7 @@ def _read_tokenizer(path: Path) -> None:
     if isinstance(tokenizer, TextTokenizer):
         values, _ = tokenizer.encode_batch(["A film's é\u0301 <br/>", "", "w" * 300])
         assert values.min() >= 0
-        assert values.max() < tokenizer.vocab_size
+        assert values.max() < tokenizer.input_size
 
 
 def _tokenizers() -> list[bytes]:

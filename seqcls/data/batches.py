@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seqcls.data.resident import resident
-from seqcls.data.sequences import Sequences, pad
+from seqcls.data.sequences import Sequences
 from seqcls.errors import TrainingError
 from seqcls.system.device import to_device
 
@@ -101,7 +101,7 @@ def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
 
 def _gather(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any] | None, ...]:
     """Return the inputs, lengths, labels and indices of a batch."""
-    inputs, lengths = pad(sequences, indices)
+    inputs, lengths = sequences.pad(indices)
     labels = None if sequences.labels is None else np.asarray(sequences.labels[indices])
     return inputs, lengths, labels, indices
 

@@ -1,4 +1,4 @@
-"""The cache of encoded data: a folder an entry, checked by hash when opened, written whole or not at all."""
+"""The cache of encoded data: one folder per entry, checked by hash when opened, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import logging
 import os
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqcls.data.sequences import Preprocessor, Sequences, Unencoded, parse_preprocessor
+from seqcls.data.encoding import EncodedData, encode_splits, encode_to_file, parse_preprocessor
+from seqcls.data.preprocessor import Preprocessor
+from seqcls.data.sequences import Sequences
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError, SeqclsError
 from seqcls.system.files import replace_file, sync_directory
 from seqcls.system.untrusted import GARBLED
@@ -28,33 +30,10 @@ _BLOCK, _MOST_BLOCKS = 1 << 20, 256
 logger = logging.getLogger("seqcls")
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedData:
-    """What training reads: the encoded labelled splits by name, and what is needed to encode more text alike."""
-
-    tokenizer: Preprocessor
-    splits: dict[str, Sequences]
-    label_names: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class UnencodedData:
-    """What becomes `EncodedData`: the same, its splits still texts."""
-
-    tokenizer: Preprocessor
-    splits: dict[str, Unencoded]
-    label_names: tuple[str, ...]
-
-    def encode(self) -> EncodedData:
-        """Encode everything in memory."""
-        splits = {name: split.encode() for name, split in self.splits.items()}
-        return EncodedData(self.tokenizer, splits, self.label_names)
-
-
 class EncodedCache:
-    """Keeps encoded data in a folder, one entry a key: tokenizer.json, one safetensors file a split, manifest.json.
+    """Keeps encoded data in a folder, one entry per key: tokenizer.json, one safetensors file per split, manifest.json.
 
-    Whatever happens to the folder, work goes on: an entry that cannot be trusted counts as missing, and a folder that
+    A fault of the folder never stops the work: an entry that cannot be trusted counts as missing, and a folder that
     cannot be written to is left alone, both with a warning. Processes may share a folder.
     """
 
@@ -62,9 +41,9 @@ class EncodedCache:
         self.root = Path(root)
 
     def open(self, key: str) -> EncodedData | None:
-        """Return the entry, its splits memory-mapped, after a check of every byte; None if there is no sound one.
+        """Return the entry, its splits memory-mapped, after a check of every byte; None if it is missing or unsound.
 
-        Of a file above 256 MB, 256 evenly spaced blocks are checked, so that a large entry opens at once.
+        For a file above 256 MB, 256 evenly spaced blocks are checked, so that a large entry opens at once.
 
         Args:
             key: A hash of all that the data depends on; letters, digits, "-" and "_".
@@ -76,32 +55,29 @@ class EncodedCache:
             logger.warning("cached data in %s cannot be used: %s; it is rebuilt", folder, error)
             return None
 
-    def store(self, key: str, data: EncodedData | UnencodedData) -> EncodedData:
-        """Add an entry, or replace an unsound one, and return it as `open` does; the data in memory if that fails.
+    def store(self, key: str, preprocessor: Preprocessor, splits: Splits) -> EncodedData:
+        """Encode the labelled splits into an entry, replacing an unsound one, and return it as `open` does.
 
-        The entry is written under a hidden name and renamed, so that it is there whole or not at all. Texts are encoded on
-        their way to the disk: there may be more of them than memory.
+        The sequences are encoded on their way to the disk, since there may be more of them than fit in memory. The entry is
+        written under a hidden name and renamed, so that it is there whole or not at all. If that fails, a warning says why,
+        and the splits are encoded in memory.
         """
         folder = self._folder(key)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=self.root, ignore_cleanup_errors=True) as staging:
-                _write_entry(Path(staging) / "new", key, data)
+                _write_entry(Path(staging) / "new", key, preprocessor, splits)
                 _publish(Path(staging), folder, key)
             sync_directory(self.root)
         except OSError as error:
-            logger.warning("cannot cache encoded data in %s: %s; going on without", self.root, error)
-            return _in_memory(data)
-        return self.open(key) or _in_memory(data)
+            logger.warning("cannot cache encoded data in %s: %s; going on without the cache", self.root, error)
+            return encode_splits(preprocessor, splits)
+        return self.open(key) or encode_splits(preprocessor, splits)
 
     def _folder(self, key: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
-            raise ValueError(f"{key!r} is no cache key; give letters, digits, '-' and '_'")
+            raise ValueError(f"{key!r} is not a cache key; give letters, digits, '-' and '_'")
         return self.root / key
-
-
-def _in_memory(data: EncodedData | UnencodedData) -> EncodedData:
-    return data.encode() if isinstance(data, UnencodedData) else data
 
 
 def _read_entry(folder: Path, key: str) -> EncodedData:
@@ -111,9 +87,9 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
             raise DataError(f"{name} is damaged: its size or SHA-256 is not that in {_MANIFEST}")
     path = folder / _TOKENIZER
     limits = {name: manifest[name] for name in ("max_length", "truncating")}
-    tokenizer = parse_preprocessor(path.read_bytes(), path, **limits)
+    preprocessor = parse_preprocessor(path.read_bytes(), path, **limits)
     splits = {name: Sequences.load(folder / _split_file(name)) for name in manifest["splits"]}
-    return EncodedData(tokenizer, splits, tuple(manifest["label_names"]))
+    return EncodedData(preprocessor, splits, tuple(manifest["label_names"]))
 
 
 def _read_manifest(path: Path, key: str) -> dict[str, Any]:
@@ -131,19 +107,20 @@ def _read_manifest(path: Path, key: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _write_entry(folder: Path, key: str, data: EncodedData | UnencodedData) -> None:
+def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Splits) -> None:
     folder.mkdir()
-    data.tokenizer.save(folder / _TOKENIZER)
-    for name, split in data.splits.items():
-        split.save(folder / _split_file(name))
+    preprocessor.save(folder / _TOKENIZER)
+    labelled = splits.labelled()
+    for name, split in labelled.items():
+        encode_to_file(folder / _split_file(name), preprocessor, split)
     manifest = {
         "format_version": FORMAT_VERSION,
         "key": key,
-        "label_names": list(data.label_names),
-        "max_length": data.tokenizer.max_length,
-        "truncating": data.tokenizer.truncating,
-        "splits": list(data.splits),
-        "files": {name: _file_record(folder / name) for name in [_TOKENIZER, *map(_split_file, data.splits)]},
+        "label_names": list(splits.label_names),
+        "max_length": preprocessor.max_length,
+        "truncating": preprocessor.truncating,
+        "splits": list(labelled),
+        "files": {name: _file_record(folder / name) for name in [_TOKENIZER, *map(_split_file, labelled)]},
     }
     manifest["sha256"] = _manifest_digest(manifest)
     replace_file(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

@@ -7,19 +7,19 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.data.preprocessor import Kind, Preprocessor
 from seqcls.errors import CheckpointError, DataError
-from seqcls.system.files import replace_file
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT, parse_json
 
 _CHUNK = 2_000  # sequences
 
 
-class FeatureScaler:
+class FeatureScaler(Preprocessor):
     """Subtracts the mean of each feature and divides by its standard deviation, both over all steps of the training split.
 
     A feature that never changes there is only centred.
@@ -29,8 +29,7 @@ class FeatureScaler:
         std: float64 [D], above 0.
     """
 
-    max_length: int | None = None
-    truncating = "middle"
+    kind: ClassVar[Kind] = "features"
 
     def __init__(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
         self.mean = mean
@@ -85,34 +84,15 @@ class FeatureScaler:
         return cls(mean, std)
 
     @property
-    def vocab_size(self) -> int:
+    def input_size(self) -> int:
         """The number of features, D."""
         return len(self.mean)
-
-    def words(self) -> list[str]:
-        """Return no words: there is no vocabulary."""
-        return []
-
-    def encode_batch(self, sequences: Iterable[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Standardize N sequences.
-
-        Returns:
-            The steps of all, float32 [total, D], and offsets, int64 [N + 1].
-
-        Raises:
-            DataError: A sequence does not have D features, or has no step.
-        """
-        values, lengths = [np.empty((0, self.vocab_size), dtype=np.float32)], [np.zeros(1, dtype=np.int64)]
-        for chunk_values, chunk_lengths in self.encode_chunks(sequences):
-            values.append(chunk_values)
-            lengths.append(chunk_lengths)
-        return np.concatenate(values), np.cumsum(np.concatenate(lengths))
 
     def encode_chunks(self, sequences: Iterable[Any]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Yield the steps of some sequences at a time, float32 [total of the chunk, D], and their lengths, int64."""
         chunk: list[NDArray[np.float32]] = []
         for number, sequence in enumerate(sequences):
-            steps = as_features(sequence, size=self.vocab_size, where=f"sequence {number}")
+            steps = as_features(sequence, size=self.input_size, where=f"sequence {number}")
             chunk.append(((steps - self.mean) / self.std).astype(np.float32))
             if len(chunk) == _CHUNK:
                 yield np.concatenate(chunk), np.array(list(map(len, chunk)), dtype=np.int64)
@@ -120,13 +100,14 @@ class FeatureScaler:
         if chunk:
             yield np.concatenate(chunk), np.array(list(map(len, chunk)), dtype=np.int64)
 
-    def to_json(self) -> str:
-        """Return the content of the file that `save` writes."""
-        return json.dumps({"mean": self.mean.tolist(), "std": self.std.tolist()}, indent=2) + "\n"
+    def encode_with_spans(self, sequence: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """Standardize one sequence; see `Preprocessor.encode_with_spans`."""
+        steps, _ = self.encode_batch([sequence])
+        return steps, np.arange(len(steps))[:, None] + np.arange(2), len(steps)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write mean and standard deviation, whole or not at all; OSError if it cannot be written."""
-        replace_file(Path(path), self.to_json().encode())
+    def to_json(self) -> str:
+        """Return mean and standard deviation as JSON."""
+        return json.dumps({"mean": self.mean.tolist(), "std": self.std.tolist()}, indent=2) + "\n"
 
 
 def _are_sound(mean: NDArray[np.float64], std: NDArray[np.float64]) -> bool:

@@ -9,35 +9,22 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import ClassVar, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from tokenizers.models import Model
-from tokenizers.normalizers import Normalizer
-from tokenizers.pre_tokenizers import PreTokenizer
+from tokenizers import Tokenizer, models
 
+from seqcls.data.preprocessor import Kind, Preprocessor, Truncating
+from seqcls.data.rules import PAD_ID, RULES, SPECIALS, UNK_ID, find_rules, fit_bpe
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.system.files import replace_file
-
-Truncating = Literal["pre", "post", "middle"]
 
 _Item = TypeVar("_Item")
 
-PAD_ID = 0
-UNK_ID = 1
-SPECIALS = ("[PAD]", "[UNK]")  # at their ids; the rules never make these of a text
-
-_LINE_BREAK = r"(?i)<br\s*/?>"
-_PART = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
-_WORD = rf"{_PART}(?:'{_PART})*"
-_BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control characters among white space
 # The library's own results take some 100 bytes a word. So they are asked for, and dropped, a chunk of texts at a time, and
 # a long text is cut into pieces, where the rules give the same words as for the whole: before a space between an ASCII
 # letter or digit and an ASCII letter.
@@ -48,7 +35,7 @@ VOCABULARY_BYTES = 100_000_000
 """Of more text than this, in characters, the vocabulary is made of an even sample."""
 
 
-class TextTokenizer:
+class TextTokenizer(Preprocessor):
     """Turns text into the ids of its words.
 
     The rules of ``word``, in their order:
@@ -85,6 +72,8 @@ class TextTokenizer:
     ours; it adds no tokens at the ends.
     """
 
+    kind: ClassVar[Kind] = "text"
+
     def __init__(self, tokenizer: Tokenizer, *, max_length: int | None = None, truncating: Truncating = "middle") -> None:
         if max_length is not None and max_length < 1:
             raise ConfigError(f"max_length is {max_length}; give a number from 1, or none to keep all")
@@ -95,7 +84,7 @@ class TextTokenizer:
         self.max_length = max_length
         self.truncating = truncating
         self._tokenizer = tokenizer
-        rules = _find_rules(tokenizer)
+        rules = find_rules(tokenizer)
         self._has_our_rules = rules is not None
         self._split_ascii = None if rules is None else rules.split_ascii
 
@@ -125,7 +114,7 @@ class TextTokenizer:
             raise ConfigError(f"num_words is {num_words}; give at least {smallest}, for padding, unknown word and alphabet")
         sample = _even_sample(texts)
         if rules == "bpe":
-            return cls(_fit_bpe(sample, num_words), max_length=max_length, truncating=truncating)
+            return cls(fit_bpe(map(_without_surrogates, sample), num_words), max_length=max_length, truncating=truncating)
         counts = cls(RULES[rules].new(), max_length=None)._count(sample)
         words = sorted(counts, key=lambda word: (-counts[word], word))[: num_words - len(SPECIALS)]
         return cls.from_words(words, rules=rules, max_length=max_length, truncating=truncating)
@@ -179,7 +168,7 @@ class TextTokenizer:
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @property
-    def vocab_size(self) -> int:
+    def input_size(self) -> int:
         """The number of ids, padding and unknown word included."""
         return len(self.words())
 
@@ -206,19 +195,6 @@ class TextTokenizer:
             place += len(piece)
         kept, places = self._truncate(ids or [UNK_ID]), self._truncate(spans or [(0, 0)])
         return np.array(kept, dtype=np.int32), np.array(places, dtype=np.int64), max(1, len(ids))
-
-    def encode_batch(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Encode N texts; TOKENIZERS_PARALLELISM=false keeps the work on one thread.
-
-        Returns:
-            The ids of all texts, int32 [total], and offsets, int64 [N + 1]; those of text i are
-            ids[offsets[i] : offsets[i + 1]].
-        """
-        values, lengths = [np.empty(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
-        for chunk_values, chunk_lengths in self.encode_chunks(texts):
-            values.append(chunk_values)
-            lengths.append(chunk_lengths)
-        return np.concatenate(values), np.cumsum(np.concatenate(lengths))
 
     def encode_chunks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
         """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64."""
@@ -301,122 +277,6 @@ class TextTokenizer:
     def to_json(self) -> str:
         """Return the content of tokenizer.json, which `tokenizers.Tokenizer.from_file` reads too."""
         return self._tokenizer.to_str(pretty=True)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write tokenizer.json, whole or not at all; OSError if it cannot be written."""
-        replace_file(Path(path), self.to_json().encode())
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How texts become words.
-
-    Attributes:
-        new: Makes a tokenizer with these rules and no vocabulary.
-        split_ascii: The words of an ASCII text, as the tokenizer finds them; None where only it can tell.
-        alphabet: The number of words that every vocabulary has.
-    """
-
-    new: Callable[[], Tokenizer]
-    split_ascii: Callable[[str], list[str]] | None = None
-    alphabet: int = 0
-
-
-def _new(model: Model, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizer
-    return tokenizer
-
-
-def _new_word_level(steps: list[Normalizer], pre_tokenizer: PreTokenizer) -> Tokenizer:
-    return _new(models.WordLevel(unk_token=SPECIALS[UNK_ID]), normalizers.Sequence(steps), pre_tokenizer)
-
-
-def _new_word() -> Tokenizer:
-    line_break, apostrophe = normalizers.Replace(Regex(_LINE_BREAK), " "), normalizers.Replace("\u2019", "'")
-    return _new_word_level(
-        [line_break, normalizers.NFC(), apostrophe, normalizers.Lowercase()],
-        pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
-    )
-
-
-_ASCII_LINE_BREAK = re.compile(_LINE_BREAK)
-_ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
-
-
-def _split_ascii_word(text: str) -> list[str]:
-    if "<" in text:
-        text = _ASCII_LINE_BREAK.sub(" ", text)
-    return _ASCII_WORD.findall(text.lower())
-
-
-def _new_basic_english() -> Tokenizer:
-    # Quotes go first: what they leave behind can be a line break.
-    return _new_word_level(
-        [normalizers.Lowercase(), normalizers.Replace('"', ""), normalizers.Replace("<br />", " ")],
-        pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(_BASIC_ENGLISH_SPACE), behavior="removed"),
-                pre_tokenizers.Split(Regex("['.,()!?]"), behavior="isolated"),
-            ]
-        ),
-    )
-
-
-_ASCII_BASIC_ENGLISH = re.compile(r"['.,()!?]|[^\s;:'.,()!?]+")
-
-
-def _split_ascii_basic_english(text: str) -> list[str]:
-    return _ASCII_BASIC_ENGLISH.findall(text.lower().replace('"', "").replace("<br />", " "))
-
-
-def _new_character() -> Tokenizer:
-    return _new_word_level([normalizers.NFC()], pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated"))
-
-
-def _new_bpe() -> Tokenizer:
-    return _new(models.BPE(), None, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
-
-
-def _fit_bpe(texts: Iterable[str], num_words: int) -> Tokenizer:
-    """Learn merges; the specials get the first two ids, as words that no text can hold."""
-    tokenizer = _new_bpe()
-    trainer = trainers.BpeTrainer(
-        vocab_size=num_words - len(SPECIALS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(map(_without_surrogates, texts), trainer)
-    learnt = json.loads(tokenizer.to_str())["model"]
-    words = [*SPECIALS, *sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)]
-    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in learnt["merges"]]
-    tokenizer.model = models.BPE({word: index for index, word in enumerate(words)}, merges)
-    return tokenizer
-
-
-RULES: dict[str, Rules] = {
-    "word": Rules(_new_word, _split_ascii_word),
-    "basic-english": Rules(_new_basic_english, _split_ascii_basic_english),
-    "character": Rules(_new_character, list),
-    "bpe": Rules(_new_bpe, alphabet=256),
-}
-"""How texts become words, by name."""
-
-
-def _find_rules(tokenizer: Tokenizer) -> Rules | None:
-    """Return the rules of ours that a tokenizer has, if it has any."""
-    if tokenizer.get_added_tokens_decoder():
-        return None
-    found = _parts(tokenizer)
-    return next((rules for rules in RULES.values() if _parts(rules.new()) == found), None)
-
-
-def _parts(tokenizer: Tokenizer) -> list[object]:
-    described = json.loads(tokenizer.to_str())
-    return [described["model"]["type"], described["normalizer"], described["pre_tokenizer"]]
 
 
 def _unknown_token(tokenizer: Tokenizer) -> str:

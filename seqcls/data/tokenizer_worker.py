@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.tokenizer import TextTokenizer, chunks_of
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
@@ -29,7 +30,7 @@ _LARGEST = 1 << 32
 logger = logging.getLogger("seqcls")
 
 
-def encode_on_two_cores(tokenizer: TextTokenizer, texts: Iterable[str]) -> Iterator[Encoded]:
+def encode_on_two_cores(tokenizer: Preprocessor, texts: Iterable[str]) -> Iterator[Encoded]:
     """Yield what `TextTokenizer.encode_chunks` does, every other chunk from a second process.
 
     Should that process fail, this one does all the work, and says so.
@@ -51,7 +52,7 @@ def encode_on_two_cores(tokenizer: TextTokenizer, texts: Iterable[str]) -> Itera
 
 
 @contextlib.contextmanager
-def _started(tokenizer: TextTokenizer) -> Iterator[subprocess.Popen[bytes]]:
+def _started(tokenizer: Preprocessor) -> Iterator[subprocess.Popen[bytes]]:
     settings = {"tokenizer": tokenizer.to_json(), "max_length": tokenizer.max_length, "truncating": tokenizer.truncating}
     # In a session of its own: Ctrl-C is for this process, and the other ends when its input does.
     worker = subprocess.Popen(

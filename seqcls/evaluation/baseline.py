@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqcls.data.datasets.base import Split, Splits
+from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import MissingExtraError
 from seqcls.evaluation.scores import Score, choose_thresholds, score_logits
@@ -144,7 +144,7 @@ class _LinearModel:
 
     def __init__(self, train: Split, *, num_classes: int) -> None:
         self._tokenizer = TextTokenizer.fit(train.texts, num_words=_NUM_WORDS)
-        self._num_words = self._tokenizer.vocab_size
+        self._num_words = self._tokenizer.input_size
         values, offsets = self._tokenizer.encode_batch(train.texts)
         rows, ngrams = self._find(values, np.diff(offsets))
         self.ngrams, counts = np.unique(ngrams, return_counts=True)

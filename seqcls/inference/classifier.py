@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from seqcls.config.data_paths import is_data_path
 from seqcls.config.settings import Config, DataConfig, OptionValue
 from seqcls.data.datasets.arrays import read_arrays
-from seqcls.data.datasets.base import Dataset, Label, Splits, check_pair, pack_labels
+from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.files import FilesDataset
+from seqcls.data.encoding import encode, encode_inputs, unknown_rates
+from seqcls.data.labels import Label, check_pair, pack_labels
 from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
-from seqcls.data.sequences import Sequences, encode, encode_inputs, unknown_rates
-from seqcls.data.tokenizer import TextTokenizer
+from seqcls.data.preprocessor import Preprocessor
+from seqcls.data.sequences import Sequences
+from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, DataError, UsageError
 from seqcls.evaluation.decisions import decide
 from seqcls.evaluation.predictions import Predictions
@@ -81,9 +84,9 @@ class Classifier:
         return self._saved.label_names
 
     @property
-    def is_text(self) -> bool:
-        """Whether the model reads texts, and not sequences of numbers."""
-        return isinstance(self._saved.tokenizer, TextTokenizer)
+    def preprocessor(self) -> Preprocessor:
+        """What encodes the sequences; its ``kind`` is "text" or "features"."""
+        return self._saved.preprocessor
 
     @property
     def is_multi_label(self) -> bool:
@@ -107,7 +110,7 @@ class Classifier:
 
     def encode(self, texts: Sequence[Any]) -> Sequences:
         """Return the token ids that the model would read."""
-        return encode_inputs(self._saved.tokenizer, texts)
+        return encode_inputs(self.preprocessor, texts)
 
     def unknown_rates(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float64]:
         """Return, for each text, or what `encode` made of it, the share of its words that the model does not know.
@@ -179,14 +182,9 @@ class Classifier:
             raise DataError(f"the model has no label {label!r}; it has {', '.join(self.label_names)}")
         probabilities = self.predict_proba([text])[0]
         number = int(probabilities.argmax()) if label is None else self.label_names.index(label)
-        tokenizer = self._saved.tokenizer
-        if isinstance(tokenizer, TextTokenizer):
-            ids, spans, total = tokenizer.encode_with_spans(text)
-            inputs = torch.from_numpy(ids.astype(np.int64))
-        else:
-            inputs = torch.from_numpy(self.encode([text])[0])
-            total = len(inputs)
-            spans = np.arange(total)[:, None] + np.arange(2)
+        is_text = self.preprocessor.kind == "text"
+        steps, spans, total = self.preprocessor.encode_with_spans(text)
+        inputs = torch.from_numpy(steps.astype(np.int64) if is_text else steps)
         values, gap = contributions(
             self._model,
             inputs.to(self._device),
@@ -198,7 +196,7 @@ class Classifier:
         return Explanation(
             label=self.label_names[number],
             probability=float(probabilities[number]),
-            text=text if self.is_text else None,
+            text=text if is_text else None,
             spans=spans,
             contributions=values,
             method=method,
@@ -245,7 +243,8 @@ class Classifier:
         Raises:
             DataError: As `evaluate`.
         """
-        sequences, texts = self._labelled(data, split, dict(options or {}), with_texts=with_texts and self.is_text)
+        with_texts = with_texts and self.preprocessor.kind == "text"
+        sequences, texts = self._labelled(data, split, dict(options or {}), with_texts=with_texts)
         if not len(sequences):
             raise DataError("there is no example to evaluate")
         assert sequences.labels is not None
@@ -258,7 +257,7 @@ class Classifier:
             np.array(sequences.labels),
             temperature=self.temperature,
             thresholds=self.thresholds,
-            texts=texts if with_texts and self.is_text else None,
+            texts=texts if with_texts else None,
             seconds=seconds,
         )
 
@@ -274,7 +273,7 @@ class Classifier:
             Path(path),
             config=self.config,
             label_names=self.label_names,
-            tokenizer=self._saved.tokenizer,
+            preprocessor=self.preprocessor,
             weights=self._model.state_dict(),
             metrics=self._saved.metrics,
             plugins=self._saved.plugins,
@@ -343,20 +342,22 @@ class Classifier:
         config = config.model_copy(update={"dataset": name, "dataset_options": options})
         if config == self.config.data and is_usable(config.tokenizer) and not with_texts:
             # The run left the encoded data in the cache, and reading text again would take longer than the evaluation.
-            prepared, tokenizer = prepare_data(config), self._saved.tokenizer
-            if (prepared.tokenizer.to_json(), prepared.label_names) == (tokenizer.to_json(), self.label_names):
+            prepared = prepare_data(config)
+            if (prepared.preprocessor.to_json(), prepared.label_names) == (self.preprocessor.to_json(), self.label_names):
                 return _named(prepared.splits, split), None
         return self._encode(labelled_pairs(build_dataset(config), split, config))
 
     def _encode(self, pairs: Iterable[tuple[Any, Label]]) -> tuple[Sequences, list[Any]]:
         """Encode texts, their labels numbered as the model numbers them; return the texts too."""
+        kind = self.preprocessor.kind
+        is_text = kind == "text"
         number = {name: index for index, name in enumerate(self.label_names)}
         texts: list[str] = []
         numbers: list[tuple[int, ...]] = []
         for index, item in enumerate(pairs):
             text, label = check_pair(item, f"data[{index}]")
-            if isinstance(text, str) != self.is_text:
-                raise DataError(f"data[{index}] is {'no' if self.is_text else 'a'} text, which the model does not read")
+            if isinstance(text, str) != is_text:
+                raise DataError(f"data[{index}] is {'not ' if is_text else ''}a text; the model reads {kind}")
             names = [str(label)] if isinstance(label, int | str) else list(label)
             unknown = [name for name in names if name not in number]
             if unknown or (len(names) != 1 and not self.is_multi_label):
@@ -366,7 +367,7 @@ class Classifier:
             texts.append(text)
             numbers.append(tuple(number[name] for name in names))
         labels = pack_labels(numbers, len(number) if self.is_multi_label else None)
-        return encode(self._saved.tokenizer, texts, labels), texts
+        return encode(self.preprocessor, texts, labels), texts
 
 
 def labelled_pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqcls.data.tokenizer import UNK_ID
+from seqcls.data.rules import UNK_ID
 from seqcls.model.forward import CPU_TOKENS
 from seqcls.model.network import Network
 

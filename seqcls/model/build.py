@@ -7,8 +7,7 @@ from typing import Any
 from seqcls import registry
 from seqcls.config import options
 from seqcls.config.settings import ModelConfig
-from seqcls.data.cache import EncodedData
-from seqcls.data.tokenizer import TextTokenizer
+from seqcls.data.encoding import EncodedData
 from seqcls.errors import ConfigError
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
@@ -29,11 +28,10 @@ def build_embedding(config: ModelConfig, *, vocab_size: int) -> Embedding:
 
 def check_embedding(config: ModelConfig, data: EncodedData) -> None:
     """Raise a ConfigError if the embedding takes words where the data are numbers, or the other way round."""
-    given = "ids" if isinstance(data.tokenizer, TextTokenizer) else "features"
-    takes = registry.embeddings.get(config.embedding).takes
-    if takes != given:
-        what, fitting = {"ids": "words", "features": "numbers"}, {"ids": "word", "features": "features"}[given]
-        mismatch = f"takes {what[takes]}, but the data are {what[given]}"
+    kind, expected_kind = data.preprocessor.kind, registry.embeddings.get(config.embedding).kind
+    if kind != expected_kind:
+        names, fitting = {"text": "words", "features": "numbers"}, {"text": "word", "features": "features"}[kind]
+        mismatch = f"takes {names[expected_kind]}, but the data are {names[kind]}"
         raise ConfigError(f"the embedding {config.embedding} {mismatch}; use --embedding {fitting}")
 
 

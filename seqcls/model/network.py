@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqcls.config.settings import ModelConfig
-from seqcls.data.tokenizer import PAD_ID, UNK_ID
+from seqcls.data.rules import PAD_ID, UNK_ID
 from seqcls.model.dropout import Dropout
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
@@ -42,7 +42,7 @@ class Network(nn.Module):
         Returns:
             Logits, float [B, num_classes].
         """
-        if self.training and self.word_dropout and self.embedding.takes == "ids":
+        if self.training and self.word_dropout and self.embedding.kind == "text":
             dropped = torch.rand(self.vocab_size, device=inputs.device) < self.word_dropout
             inputs = inputs.masked_fill(dropped[inputs] & (inputs != PAD_ID), UNK_ID)
         if self._can_share_words(inputs):

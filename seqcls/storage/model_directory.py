@@ -24,8 +24,8 @@ from torch.overrides import TorchFunctionMode
 
 from seqcls import registry
 from seqcls.config.settings import Config
-from seqcls.data.sequences import Preprocessor, parse_preprocessor
-from seqcls.data.tokenizer import TextTokenizer
+from seqcls.data.encoding import parse_preprocessor
+from seqcls.data.preprocessor import Preprocessor
 from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownNameError
 from seqcls.model.build import build_model, describe_plugins
 from seqcls.model.encoders.base import Encoder
@@ -59,7 +59,7 @@ class SavedModel:
     path: Path
     config: Config
     label_names: tuple[str, ...]
-    tokenizer: Preprocessor
+    preprocessor: Preprocessor
     thresholds: tuple[float, ...] | None
     temperature: float
     weights: dict[str, Tensor]
@@ -105,7 +105,7 @@ class SavedModel:
         try:
             return build_model(
                 self.config.model,
-                vocab_size=self.tokenizer.vocab_size,
+                vocab_size=self.preprocessor.input_size,
                 num_classes=len(self.label_names),
                 encoder=encoder,
             )
@@ -134,10 +134,10 @@ class SavedModel:
 
     def _compare(self, model: Network) -> None:
         """Raise a CheckpointError unless the weights have the names, shapes and types of the model's."""
-        takes = "ids" if isinstance(self.tokenizer, TextTokenizer) else "features"
-        if model.embedding.takes != takes:
+        kind, expected_kind = self.preprocessor.kind, model.embedding.kind
+        if kind != expected_kind:
             raise CheckpointError(
-                f"{self.path}/tokenizer.json gives {takes}, but the embedding of config.json takes {model.embedding.takes}; "
+                f"{self.path}/tokenizer.json is for {kind}, but the embedding of config.json takes {expected_kind}; "
                 f"{_OTHER_MODEL}"
             )
         expected, remedy = model.state_dict(), _OTHER_MODEL if self._is_built_in() else self._remedy("encoder")
@@ -204,7 +204,7 @@ def save_model_directory(
     *,
     config: Config,
     label_names: tuple[str, ...],
-    tokenizer: Preprocessor,
+    preprocessor: Preprocessor,
     weights: Mapping[str, Tensor],
     metrics: Mapping[str, Any],
     training: TrainingSnapshot | None = None,
@@ -227,7 +227,7 @@ def save_model_directory(
         "torch_version": torch.__version__,
         "plugins": plugins or describe_plugins(config.model),
         "label_names": list(label_names),
-        "input": "text" if isinstance(tokenizer, TextTokenizer) else "features",
+        "input": preprocessor.kind,
         "thresholds": thresholds if thresholds is None else list(thresholds),
         "temperature": temperature,
         "config": config.model_dump(mode="json"),
@@ -236,7 +236,7 @@ def save_model_directory(
         "config.json": to_json(description),
         "metrics.json": to_json(metrics),
         "model.safetensors": _to_safetensors(weights),
-        "tokenizer.json": tokenizer.to_json().encode(),
+        "tokenizer.json": preprocessor.to_json().encode(),
     }
     if training is not None:
         contents["training.json"] = to_json(training.values)
@@ -261,7 +261,7 @@ def load_model_directory(path: Path) -> SavedModel:
         path=path,
         config=config,
         label_names=tuple(description.label_names),
-        tokenizer=parse_preprocessor(
+        preprocessor=parse_preprocessor(
             contents["tokenizer.json"],
             path / "tokenizer.json",
             max_length=config.data.max_length,

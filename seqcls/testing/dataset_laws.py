@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.preprocessor import Kind
 from seqcls.data.scaler import as_features
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
 from seqcls.testing.assertions import require, require_described_options
 
@@ -33,7 +35,7 @@ def check_dataset(dataset: Dataset) -> None:
     splits = dataset.load()
     require(isinstance(splits, Splits), f"{name}.load() returns {type(splits).__name__}, not Splits")
     for split_name, split in _all_splits(splits).items():
-        _check_sequences(split, f"{name}, {split_name}", gives=dataset.gives)
+        _check_sequences(split, f"{name}, {split_name}", kind=dataset.kind)
         _check_labels(split, f"{name}, {split_name}", num_labels=len(splits.label_names))
     label_names = list(splits.label_names)
     require(all(isinstance(label, str) for label in label_names), f"{name}: label names must be str, got {label_names}")
@@ -47,10 +49,10 @@ def _all_splits(splits: Splits) -> dict[str, Split]:
     return splits.labelled() | unlabelled
 
 
-def _check_sequences(split: Split, where: str, *, gives: str) -> None:
+def _check_sequences(split: Split, where: str, *, kind: Kind) -> None:
     size = None
     for index, sequence in enumerate(split.sequences):
-        if gives == "text":
+        if kind == "text":
             require(isinstance(sequence, str), f"{where}: text {index} is a {type(sequence).__name__}, not a str")
             continue
         try:

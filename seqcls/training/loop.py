@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqcls.data.batches import Batch, batches, explain_dead_worker, split_batch, training_order
-from seqcls.data.cache import EncodedData
+from seqcls.data.encoding import EncodedData
 from seqcls.data.resident import free_residents
 from seqcls.errors import NonFiniteError, TrainingError
 from seqcls.evaluation.scores import RunningScore, sum_losses

@@ -8,9 +8,10 @@ from seqcls import registry
 from seqcls.config import options
 from seqcls.config.data_paths import is_data_path
 from seqcls.config.settings import Config, FitConfig, ModelConfig
-from seqcls.data.datasets.base import Dataset, Splits
+from seqcls.data.datasets.base import Dataset
 from seqcls.data.prepare import SPLITS, dataset_options, is_usable
-from seqcls.data.tokenizer import RULES
+from seqcls.data.rules import RULES
+from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
 from seqcls.model.build import embedding_options, encoder_options
 from seqcls.model.encoders.base import Encoder
@@ -56,9 +57,9 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
 
 def _gives_features(config: Config, data: str | Dataset | Splits | None) -> bool:
     if isinstance(data, Splits):
-        return not data.train.is_text
+        return data.train.kind == "features"
     dataset = registry.datasets.get(config.data.dataset) if data is None or isinstance(data, str) else data
-    return bool(dataset.gives == "features")
+    return bool(dataset.kind == "features")
 
 
 def _named_callbacks(config: FitConfig) -> dict[str, object]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqcls.config.settings import FitConfig
-from seqcls.data.cache import EncodedData
+from seqcls.data.encoding import EncodedData
 from seqcls.errors import TrainingError
 from seqcls.evaluation.scores import Score, score_logits
 from seqcls.model.forward import StoppedError, never, predict_logits

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from seqcls.config.settings import Config
-from seqcls.data.sequences import Preprocessor
+from seqcls.data.preprocessor import Preprocessor
 from seqcls.errors import CheckpointError, NonFiniteError
 from seqcls.evaluation.scores import RunningScore, Score
 from seqcls.model.network import Network
@@ -96,7 +96,7 @@ class FitState:
 
     config: Config
     label_names: tuple[str, ...]
-    tokenizer: Preprocessor
+    preprocessor: Preprocessor
     model: Network
     averaged: Network | None
     optimizer: torch.optim.Optimizer

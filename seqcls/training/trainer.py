@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from seqcls.config.settings import Config, load_recipe
-from seqcls.data.cache import EncodedData
-from seqcls.data.datasets.base import Dataset, Label, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.encoding import EncodedData
+from seqcls.data.labels import Label
 from seqcls.data.prepare import SPLITS, load_raw, load_splits, prepare_data
+from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.evaluation.baseline import Baseline, fit_baseline, require_scikit_learn
 from seqcls.evaluation.calibration import Calibration, calibrate
@@ -245,7 +247,7 @@ class Trainer:
             label_names=data.label_names,
             examples={name: len(split) for name, split in data.splits.items()},
             tokens={name: int(split.lengths.sum()) for name, split in data.splits.items()},
-            vocab_size=data.tokenizer.vocab_size,
+            vocab_size=data.preprocessor.input_size,
             parameters=_count_parameters(model),
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * self.config.fit.epochs,
@@ -268,14 +270,14 @@ class Trainer:
             seed_everything(self.config.fit.seed)
             model = build_model(
                 self.config.model,
-                vocab_size=self._data.tokenizer.vocab_size,
+                vocab_size=self._data.preprocessor.input_size,
                 num_classes=len(self._data.label_names),
                 encoder=self._built_encoder,
             )
             self._model = move_to(model, self._device)
             self._model.encoder.check_device(self._device)
             if self._resumed is None:
-                self._model.embedding.start(self._data.tokenizer.words())
+                self._model.embedding.start(self._data.preprocessor.words())
             self._world.broadcast(self._model)
             if self._world.rank:
                 seed_everything(rank_seed(self.config.fit.seed, self._world.rank))
@@ -300,7 +302,7 @@ class Trainer:
         state = FitState(
             config=self.config,
             label_names=data.label_names,
-            tokenizer=data.tokenizer,
+            preprocessor=data.preprocessor,
             model=model,
             averaged=None if fit.ema_decay is None else copy_for_average(model),
             optimizer=optimizer,
@@ -369,7 +371,7 @@ class Trainer:
             run.model,
             config=self.config,
             label_names=data.label_names,
-            tokenizer=data.tokenizer,
+            preprocessor=data.preprocessor,
             weights=model.state_dict(),
             thresholds=None if thresholds is None else thresholds.tolist(),
             temperature=1.0 if calibration is None else calibration.temperature,

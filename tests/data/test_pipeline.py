@@ -8,9 +8,10 @@ from toy import LastStep, toy_pairs
 
 from seqcls import Classifier, Trainer
 from seqcls.config.settings import Config, DataConfig, ModelConfig
-from seqcls.data.datasets.base import Dataset, Splits
+from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.reviews import ReviewsDataset
 from seqcls.data.prepare import SPLITS, load_splits, prepare_data
+from seqcls.data.splits import Splits
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import ConfigError
 from seqcls.model.build import build_model, describe_plugins
@@ -43,9 +44,9 @@ def _fresh_count() -> None:
 
 def test_the_vocabulary_comes_from_the_training_split_alone() -> None:
     data = prepare_data(DataConfig(), Counted().load())
-    assert set(data.tokenizer.words()[2:]) == {"seen", "good", "bad"}
+    assert set(data.preprocessor.words()[2:]) == {"seen", "good", "bad"}
     assert set(data.splits) == {"train", "validation", "test"}
-    assert data.splits["validation"][0].tolist() == [1, data.tokenizer.encode("good")[0]]
+    assert data.splits["validation"][0].tolist() == [1, data.preprocessor.encode("good")[0]]
 
 
 def test_a_second_preparation_reads_no_data_and_gives_the_same() -> None:
@@ -130,7 +131,7 @@ def test_rules_of_the_tokenizer_are_a_setting() -> None:
     data = prepare_data(
         DataConfig(tokenizer="basic-english"), Splits.from_pairs([("isn't", "a"), ("is", "b")], validation=[])
     )
-    assert set(data.tokenizer.words()[2:]) == {"isn", "'", "t", "is"}
+    assert set(data.preprocessor.words()[2:]) == {"isn", "'", "t", "is"}
 
 
 def test_a_tokenizer_file_is_used_as_it_is_and_belongs_to_the_cache_key(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_tokenizer_file_is_used_as_it_is_and_belongs_to_the_cache_key(tmp_path
     config = DataConfig(tokenizer=str(path), vocab_size=3)
     for words in (["seen"], ["good", "seen"]):
         TextTokenizer.from_words(words).save(path)
-        assert prepare_data(config, Counted()).tokenizer.words()[2:] == words
+        assert prepare_data(config, Counted()).preprocessor.words()[2:] == words
     assert Counted.loads == 2
 
 

@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqcls.data import tokenizer as text_module
-from seqcls.data.tokenizer import PAD_ID, RULES, SPECIALS, UNK_ID, TextTokenizer, Truncating
+from seqcls.data.preprocessor import Truncating
+from seqcls.data.rules import PAD_ID, RULES, SPECIALS, UNK_ID
+from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError, ConfigError
 
 # Any code point, lone surrogates included, with characters that the rules name made likely.
@@ -50,7 +52,7 @@ def test_golden_ids() -> None:
     # was before yet. After the two specials five places are left of seven, so that "yet" is out.
     tokenizer = fitted("The film: THE good film.", "A good the was yet", num_words=7)
     assert tokenizer.words() == ["[PAD]", "[UNK]", "the", "film", "good", "a", "was"]
-    assert tokenizer.vocab_size == 7
+    assert tokenizer.input_size == 7
     assert tokenizer.encode("Was the film yet good?").tolist() == [6, 2, 3, UNK_ID, 4]
 
 
@@ -135,8 +137,8 @@ def test_ids_are_in_range_and_the_same_after_saving(
     tokenizer.save(path)
     loaded = TextTokenizer.load(path, max_length=None, truncating="middle")
     ids, offsets = tokenizer.encode_batch(train + texts)
-    assert np.all((ids > PAD_ID) & (ids < tokenizer.vocab_size))
-    assert tokenizer.vocab_size <= num_words
+    assert np.all((ids > PAD_ID) & (ids < tokenizer.input_size))
+    assert tokenizer.input_size <= num_words
     assert np.all(np.diff(offsets) >= 1)
     assert loaded.words() == tokenizer.words()
     loaded_ids, loaded_offsets = loaded.encode_batch(train + texts)
@@ -239,7 +241,7 @@ def test_ids_of_another_program_move_up_by_two(tmp_path: Path, content: bytes, w
     path.write_bytes(content)
     tokenizer = TextTokenizer.load(path)
     assert tokenizer.words() == [*SPECIALS, *words]
-    assert tokenizer.vocab_size == 2 + len(words)
+    assert tokenizer.input_size == 2 + len(words)
     assert tokenizer.encode("a b").tolist() == [2 + words.index("a"), UNK_ID]
     assert tokenizer.encode("").tolist() == [UNK_ID]
 
@@ -370,7 +372,7 @@ def test_byte_pairs_need_room_for_the_bytes() -> None:
 def test_frequent_pairs_become_one() -> None:
     tokenizer = TextTokenizer.fit(["low lower lowest " * 50], num_words=270, rules="bpe")
     assert "low" in tokenizer.words()
-    assert tokenizer.vocab_size <= 270
+    assert tokenizer.input_size <= 270
     assert len(tokenizer.encode("low")) == 1
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
-from seqcls.data.datasets.base import choose_validation
+from seqcls.data.holdout import choose_validation
 from seqcls.errors import ConfigError, DataError
 from seqcls.evaluation.scores import choose_thresholds, score_logits, sum_losses
 from seqcls.training.optimizer import class_weights

@@ -87,7 +87,7 @@ def test_sequences_of_numbers_answer_as_in_torch(tmp_path: Path) -> None:
         Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run,
         [steps for steps, _ in pairs],
     )
-    assert not ours.is_text
+    assert ours.preprocessor.kind == "features"
 
 
 def test_the_file_alone_answers_where_there_is_no_torch(exported: Path, run: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from seqcls.config.settings import ModelConfig
+from seqcls.data.rules import PAD_ID, UNK_ID
 from seqcls.data.sequences import Sequences
-from seqcls.data.tokenizer import PAD_ID, UNK_ID
 from seqcls.model.embeddings.word import WordEmbedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.bilstm import BiLSTMMeanPool

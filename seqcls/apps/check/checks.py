@@ -15,8 +15,8 @@ from seqcls.apps.check.scan import Scan, scan_splits
 from seqcls.apps.check.texts import find_faults, find_long
 from seqcls.apps.check.vocabulary import find_truncation, find_unknown, measure
 from seqcls.config.settings import DataConfig
-from seqcls.data.datasets.base import Splits
 from seqcls.data.prepare import load_splits, make_tokenizer
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError
 from seqcls.training.callbacks.base import Callback
 
@@ -58,7 +58,7 @@ class DataReport(Callback):
 
     def on_data(self, splits: Splits) -> None:
         """Say the findings, and where more is to be had."""
-        findings = quick_findings(splits) if splits.train.is_text else []
+        findings = quick_findings(splits) if splits.train.kind == "text" else []
         for finding in findings:
             self._say(f"{finding.severity}: {finding.message}")
         if findings:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from seqcls.apps.check.findings import Finding, listed, number
-from seqcls.data.datasets.base import Splits
+from seqcls.data.splits import Splits
 
 FEW_EXAMPLES = 10
 """A label with fewer has few."""

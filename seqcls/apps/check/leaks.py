@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from seqcls.apps.check.findings import EXAMPLES, Example, Finding, excerpt, listed, number
 from seqcls.apps.check.scan import Scan
-from seqcls.data.datasets.base import Split, Splits
-from seqcls.data.tokenizer import SPECIALS, TextTokenizer
+from seqcls.data.rules import SPECIALS
+from seqcls.data.splits import Split, Splits
+from seqcls.data.tokenizer import TextTokenizer
 
 PURITY = 0.9
 """Share of the texts with a token that have one label: the least that counts, and its lower bound has to reach it."""
@@ -107,7 +108,7 @@ def _deciding(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: floa
 def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return how many texts have each token, int64 [V], and how many of those have each label, int32 [C, V]."""
     assert split.labels is not None
-    size, row = tokenizer.vocab_size, 0
+    size, row = tokenizer.input_size, 0
     total, labelled = np.zeros(size, np.int64), np.zeros((num_labels, size), np.int32)
     for ids, lengths in tokenizer.encode_chunks(split.texts):
         pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once a text

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqcls.apps.check.findings import EXAMPLES, Finding, Severity, number
 from seqcls.apps.check.minhash import Signatures, find_copies
 from seqcls.apps.check.scan import Scan, first_rows, pair_examples, split_rows
-from seqcls.data.datasets.base import Splits
+from seqcls.data.splits import Splits
 
 REPEATED = 0.01
 """Share of a split's texts that repeat others of it, from which on it is a warning."""

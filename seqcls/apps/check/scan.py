@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqcls.apps.check.faults import FAULTS
 from seqcls.apps.check.findings import EXAMPLES, Example, excerpt
-from seqcls.data.datasets.base import Split, Splits
+from seqcls.data.splits import Split, Splits
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from seqcls.apps.check.findings import EXAMPLES, Example, Finding, excerpt
 from seqcls.config.settings import DataConfig
-from seqcls.data.datasets.base import Split, Splits
-from seqcls.data.tokenizer import UNK_ID, TextTokenizer
+from seqcls.data.rules import UNK_ID
+from seqcls.data.splits import Split, Splits
+from seqcls.data.tokenizer import TextTokenizer
 
 TRUNCATED = (0.01, 0.2)
 """Shares of texts that are cut: a note from the first on, a warning from the second."""

@@ -14,7 +14,7 @@ from seqcls.apps.cli.output import print_json
 if TYPE_CHECKING:
     from seqcls.apps.check.findings import Finding
     from seqcls.config.settings import DataConfig
-    from seqcls.data.datasets.base import Splits
+    from seqcls.data.splits import Splits
 
 
 def check(

@@ -145,7 +145,7 @@ def push(
 
     classifier = Classifier.from_pretrained(model, device="cpu")
     typer.echo(classifier.push_to_hub(repository, private=private, revision=revision, commit_message=message))
-    example = '"your text"' if classifier.is_text else "--file FILE.npz"
+    example = '"your text"' if classifier.preprocessor.kind == "text" else "--file FILE.npz"
     say(f"Next: seqcls predict {repository} {example}")
 
 
@@ -171,7 +171,9 @@ def _inputs(texts: list[str] | None, file: Path | None) -> Callable[[Classifier 
 
     if (file is None) == (not texts):
         raise UsageError("give texts as arguments, or --file FILE, or - to read stdin")
-    return lambda classifier: _read_texts(texts or [], file) if classifier.is_text else _read_numbers(file)
+    return lambda classifier: (
+        _read_texts(texts or [], file) if classifier.preprocessor.kind == "text" else _read_numbers(file)
+    )
 
 
 def _read_texts(texts: list[str], file: Path | None) -> Iterator[str]:

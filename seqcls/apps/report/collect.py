@@ -17,9 +17,11 @@ from seqcls.apps.check.findings import Finding
 from seqcls.apps.report.figures import worst, wrongness
 from seqcls.config.data_paths import dataset_of_path, is_data_path
 from seqcls.config.settings import Config, OptionValue
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.prepare import SPLITS, build_dataset, load_splits
-from seqcls.data.tokenizer import UNK_ID, TextTokenizer
+from seqcls.data.rules import UNK_ID
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import CheckpointError, DataError, SeqclsError
 from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier
@@ -112,7 +114,7 @@ class Subject:
     @property
     def is_text(self) -> bool:
         """Whether the model reads texts, and not sequences of numbers."""
-        return isinstance(self.model.tokenizer, TextTokenizer)
+        return self.model.preprocessor.kind == "text"
 
 
 def collect(
@@ -149,7 +151,7 @@ def collect(
         notes.append(f"The data set cannot be read, so that all that needs it is left out: {error}")
         logger.warning("the report lacks what needs the data set: %s", error)
     else:
-        findings = quick_findings(loaded) if loaded.train.is_text else []
+        findings = quick_findings(loaded) if loaded.train.kind == "text" else []
         sizes = {name: _counts(found) for name, found in splits.labelled().items()}
         name = _choose(splits, split, notes)
         try:
@@ -258,9 +260,10 @@ def _ask(classifier: Classifier, saved: SavedModel, splits: Splits, name: str, *
 
 def _measure(saved: SavedModel, split: Split) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Return the lengths of whole sequences, and the shares of unknown words in texts."""
-    if not isinstance(saved.tokenizer, TextTokenizer):
+    if saved.preprocessor.kind == "features":
         return np.fromiter(map(len, split.sequences), dtype=np.int64, count=len(split)), None
-    uncut = TextTokenizer.from_json(saved.tokenizer.to_json().encode(), saved.path / "tokenizer.json", max_length=None)
+    content, path = saved.preprocessor.to_json().encode(), saved.path / "tokenizer.json"
+    uncut = parse_preprocessor(content, path, max_length=None, truncating="middle")
     values, offsets = uncut.encode_batch(split.texts)
     unknown = np.add.reduceat((values == UNK_ID).astype(np.int64), offsets[:-1])
     return np.diff(offsets), unknown / np.diff(offsets)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.config.settings import Config, OptionValue
-from seqcls.data.datasets.base import Dataset, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError, TrainingError
 from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier

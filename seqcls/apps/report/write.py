@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from seqcls.config.settings import OptionValue
-from seqcls.data.datasets.base import Dataset, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError
 from seqcls.model.encoders.base import Encoder
 from seqcls.system.files import replacing

@@ -44,7 +44,7 @@ def load_models(paths: Iterable[str], *, device: str = "auto") -> dict[str, Clas
         if name in found:
             raise UsageError(f"two models are named {name!r}; give one as OTHER={path}")
         classifier = Classifier.from_pretrained(path, device=device)
-        if not classifier.is_text:
+        if classifier.preprocessor.kind != "text":
             raise UsageError(f"{path} reads sequences of numbers, and serve takes texts; use seqcls predict --file FILE.npz")
         found[name] = classifier
     return found

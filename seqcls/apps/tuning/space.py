@@ -145,7 +145,7 @@ def search_space(start: Config, *, fixed: Collection[str] = (), with_vocabulary:
         UnknownNameError, PluginError: The encoder or the embedding is not known, or does not load.
         ConfigError: An option is unknown, or of the wrong type or range.
     """
-    is_text = registry.embeddings.get(start.model.embedding).takes == "ids"
+    is_text = registry.embeddings.get(start.model.embedding).kind == "text"
     dimensions: dict[str, Dimension] = {}
     for name in (*_SETTINGS, *((_VOCABULARY,) if with_vocabulary and is_text else ())):
         section, _, key = name.partition(".")

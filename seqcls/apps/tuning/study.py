@@ -18,9 +18,10 @@ from seqcls.apps.tuning.sampling import Sampler, require_optuna
 from seqcls.apps.tuning.space import search_space
 from seqcls.apps.tuning.trials import Trial, TuningDirectory, TuningResult, best_of, trial_folder
 from seqcls.config.settings import Config, OptionValue
-from seqcls.data.cache import EncodedData
-from seqcls.data.datasets.base import Dataset, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import build_dataset
+from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError, UsageError
 from seqcls.model.network import Network
 from seqcls.storage.run_directory import RunDirectory
@@ -363,7 +364,7 @@ def _percent(state: FitState, step: int) -> int:
 def _model_size(data: EncodedData, model: Network) -> int:
     """Return about how many bytes the model directory will have."""
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    return weights + len(data.tokenizer.to_json().encode()) + _REST_OF_MODEL
+    return weights + len(data.preprocessor.to_json().encode()) + _REST_OF_MODEL
 
 
 def _num_weights(model: Network) -> int:

@@ -7,14 +7,17 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.datasets.base import Dataset, Label, Splits
-from seqcls.data.datasets.tables import find_bad_byte, open_text, reading
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.datasets.text_files import find_bad_byte, open_text, reading
+from seqcls.data.labels import Label
+from seqcls.data.preprocessor import Kind
 from seqcls.data.scaler import as_features
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError
 from seqcls.system.archives import Limits, check_zip
 
@@ -36,7 +39,7 @@ class ArraysDataset(Dataset):
         test: Test data.
     """
 
-    gives: ClassVar[Literal["text", "features"]] = "features"
+    kind: ClassVar[Kind] = "features"
 
     def __init__(self, *, path: str, validation: str | None = None, test: str | None = None) -> None:
         train = Path(path)

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
 from seqcls.system.archives import Limits, read_tar_gz
 from seqcls.system.download import fetch

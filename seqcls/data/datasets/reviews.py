@@ -16,7 +16,8 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import Field
 
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
 
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqcls.config.options import validate
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import ConfigError
 
 Task = Literal["first-symbol", "temporal-order", "parity", "adding"]

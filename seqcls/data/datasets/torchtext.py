@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import torch
 
-from seqcls.data.datasets.base import Dataset, Split, Splits
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import ConfigError, DataError
 from seqcls.system.files import replace_file

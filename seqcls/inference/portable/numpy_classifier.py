@@ -13,16 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.scaler import FeatureScaler
-from seqcls.data.tokenizer import PAD_ID, TextTokenizer
-from seqcls.errors import CheckpointError, DataError
+from seqcls.data.encoding import encode_inputs, parse_preprocessor
+from seqcls.data.preprocessor import Preprocessor
+from seqcls.data.rules import PAD_ID
+from seqcls.errors import CheckpointError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.model.encoders import numpy_reference as reference
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_verified
@@ -44,9 +44,11 @@ class NumpyClassifier:
         temperature: What the logits are divided by.
     """
 
-    def __init__(
-        self, description: Mapping[str, Any], weights: Weights, preprocessor: TextTokenizer | FeatureScaler
-    ) -> None:
+    def __init__(self, description: Mapping[str, Any], weights: Weights, preprocessor: Preprocessor) -> None:
+        if preprocessor.kind != description["input"]:
+            raise CheckpointError(
+                f"config.json is of a model for {description['input']}, tokenizer.json for {preprocessor.kind}"
+            )
         model = description["config"]["model"]
         self.label_names: tuple[str, ...] = tuple(description["label_names"])
         self.thresholds: list[float] | None = description["thresholds"]
@@ -72,14 +74,12 @@ class NumpyClassifier:
         description = parse_json(contents["config.json"], folder / "config.json")
         try:
             data = description["config"]["data"]
-            tokenizer, where = contents["tokenizer.json"], folder / "tokenizer.json"
-            preprocessor: TextTokenizer | FeatureScaler
-            if description["input"] == "text":
-                preprocessor = TextTokenizer.from_json(
-                    tokenizer, where, max_length=data["max_length"], truncating=data["truncating"]
-                )
-            else:
-                preprocessor = FeatureScaler.from_json(tokenizer, where)
+            preprocessor = parse_preprocessor(
+                contents["tokenizer.json"],
+                folder / "tokenizer.json",
+                max_length=data["max_length"],
+                truncating=data["truncating"],
+            )
             return cls(description, load(contents["model.safetensors"]), preprocessor)
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is no model of this version of seqcls: {error}") from error
@@ -90,9 +90,7 @@ class NumpyClassifier:
         Args:
             texts: N texts, or N sequences of numbers, [T, D].
         """
-        if isinstance(texts, str):
-            raise DataError("give a list of texts, not one text")
-        sequences = self._sequences(texts)
+        sequences = encode_inputs(self._preprocessor, texts)
         logits = np.zeros((len(sequences), len(self.label_names)), dtype=np.float32)
         order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
         for start in range(0, len(order), _BATCH):
@@ -104,13 +102,6 @@ class NumpyClassifier:
         """Return the label of each text, or the tuple of its labels."""
         labels: Any = decide(self.predict_proba(texts), self.label_names, self.thresholds)  # never None without a threshold
         return list(labels)
-
-    def _sequences(self, texts: Sequence[Any]) -> list[NDArray[Any]]:
-        wrong = [index for index, text in enumerate(texts) if not isinstance(text, str)]
-        if wrong and isinstance(self._preprocessor, TextTokenizer):
-            raise DataError(f"texts[{wrong[0]}] is a {type(texts[wrong[0]]).__name__}; give a str")
-        values, offsets = self._preprocessor.encode_batch(texts)
-        return [values[start:end] for start, end in pairwise(offsets)]
 
     def _logits(self, sequences: list[NDArray[Any]]) -> Floats:
         lengths = np.array([len(sequence) for sequence in sequences])

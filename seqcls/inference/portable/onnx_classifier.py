@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.sequences import Sequences, encode_inputs, pad, parse_preprocessor, unknown_rates
-from seqcls.data.tokenizer import TextTokenizer
+from seqcls.data.encoding import encode_inputs, parse_preprocessor, unknown_rates
+from seqcls.data.sequences import Sequences
 from seqcls.errors import CheckpointError, MissingExtraError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.storage.description import read_description
@@ -62,7 +62,7 @@ class OnnxClassifier:
         self.thresholds: tuple[float, ...] | None = None if description.thresholds is None else tuple(description.thresholds)
         self.temperature: float = description.temperature
         self.precision: str = metadata[PRECISION].decode()
-        self._tokenizer = parse_preprocessor(
+        self.preprocessor = parse_preprocessor(
             metadata[TOKENIZER],
             path / TOKENIZER,
             max_length=self.config.data.max_length,
@@ -92,18 +92,13 @@ class OnnxClassifier:
         return cls(data, path)
 
     @property
-    def is_text(self) -> bool:
-        """Whether the model reads texts, and not sequences of numbers."""
-        return isinstance(self._tokenizer, TextTokenizer)
-
-    @property
     def is_multi_label(self) -> bool:
         """Whether a text may have several labels, or none."""
         return self.thresholds is not None
 
     def encode(self, texts: Sequence[Any]) -> Sequences:
         """Return the token ids that the model would read."""
-        return encode_inputs(self._tokenizer, texts)
+        return encode_inputs(self.preprocessor, texts)
 
     def unknown_rates(self, texts: Sequence[Any]) -> NDArray[np.float64]:
         """Return, for each text, the share of its words that the model does not know: float64 [N]."""
@@ -123,7 +118,7 @@ class OnnxClassifier:
         order = np.argsort(sequences.lengths, kind="stable")
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            logits[rows] = self._run(*pad(sequences, rows))
+            logits[rows] = self._run(*sequences.pad(rows))
         return logits
 
     def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
@@ -153,7 +148,8 @@ class OnnxClassifier:
         """Raise a CheckpointError unless the graph takes what the tokenizer gives and gives a logit a label."""
         inputs: dict[str, Any] = {value.name: (value.type, value.shape[2:]) for value in self._session.get_inputs()}
         outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
-        steps = ("tensor(int64)", []) if self.is_text else ("tensor(float)", [self._tokenizer.vocab_size])
+        is_text = self.preprocessor.kind == "text"
+        steps = ("tensor(int64)", []) if is_text else ("tensor(float)", [self.preprocessor.input_size])
         expected = {"inputs": steps, "lengths": ("tensor(int64)", [])}
         if inputs != expected or outputs != {"logits": ("tensor(float)", [len(self.label_names)])}:
             raise CheckpointError(f"the graph of {self._path} does not fit its {CONFIG} and {TOKENIZER}; {_ONLY_OURS}")

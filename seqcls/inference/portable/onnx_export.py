@@ -194,8 +194,8 @@ def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDA
     most = min(classifier.config.data.max_length or _MOST_STEPS, _MOST_STEPS)
     lengths = rng.integers(1, rng.integers(1, most + 1) + 1, size=rng.integers(1, 9))
     steps = int(lengths.max() + rng.integers(0, 9))
-    size = classifier._saved.tokenizer.vocab_size
-    if not classifier.is_text:  # padding may hold anything
+    size = classifier.preprocessor.input_size
+    if classifier.preprocessor.kind == "features":  # padding may hold anything
         return rng.normal(size=(len(lengths), steps, size)).astype(np.float32), lengths
     ids = rng.integers(1, max(size, 2), size=(len(lengths), steps))
     return np.where(np.arange(steps) < lengths[:, None], ids, 0), lengths

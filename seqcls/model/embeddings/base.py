@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from seqcls.data.tokenizer import PAD_ID
+from seqcls.data.preprocessor import Kind
+from seqcls.data.rules import PAD_ID
 
 
 class Embedding(nn.Module, ABC):
@@ -21,12 +23,18 @@ class Embedding(nn.Module, ABC):
     round-trips.
 
     Attributes:
-        takes: Whether a sequence is made of token ids or of feature vectors.
+        kind: The kind of data that it embeds: token ids of "text", or "features".
         is_table: Whether the vector of a step depends on its id alone, so that those of a batch's different ids are enough.
     """
 
-    takes: ClassVar[Literal["ids", "features"]] = "ids"
+    kind: ClassVar[Kind] = "text"
     is_table: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "takes" in vars(cls):  # what `kind` was called in 0.1
+            warnings.warn(f"{cls.__name__}.takes is now called kind; rename it", DeprecationWarning, stacklevel=2)
+            cls.kind = "text" if vars(cls)["takes"] == "ids" else "features"
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from seqcls.data.preprocessor import Kind
 from seqcls.model.embeddings.base import Embedding
 
 
 class FeatureEmbedding(Embedding):
     """A linear map of each step's features: W x_t + b."""
 
-    takes: ClassVar[Literal["ids", "features"]] = "features"
+    kind: ClassVar[Kind] = "features"
 
     def __init__(self, input_size: int, embedding_size: int) -> None:
         super().__init__()

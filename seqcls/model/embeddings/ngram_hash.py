@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from seqcls.data.tokenizer import PAD_ID
+from seqcls.data.rules import PAD_ID
 from seqcls.model.embeddings.base import Embedding, new_table
 
 _MULTIPLIER = 116_049_371  # fastText's

@@ -11,7 +11,7 @@ from typing import Any
 
 from seqcls import registry
 from seqcls.config.settings import FitConfig, OptionValue
-from seqcls.data.datasets.base import Splits
+from seqcls.data.splits import Splits
 from seqcls.errors import PluginError, SeqclsError, TrainingError
 from seqcls.storage.model_directory import save_model_directory
 from seqcls.storage.run_directory import RunDirectory
@@ -83,7 +83,7 @@ class Checkpointer(Callback):
             save_model_directory,
             config=state.config,
             label_names=state.label_names,
-            tokenizer=state.tokenizer,
+            preprocessor=state.preprocessor,
             weights=state.evaluated_model.state_dict(),
             metrics={"step": state.step, **(metrics or {})},
             training=state.snapshot(),

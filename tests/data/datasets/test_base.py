@@ -7,7 +7,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from seqcls.data.datasets.base import Split, Splits, choose_validation
+from seqcls.data.holdout import choose_validation
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
 
 PAIRS = [("a film", "good"), ("a book", "bad"), ("a play", "good")]

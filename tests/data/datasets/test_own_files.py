@@ -21,8 +21,8 @@ import pyarrow.parquet
 import pytest
 
 from seqcls import Classifier, Trainer, load_recipe
-from seqcls.data.datasets.base import Splits
 from seqcls.data.datasets.files import FilesDataset
+from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError
 from seqcls.testing import check_dataset
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from seqcls.config.options import describe, validate
-from seqcls.data.datasets.base import Split, Splits
 from seqcls.data.datasets.reviews import MAX_REVIEWS, ReviewsDataset
+from seqcls.data.splits import Split, Splits
 from seqcls.errors import ConfigError, DataError
 
 # sha256 of every text and label of the defaults. If the grammar changes on purpose, raise GRAMMAR_VERSION, renew this.

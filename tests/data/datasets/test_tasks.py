@@ -14,8 +14,8 @@ import pytest
 
 from seqcls import Trainer, load_recipe
 from seqcls.config.options import describe, validate
-from seqcls.data.datasets.base import Splits
 from seqcls.data.datasets.tasks import Task, TasksDataset
+from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
 from seqcls.testing import check_dataset
 

@@ -28,7 +28,8 @@ from seqcls import Trainer, load_recipe
 from seqcls.data.datasets.imdb import ImdbDataset
 from seqcls.data.datasets.torchtext import TorchtextDataset, tokenizer_from_vocab, write_vectors
 from seqcls.data.prepare import load_splits
-from seqcls.data.tokenizer import UNK_ID, TextTokenizer
+from seqcls.data.rules import UNK_ID
+from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import ConfigError, DataError
 from seqcls.model.embeddings.pretrained import PretrainedEmbedding, read_vectors
 from seqcls.testing import check_dataset

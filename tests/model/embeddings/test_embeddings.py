@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer, registry
-from seqcls.data.tokenizer import PAD_ID
+from seqcls.data.rules import PAD_ID
 from seqcls.errors import ConfigError, DataError
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.embeddings.features import FeatureEmbedding
@@ -61,7 +61,7 @@ def test_padding_is_zero_and_gets_no_gradient(name: str, options: dict[str, obje
 def test_the_state_dict_restores_an_embedding(name: str, options: dict[str, object]) -> None:
     embedding, fresh = _build(name, options), _build(name, options)
     fresh.load_state_dict(embedding.state_dict())
-    inputs = torch.randn(2, 3, 20) if embedding.takes == "features" else torch.randint(1, 20, (2, 3))
+    inputs = torch.randn(2, 3, 20) if embedding.kind == "features" else torch.randint(1, 20, (2, 3))
     assert torch.equal(embedding(inputs), fresh(inputs))
 
 
@@ -140,7 +140,7 @@ def test_frozen_vectors_stay_and_others_are_trained_on(tmp_path: Path, freeze: b
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
     (tmp_path / "v.txt").unlink()  # a saved model holds its vectors
     classifier = Classifier.from_pretrained(result.run)
-    index = classifier._saved.tokenizer.words().index("superb")
+    index = classifier.preprocessor.words().index("superb")
     vector = classifier._model.embedding.table.weight[index]  # type: ignore[union-attr, index]
     assert torch.equal(vector, torch.ones(8)) is freeze
     Trainer.resume(

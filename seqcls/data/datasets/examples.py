@@ -1,0 +1,118 @@
+"""Examples as they come from files: where each stands, the labels of a cell, and the splits they are collected into."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from seqcls.data.labels import pack_labels, sort_labels
+from seqcls.data.splits import Split, Splits
+from seqcls.data.stored_texts import StoredTexts
+from seqcls.errors import DataError
+
+Labels = tuple[str, ...]
+
+
+class Example(NamedTuple):
+    """A text with its labels, its group if there is a group column, and where it stands."""
+
+    text: str
+    labels: Labels
+    group: str | None = None
+    where: str = ""
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell is empty."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
+    """Return the labels of a cell; None if there is none; a str says what is wrong with it."""
+    if isinstance(value, list | tuple):
+        parts = [labels_of(part, None) for part in value]
+        problem = next((part for part in parts if isinstance(part, str)), None)
+        return problem or tuple(dict.fromkeys(chain.from_iterable(part for part in parts if isinstance(part, tuple))))
+    if is_missing(value):
+        return None if delimiter is None else ()
+    if isinstance(value, bool | int):
+        return (str(value).lower(),)
+    if isinstance(value, float):
+        return (
+            (str(int(value)),)
+            if value.is_integer()
+            else f"the label {value!r} is a number with a fraction; labels are names"
+        )
+    if not isinstance(value, str):
+        return f"the label is a {type(value).__name__}"
+    if delimiter is not None:
+        return tuple(dict.fromkeys(part.strip() for part in value.split(delimiter) if part.strip()))
+    return (value.strip(),) if value.strip() else None
+
+
+@dataclass(eq=False)
+class Collected:
+    """The examples of a split: texts on the disk, labels as numbers of names, and where each name came first."""
+
+    texts: StoredTexts
+    numbers: list[tuple[int, ...]]
+    first_seen: dict[str, str]
+    groups: list[str]
+
+    @classmethod
+    def of(cls, examples: Iterable[Example]) -> Collected:
+        """Collect examples as they come, their texts in a temporary file."""
+        known: dict[Labels, tuple[int, ...]] = {}
+        numbers: list[tuple[int, ...]] = []
+        first_seen: dict[str, str] = {}
+        number_of: dict[str, int] = {}
+        groups: list[str] = []
+
+        def texts() -> Iterator[str]:
+            for example in examples:
+                if example.labels not in known:
+                    for name in example.labels:
+                        first_seen.setdefault(name, example.where)
+                    known[example.labels] = tuple(number_of.setdefault(name, len(number_of)) for name in example.labels)
+                numbers.append(known[example.labels])  # one tuple for all examples with the same labels
+                if example.group is not None:
+                    groups.append(example.group)
+                yield example.text
+
+        return cls(StoredTexts.write(texts()), numbers, first_seen, groups)
+
+    def split(self, label_names: Sequence[str], *, is_multi_label: bool) -> Split:
+        """Return the split, its labels as indices into ``label_names``."""
+        place = {name: index for index, name in enumerate(label_names)}
+        new = np.array([place[name] for name in self.first_seen], dtype=np.int64)
+        if is_multi_label:
+            indices = [tuple(new[list(numbers)].tolist()) for numbers in self.numbers]
+            return Split(self.texts, pack_labels(indices, len(label_names)), self.groups or None)
+        numbers = np.fromiter((number for (number,) in self.numbers), dtype=np.int64, count=len(self.numbers))
+        return Split(self.texts, new[numbers], self.groups or None)
+
+
+def join(collected: dict[str, Collected], *, is_multi_label: bool) -> Splits:
+    """Number the labels as training has them, and refuse others."""
+    train = collected["train"]
+    if not train.numbers:
+        raise DataError("there is no row of training data")
+    for name, split in collected.items():
+        unseen = [label for label in split.first_seen if label not in train.first_seen]
+        if unseen:
+            raise DataError(
+                f"{split.first_seen[unseen[0]]}: the label {unseen[0]!r} occurs in {name}, but never in training, which has "
+                f"{sort_labels(train.first_seen)[:20]}"
+                + (f"; {len(unseen) - 1} more labels are unknown as well" if len(unseen) > 1 else "")
+            )
+    is_multi_label = is_multi_label or any(len(numbers) != 1 for split in collected.values() for numbers in split.numbers)
+    names = sort_labels(train.first_seen)
+    return Splits(
+        **{name: split.split(names, is_multi_label=is_multi_label) for name, split in collected.items()},
+        label_names=tuple(names),
+    )

@@ -1,0 +1,93 @@
+"""Encoding: a preprocessor turns splits, or what a model is asked about, into `Sequences`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seqcls.data.preprocessor import Preprocessor, Truncating
+from seqcls.data.rules import UNK_ID
+from seqcls.data.scaler import FeatureScaler
+from seqcls.data.sequence_files import write_sequences
+from seqcls.data.sequences import Sequences, as_label_array
+from seqcls.data.splits import Split, Splits
+from seqcls.data.tokenizer import TextTokenizer
+from seqcls.data.tokenizer_worker import encode_on_two_cores
+from seqcls.errors import DataError
+
+_MANY_TEXTS = 200_000  # from this number on, a second process is worth its start
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedData:
+    """What training reads: the encoded labelled splits by name, and what encodes more sequences in the same way."""
+
+    preprocessor: Preprocessor
+    splits: dict[str, Sequences]
+    label_names: tuple[str, ...]
+
+
+def encode(preprocessor: Preprocessor, sequences: Iterable[Any], labels: ArrayLike | None = None) -> Sequences:
+    """Encode N texts, or N float arrays [T, D]; ``labels`` are int [N], or uint8 [N, K]."""
+    values, offsets = preprocessor.encode_batch(sequences)
+    return Sequences(values, offsets, None if labels is None else as_label_array(labels))
+
+
+def encode_splits(preprocessor: Preprocessor, splits: Splits) -> EncodedData:
+    """Encode every labelled split in memory."""
+    encoded = {name: encode(preprocessor, split.sequences, split.labels) for name, split in splits.labelled().items()}
+    return EncodedData(preprocessor, encoded, splits.label_names)
+
+
+def encode_to_file(path: str | os.PathLike[str], preprocessor: Preprocessor, split: Split) -> None:
+    """Write what `Sequences.load` reads, with only some thousands of sequences in memory at a time.
+
+    Raises:
+        DataError: A sequence is not of the preprocessor's kind.
+        OSError: The file cannot be written.
+    """
+    sequences = split.sequences
+    if preprocessor.kind == "text" and len(sequences) >= _MANY_TEXTS:
+        chunks = encode_on_two_cores(preprocessor, sequences)
+    else:
+        chunks = preprocessor.encode_chunks(sequences)
+    write_sequences(path, chunks, count=len(sequences), labels=split.labels)
+
+
+def encode_inputs(preprocessor: Preprocessor, sequences: Sequence[Any]) -> Sequences:
+    """Encode what a model is asked about.
+
+    Raises:
+        DataError: An item is not of the preprocessor's kind; the message gives its index.
+    """
+    if isinstance(sequences, str):
+        raise DataError("give a list of texts, not one text")
+    if preprocessor.kind == "text":
+        for index, text in enumerate(sequences):
+            if not isinstance(text, str):
+                raise DataError(f"texts[{index}] is a {type(text).__name__}; give a str")
+    return encode(preprocessor, sequences)
+
+
+def parse_preprocessor(data: bytes, path: Path, *, max_length: int | None, truncating: Truncating) -> Preprocessor:
+    """Read the content of the tokenizer.json at ``path``: a tokenizer, or the statistics of features.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    if b'"model"' in data:
+        return TextTokenizer.from_json(data, path, max_length=max_length, truncating=truncating)
+    return FeatureScaler.from_json(data, path)
+
+
+def unknown_rates(sequences: Sequences) -> NDArray[np.float64]:
+    """Return the share of ids that are the unknown word in each of N sequences, float64 [N]; 0 for features."""
+    if sequences.values.ndim == 2 or not len(sequences):
+        return np.zeros(len(sequences))
+    return np.asarray(np.add.reduceat(sequences.values == UNK_ID, sequences.offsets[:-1]) / sequences.lengths)

@@ -1,0 +1,219 @@
+"""Splits: (sequence, label) examples, label names and groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqcls.data.holdout import choose_validation
+from seqcls.data.labels import Label, are_in_range, as_set, check_pair, pack_labels, sort_labels
+from seqcls.data.preprocessor import Kind
+from seqcls.data.stored_texts import StoredTexts
+from seqcls.data.usual_names import SPLIT_NAMES, find_column
+from seqcls.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]]):
+    """Examples of one split, in a fixed order: (sequence, label), or (sequence, labels) where one may have several.
+
+    Attributes:
+        sequences: N texts, or N sequences of numbers, float [T, D] each with its own T.
+        labels: int64 [N], indices into ``Splits.label_names``; or, where a sequence may have several labels, uint8 [N, K],
+            1 for each it has; None where the split is unlabelled.
+        groups: N group names (a movie, a patient); a validation split never shares one with training.
+    """
+
+    sequences: Sequence[Any]
+    labels: NDArray[Any] | None = None
+    groups: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (("labels", self.labels), ("groups", self.groups)):
+            if values is not None and len(values) != len(self.sequences):
+                what = "texts" if self.kind == "text" else "sequences"
+                raise DataError(f"a split has {len(self.sequences)} {what} but {len(values)} {name}; give one per text")
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the sequences are texts, or arrays of numbers; an empty split counts as texts."""
+        return "text" if not len(self.sequences) or isinstance(self.sequences[0], str) else "features"
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The sequences, if they are texts; DataError if they are numbers."""
+        if self.kind != "text":
+            raise DataError("the data are sequences of numbers, where texts are needed")
+        return self.sequences
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str | NDArray[Any], int | tuple[int, ...] | None]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Split: ...
+    def __getitem__(self, index: int | slice) -> tuple[str | NDArray[Any], int | tuple[int, ...] | None] | Split:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        return self.sequences[index], self._label(index)
+
+    def __iter__(self) -> Iterator[tuple[Any, int | tuple[int, ...] | None]]:
+        return ((sequence, self._label(index)) for index, sequence in enumerate(self.sequences))
+
+    def _label(self, index: int) -> int | tuple[int, ...] | None:
+        if self.labels is None:
+            return None
+        label = self.labels[index]
+        return int(label) if self.labels.ndim == 1 else tuple(map(int, np.flatnonzero(label)))
+
+    def take(self, indices: Iterable[int]) -> Split:
+        """Return the examples at ``indices``, in that order."""
+        chosen, stored = np.fromiter(indices, dtype=np.int64), self.sequences
+        return Split(
+            stored.take(chosen) if isinstance(stored, StoredTexts) else [stored[index] for index in chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            groups=None if self.groups is None else [self.groups[index] for index in chosen],
+        )
+
+    def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
+        """Return all but about a ``fraction``, and that: seeded, stratified by label, whole groups only."""
+        assert self.labels is not None
+        held_out = choose_validation(self.labels, groups=self.groups, fraction=fraction, seed=seed)
+        return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The splits of a data set. ``train`` is labelled and not empty; the others may be missing."""
+
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    unlabelled: Split | None = None
+    label_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.train):
+            raise DataError("the training split is empty; give it at least one example of two classes")
+        if len(self.label_names) < 2:
+            raise DataError(f"a classifier needs at least two labels; the data has {list(self.label_names)}")
+        if len(set(self.label_names)) < len(self.label_names):
+            raise DataError(f"two labels have one name (are some integers and some strings?): {list(self.label_names)}")
+        for name, split in self.labelled().items():
+            if split.labels is None:
+                raise DataError(f"the {name} split has no labels; only 'unlabelled' may do without")
+            if split.labels.ndim != 1 + self.is_multi_label or not are_in_range(split.labels, len(self.label_names)):
+                raise DataError(
+                    f"the {name} split has labels outside 0..{len(self.label_names) - 1} "
+                    f"(label names: {list(self.label_names)})"
+                )
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.train.labels is not None and self.train.labels.ndim == 2
+
+    def labelled(self) -> dict[str, Split]:
+        """Return the splits that are present and carry labels, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    @classmethod
+    def from_pairs(
+        cls,
+        train: Iterable[tuple[Any, Label]],
+        *,
+        validation: Iterable[tuple[Any, Label]] | None = None,
+        test: Iterable[tuple[Any, Label]] | None = None,
+    ) -> Splits:
+        """Build splits from (text, label) pairs; labels are strings or integers, their names sorted.
+
+        Where every label is a list (or tuple) of strings, a text may have any number of labels.
+
+        Raises:
+            DataError: An item is not a (text, label) pair, or a label in validation or test never occurs in train.
+        """
+        pairs = {"train": list(train)}
+        pairs |= {name: list(items) for name, items in (("validation", validation), ("test", test)) if items is not None}
+        for name, items in pairs.items():
+            for index, item in enumerate(items):
+                check_pair(item, f"{name}[{index}]")
+        labels = [label for items in pairs.values() for _, label in items]
+        is_multi = bool(labels) and all(isinstance(label, list | tuple) for label in labels)
+        if not is_multi and any(isinstance(label, list | tuple) for label in labels):
+            raise DataError("some labels are lists and some are not; give each text a list, or none")
+        sets = {name: [as_set(label) for _, label in items] for name, items in pairs.items()}
+        kinds = {isinstance(text, str) for items in pairs.values() for text, _ in items}
+        if len(kinds) > 1:
+            raise DataError("some sequences are texts and some are numbers; give only one kind")
+        label_names = sort_labels(set(chain.from_iterable(sets["train"])))
+        index_of = {label: index for index, label in enumerate(label_names)}
+        for name, found in sets.items():
+            unseen = sorted({str(label) for label in chain.from_iterable(found) if label not in index_of})
+            if unseen:
+                raise DataError(f"labels {unseen} occur in {name} but never in train (which has {label_names})")
+        splits = {}
+        for name, found in sets.items():
+            indices = [tuple(index_of[label] for label in labels) for labels in found]
+            splits[name] = Split(
+                [text for text, _ in pairs[name]], pack_labels(indices, len(index_of) if is_multi else None)
+            )
+        return cls(**splits, label_names=tuple(map(str, label_names)))
+
+    @classmethod
+    def of(cls, data: object, *, text_column: str | None = None, label_column: str | None = None) -> Splits:
+        """Build splits from what Python has: (text, label) pairs, or a `Dataset` or `DatasetDict` of Hugging Face.
+
+        Args:
+            data: Pairs, from any iterable; or a table whose rows are mappings, or a mapping of tables by split name.
+            text_column: Column of the text; by default the first with a usual name.
+            label_column: Column of the label.
+
+        Raises:
+            DataError: It is none of these, or lacks a column.
+        """
+        if isinstance(data, Mapping):
+            tables = {SPLIT_NAMES[name]: table for name, table in data.items() if name in SPLIT_NAMES}
+            if "train" not in tables:
+                raise DataError(f"there is no split named train; there are {list(data)}")
+            return cls.from_pairs(**{name: _as_pairs(table, text_column, label_column) for name, table in tables.items()})
+        return cls.from_pairs(_as_pairs(data, text_column, label_column))
+
+    def with_validation(self, *, fraction: float, seed: int) -> Splits:
+        """Move a ``fraction`` of train into a validation split: seeded, stratified by label, whole groups only."""
+        if self.validation is not None:
+            raise DataError("the data set has a validation split already")
+        train, validation = self.train.hold_out(fraction=fraction, seed=seed)
+        return replace(self, train=train, validation=validation)
+
+    def fingerprint(self) -> str:
+        """Return a hash of every text, label and group."""
+        digest = hashlib.sha256(repr(self.label_names).encode())
+        for name, split in self.labelled().items():
+            digest.update(f"{name} {len(split)}".encode())
+            for index, (text, label) in enumerate(split):
+                group = split.groups[index] if split.groups is not None else None
+                what = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
+                digest.update(repr((what, label, group)).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def _as_pairs(table: Any, text_column: str | None, label_column: str | None) -> Iterable[tuple[Any, Label]]:
+    columns = getattr(table, "column_names", None)
+    if not isinstance(columns, list):
+        if not isinstance(table, Iterable) or isinstance(table, str | bytes):
+            raise DataError(f"a {type(table).__name__} is no data; give (text, label) pairs, Splits, a data set, or a path")
+        return table
+    text, label = find_column(columns, "text", text_column), find_column(columns, "label", label_column)
+    names = getattr(table.features.get(label), "names", None)  # of a ClassLabel; -1 stands for no label
+    for number, row in enumerate(table):
+        if row[text] is None or row[label] is None or (names and row[label] == -1):
+            raise DataError(f"row {number} has no {'text' if row[text] is None else 'label'}")
+    return ((row[text], names[row[label]] if names else row[label]) for row in table)
