@@ -31,7 +31,7 @@ RESUME, CRASH, RUN = (
 )
 FAULTS = {
     "PyTorch's generator is forgotten": Fault(
-        STATE, 'torch.set_rng_state(tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
+        "system/randomness.py", 'torch.set_rng_state(self.tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
     ),
     "a second process's generators are forgotten": Fault(
         STATE,

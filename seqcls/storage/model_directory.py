@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -33,6 +31,7 @@ from seqcls.model.network import Network
 from seqcls.storage.description import FORMAT_VERSION, read_description
 from seqcls.storage.schemas import Figures, Progress
 from seqcls.system.files import new_directory, write_file
+from seqcls.system.randomness import RandomState
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified
 
 # The largest that a file may be. Tokenizers of large models in many languages have 40 MB.
@@ -295,23 +294,12 @@ def load_training(path: Path) -> TrainingSnapshot:
         if _is_broken(tensor):
             raise CheckpointError(f"{path}/training.safetensors: a value of {name} is not finite; {_OTHER_MODEL}")
     try:
-        _try_generators(tensors, values)
+        RandomState(tensors, values).validate()
     except (RuntimeError, *GARBLED) as error:
         raise CheckpointError(
             f"{path} does not hold the states of the random generators: {error}; {_OTHER_MODEL}"
         ) from error
     return TrainingSnapshot(tensors, values)
-
-
-def _try_generators(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Give the states to generators that nobody uses; any standard error if they are none."""
-    torch.Generator().set_state(tensors["rng.torch"])
-    keys = tensors["rng.numpy"].numpy()
-    if keys.dtype != np.int64 or keys.min() < 0 or keys.max() >= 1 << 32:
-        raise ValueError("rng.numpy holds other numbers than 32-bit words")
-    np.random.RandomState().set_state(("MT19937", keys.astype(np.uint32), *values["rng_numpy"]))
-    version, internal, gauss_next = values["rng_python"]
-    random.Random().setstate((version, tuple(internal), gauss_next))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from seqcls.config.settings import Config
@@ -23,8 +20,7 @@ from seqcls.evaluation.scores import RunningScore, Score
 from seqcls.model.network import Network
 from seqcls.storage.model_directory import SavedModel, TrainingSnapshot
 from seqcls.system.processes import World
-from seqcls.system.randomness import rank_seed, seed_everything
-from seqcls.system.untrusted import parse_tensors
+from seqcls.system.randomness import RandomState, rank_seed, seed_everything
 from seqcls.training.environment import describe_environment
 from seqcls.training.optimizer import LearningRate, optimizer_tensors, restore_optimizer
 
@@ -218,10 +214,11 @@ class FitState:
         if self.batch_in_step:
             parameters = self.model.named_parameters()
             tensors |= {f"gradient.{name}": p.grad.detach().cpu() for name, p in parameters if p.grad is not None}
-        random_tensors, random_values = _random_state(self.device)
-        for rank, packed in enumerate(self.world.gather(_pack(random_tensors, random_values))):
+        random_state = RandomState.capture(self.device)
+        tensors |= random_state.tensors
+        for rank, packed in enumerate(self.world.gather(random_state.to_bytes())):
             if rank:
-                random_tensors[_generators_of(rank)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+                tensors[_generators_of(rank)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "steps_per_epoch": self.steps_per_epoch,
             "seconds": self.seconds,
@@ -233,7 +230,7 @@ class FitState:
             "data_digest": self.data_digest,
             "environment": describe_environment(self.device, self.world.size),
         }
-        return TrainingSnapshot(tensors | random_tensors, values | random_values)
+        return TrainingSnapshot(tensors, {**values, **random_state.values})
 
     def restore(self, saved: SavedModel, snapshot: TrainingSnapshot) -> None:
         """Go back to where `snapshot` was taken; ``saved`` is the model saved with it.
@@ -280,53 +277,16 @@ class FitState:
     def _restore_random_state(self, snapshot: TrainingSnapshot) -> None:
         rank = self.world.rank
         if rank == 0:
-            _set_random_state(snapshot.tensors, snapshot.values, self.device)
+            RandomState(snapshot.tensors, snapshot.values).restore(self.device)
         elif _generators_of(rank) in snapshot.tensors:
-            _set_random_state(*_unpack(snapshot.tensors[_generators_of(rank)]), self.device)
+            RandomState.from_bytes(snapshot.tensors[_generators_of(rank)].numpy().tobytes()).restore(self.device)
         else:  # the run had fewer processes when it was saved
             seed_everything(rank_seed(self.config.fit.seed, rank, self.step))
-
-
-def _random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the states of PyTorch's, NumPy's and Python's generators, as tensors and as JSON values."""
-    tensors = {"rng.torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        tensors["rng.mps"] = torch.mps.get_rng_state()
-    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    tensors["rng.numpy"] = torch.from_numpy(np.asarray(keys, dtype=np.int64))
-    return tensors, {
-        "rng_numpy": [int(position), int(has_gauss), float(gauss)],
-        "rng_python": random.getstate(),
-    }
 
 
 def _generators_of(rank: int) -> str:
     """Return the name of the tensor that holds the generators of a process other than the first."""
     return f"rng.rank{rank}"
-
-
-def _pack(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
-    text = torch.frombuffer(bytearray(json.dumps(values), "utf-8"), dtype=torch.uint8)
-    return save_tensors({**tensors, "values": text})
-
-
-def _unpack(packed: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = parse_tensors(packed.numpy().tobytes(), Path("the generators of a process"))
-    return tensors, json.loads(tensors.pop("values").numpy().tobytes())
-
-
-def _set_random_state(tensors: Mapping[str, Tensor], values: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(tensors["rng.torch"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
-    elif device.type == "mps" and "rng.mps" in tensors:
-        torch.mps.set_rng_state(tensors["rng.mps"])
-    position, has_gauss, gauss = values["rng_numpy"]
-    np.random.set_state(("MT19937", tensors["rng.numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
-    version, internal, gauss_next = values["rng_python"]
-    random.setstate((version, tuple(internal), gauss_next))
 
 
 def _evaluation(values: Mapping[str, Any]) -> Evaluation:

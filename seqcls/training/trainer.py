@@ -32,7 +32,7 @@ from seqcls.model.encoders.base import Encoder
 from seqcls.model.native.library import native
 from seqcls.model.network import Network
 from seqcls.storage.model_directory import SavedModel, load_model_directory, save_model_directory
-from seqcls.storage.run_directory import Restorable, RunDirectory, free_name
+from seqcls.storage.run_directory import Restorable, RunDirectory, free_name, torchrun_job
 from seqcls.system.device import autocast, move_to, resolve_device, set_threads, use_deterministic_algorithms
 from seqcls.system.memory import keep_freed_memory
 from seqcls.system.processes import world
@@ -136,6 +136,31 @@ class Trainer:
             raise ConfigError(f"the run {run} was given its splits as objects; resume it from Python and pass them as data")
         trainer = cls(encoder, data, config=new, callbacks=callbacks, output=directory.path)
         trainer._resumed = found
+        return trainer
+
+    @classmethod
+    def start_or_resume(
+        cls,
+        *,
+        config: Config,
+        callbacks: Sequence[Callback | str] | None = None,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> Trainer:
+        """Return the trainer of a new run or, where torchrun has restarted this process, of the run that it had begun.
+
+        After a failure, torchrun starts the same command again. The run in ``output`` is resumed if it belongs to the same
+        torchrun job and holds a checkpoint. The arguments are those of `Trainer`.
+
+        Raises:
+            CheckpointError, ConfigError: As `resume`.
+        """
+        trainer = cls(config=config, callbacks=callbacks, output=output, overwrite=overwrite)
+        is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
+        if is_restarted and output is not None:
+            run = RunDirectory(Path(output))
+            if run.job() == torchrun_job() and run.pointers() is not None:
+                return cls.resume(run.path, changes=trainer.config.model_dump(), callbacks=callbacks)
         return trainer
 
     @property

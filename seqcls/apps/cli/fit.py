@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -259,7 +258,6 @@ def _trainer(
         from seqcls.config import options
         from seqcls.config.settings import merge, parse_settings
         from seqcls.errors import UsageError
-        from seqcls.storage.run_directory import RunDirectory, torchrun_job
         from seqcls.training.callbacks.console import ConsoleReporter
         from seqcls.training.trainer import Trainer
 
@@ -274,13 +272,7 @@ def _trainer(
             raise UsageError("--resume takes encoder, data set, settings and output from the run; leave those flags away")
         return Trainer.resume(resume, changes=changes, callbacks=callbacks)
     config = resolve(names, files, changes)
-    trainer = Trainer(config=config, callbacks=callbacks, output=output, overwrite=force)
-    # After a failure torchrun starts the same command again, which goes on with what it had begun, but no other's run.
-    is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
-    run = RunDirectory(output) if output is not None and is_restarted else None
-    if run is not None and run.job() == torchrun_job() and run.pointers() is not None:
-        return Trainer.resume(run.path, changes=trainer.config.model_dump(), callbacks=callbacks)
-    return trainer
+    return Trainer.start_or_resume(config=config, callbacks=callbacks, output=output, overwrite=force)
 
 
 def resolve(
