@@ -72,7 +72,7 @@ def test_a_damaged_file_is_named(run: Path, name: str, damage: str) -> None:
 
 def test_the_model_card_shows_the_scores(run: Path) -> None:
     scores = {split: score for split, score in json.loads((run / "model" / "metrics.json").read_bytes()).items() if score}
-    shown = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) % \| (\d+) \|$", (run / "model" / "README.md").read_text(), re.M)
+    shown = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+)% \| (\d+) \|$", (run / "model" / "README.md").read_text(), re.M)
     assert {split for split, *_ in shown} == set(scores) - {"calibration"} == {"validation", "test"}
     for split, loss, accuracy, count in shown:
         assert float(loss) == pytest.approx(scores[split]["loss"], abs=1e-4)
