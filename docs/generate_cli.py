@@ -11,7 +11,8 @@ import typer
 from seqcls import registry
 from seqcls.apps.cli.app import app
 from seqcls.config import options
-from seqcls.config.settings import DataConfig, FitConfig, ModelConfig, load_recipe, recipe_names
+from seqcls.config.recipe_files import load_recipe, recipe_names
+from seqcls.config.settings import DataConfig, FitConfig, ModelConfig
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqcls.apps.report.write import write_report
-    from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig, load_recipe
+    from seqcls.config.recipe_files import load_recipe
+    from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
     from seqcls.data.datasets.base import Dataset
     from seqcls.data.splits import Split, Splits
     from seqcls.errors import SeqclsError
@@ -61,7 +62,7 @@ _HOMES = {
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",
     "length_mask": "seqcls.model.encoders.masking",
-    "load_recipe": "seqcls.config.settings",
+    "load_recipe": "seqcls.config.recipe_files",
     "write_report": "seqcls.apps.report.write",
 }
 

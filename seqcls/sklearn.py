@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.config.old_names import rename
-from seqcls.config.settings import Config, all_settings, load_recipe
+from seqcls.config.recipe_files import load_recipe
+from seqcls.config.settings import Config, all_settings
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, MissingExtraError, TrainingError
 from seqcls.inference.classifier import Classifier

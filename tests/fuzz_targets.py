@@ -20,7 +20,7 @@ import numpy as np
 from toy import toy_config, toy_splits
 
 from seqcls import Config, Trainer
-from seqcls.config.settings import load_toml
+from seqcls.config.toml import load_toml
 from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.files import FilesDataset
 from seqcls.data.datasets.keras import WORD_INDEX, read_imdb

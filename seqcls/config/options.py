@@ -11,7 +11,7 @@ import json
 import re
 import textwrap
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -106,38 +106,9 @@ def validate(cls: type, raw: Mapping[str, object], *, what: str) -> dict[str, ob
     return {name: _convert(value, annotations[name], options[name], what=what) for name, value in raw.items()}
 
 
-def parse_named_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, dict[str, str]]:
-    """Split "name.key=value" strings as `parse_pairs` does, and return the pairs of each name; raises likewise."""
-    values: dict[str, dict[str, str]] = {}
-    for place, value in parse_pairs(pairs, flag=flag).items():
-        name, _, key = place.partition(".")
-        if not (name and key):
-            raise ConfigError(f"{flag} '{place}={value}' is not of the form name.key=value")
-        values.setdefault(name, {})[key] = value
-    return values
-
-
 def literals(cls: type) -> dict[str, tuple[object, ...]]:
     """Return the values that the annotation of each option spells out, members of Literal and None; raises as `describe`."""
     return {parameter.name: tuple(_literals(annotation)) for parameter, annotation in _parameters(cls)}
-
-
-def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
-    """Split "key=value" strings, as given to ``flag`` on the command line, at their first "=".
-
-    Raises:
-        ConfigError: A pair has no "=" or no key, or a key comes twice.
-    """
-    values: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        key = key.strip()
-        if not (key and equals):
-            raise ConfigError(f"{flag} {pair!r} is not of the form key=value")
-        if key in values:
-            raise ConfigError(f"{flag} gives {key} twice: {values[key]!r} and {value!r}")
-        values[key] = value
-    return values
 
 
 def _parameters(cls: type) -> Iterator[tuple[inspect.Parameter, Any]]:

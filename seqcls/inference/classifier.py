@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqcls.config.data_paths import is_data_path
-from seqcls.config.settings import Config, DataConfig, OptionValue
+from seqcls.config.settings import Config, DataConfig
+from seqcls.config.values import OptionValue
 from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.files import FilesDataset

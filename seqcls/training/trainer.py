@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqcls.config.settings import Config, load_recipe
+from seqcls.config.recipe_files import load_recipe
+from seqcls.config.settings import Config, resumable_settings
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.labels import Label
@@ -452,9 +453,7 @@ def _without_left_out(config: Config, changes: Mapping[str, Any]) -> Config:
 
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
-    extending = {"epochs", "device", "threads", "patience", "eval_batch_size", "num_workers", "max_time", "auto_batch"}
-    extending |= {"checkpoint_every_steps", "checkpoint_every_minutes", "on_nan", "max_rollbacks"}
-    extending |= {"calibrate", "callbacks", "callback_options"}
+    extending = resumable_settings()
     changed = [
         f"{section}.{name}"
         for section, values in old.model_dump().items()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from seqcls.config.old_names import renamed
-from seqcls.config.settings import Config, DataConfig, FitConfig, parse_settings
+from seqcls.config.pairs import parse_settings
+from seqcls.config.settings import Config, DataConfig, FitConfig
 from seqcls.errors import ConfigError
 from seqcls.system.deprecation import RenamedWarning
 

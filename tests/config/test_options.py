@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
-from seqcls.config.options import OptionInfo, describe, parse_pairs, validate
+from seqcls.config.options import OptionInfo, describe, validate
 from seqcls.errors import ConfigError, PluginError
 
 
@@ -211,26 +209,6 @@ def test_a_type_that_nothing_can_check_is_the_fault_of_the_plugin() -> None:
 
     with pytest.raises(PluginError, match="the option table has a type that cannot be checked: Optionless"):
         validate(Odd, {"table": "x"}, what="dataset odd")
-
-
-def test_pairs_are_split_at_the_first_equals_sign() -> None:
-    assert parse_pairs(["a=1", "b=x=y", "c="], flag="--encoder-option") == {"a": "1", "b": "x=y", "c": ""}
-
-
-@given(st.dictionaries(st.from_regex(r"[a-z_]+", fullmatch=True), st.text()))
-def test_every_value_survives_a_pair(values: dict[str, str]) -> None:
-    assert parse_pairs([f"{key}={value}" for key, value in values.items()], flag="--x") == values
-
-
-@pytest.mark.parametrize("pair", ["hidden_size", "", "=5", " = 5"])
-def test_a_pair_without_key_or_equals_sign_is_refused(pair: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"--encoder-option {pair!r} is not of the form key=value")):
-        parse_pairs([pair], flag="--encoder-option")
-
-
-def test_a_key_given_twice_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--encoder-option gives a twice: '1' and '2'"):
-        parse_pairs(["a=1", "a=2"], flag="--encoder-option")
 
 
 def test_options_and_registry_load_without_torch() -> None:

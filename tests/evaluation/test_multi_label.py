@@ -116,6 +116,12 @@ def test_balanced_weights() -> None:
     assert several.tolist() == [1 / 3, 3.0]
 
 
+def test_weights_from_a_table() -> None:
+    assert class_weights({"b": 2.0, "a": 0.5}, np.array([0, 1]), ("a", "b")).tolist() == [0.5, 2]
+    with pytest.raises(ConfigError, match=r"class_weights .* one weight per label, \['a', 'b'\]; .*\['b', 'c'\]"):
+        class_weights({"a": 1.0, "c": 1.0}, np.array([0, 1]), ("a", "b"))
+
+
 def test_weights_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     path.write_text('{"b": 2, "a": 0.5}')
@@ -127,9 +133,9 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     [
         (None, "cannot read"),
         ("{", "cannot read"),
-        ("[1, 2]", r"a weight for each label, \['a', 'b'\]"),
-        ('{"a": 1}', r"see to \['b'\]"),
-        ('{"a": 1, "b": 1, "c": 1}', r"see to \['c'\]"),
+        ("[1, 2]", r"one weight per label, \['a', 'b'\]"),
+        ('{"a": 1}', r"unknown: \['b'\]"),
+        ('{"a": 1, "b": 1, "c": 1}', r"unknown: \['c'\]"),
         ('{"a": 1, "b": 0}', "the weight of 'b' is 0; give a number above 0"),
         ('{"a": 1, "b": true}', "the weight of 'b' is True"),
         ('{"a": 1, "b": "2"}', "the weight of 'b' is '2'"),

@@ -18,7 +18,7 @@ from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer
 from seqcls.apps.cli.loading import uninterrupted
-from seqcls.config.settings import seconds_of
+from seqcls.config.values import seconds_of
 from seqcls.storage.model_directory import load_training
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.training import loop as loop_module

@@ -18,7 +18,7 @@ from processes import Log, assert_same_end, in_process, train
 from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Splits, Trainer, registry
-from seqcls.config.settings import load_toml
+from seqcls.config.toml import load_toml
 from seqcls.errors import SeqclsError
 from seqcls.storage.model_directory import load_training
 from seqcls.storage.run_directory import RunDirectory

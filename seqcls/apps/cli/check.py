@@ -58,12 +58,13 @@ def check(
 
 def _resolve(data: str, pairs: list[str], columns: dict[str, str | None], settings: list[str]) -> DataConfig:
     """Return the settings of the data as `fit` would have them, checked."""
-    from seqcls.config import options
-    from seqcls.config.settings import load_recipe, merge, parse_settings
+    from seqcls.config.pairs import parse_pairs, parse_settings
+    from seqcls.config.recipe_files import load_recipe
+    from seqcls.config.settings import merge
     from seqcls.training.resolve import name_objects
 
     given = {name: value for name, value in columns.items() if value is not None}
-    values = options.parse_pairs(pairs, flag="--dataset-option")
+    values = parse_pairs(pairs, flag="--dataset-option")
     changes = merge(parse_settings(settings, flag="--set"), {"data": {"dataset_options": {**given, **values}}})
     config = load_recipe("default", dataset=data).updated(changes, source="command line")
     return name_objects(config, None, None).data

@@ -43,10 +43,10 @@ def compare(
 ) -> None:
     """Say which of several models is better, by how much, and how sure that is."""
     with uninterrupted():
-        from seqcls.config import options
+        from seqcls.config.pairs import parse_pairs
         from seqcls.errors import UsageError
 
-    pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
+    pairs = parse_pairs(dataset_option or [], flag="--dataset-option")
     if (encoders is None) == (not runs) or (runs is not None and len(runs) == 1):
         raise UsageError("give two or more run directories, or --encoders A,B,… to train and compare")
     if encoders is None:
@@ -118,7 +118,9 @@ def _trained(
     """Train each encoder with each seed, and compare what they come to."""
     with uninterrupted():
         from seqcls.apps.report.comparison import mean_interval, seed_differences, train
-        from seqcls.config.settings import load_recipe, merge, parse_settings
+        from seqcls.config.pairs import parse_settings
+        from seqcls.config.recipe_files import load_recipe
+        from seqcls.config.settings import merge
         from seqcls.training.callbacks.console import ConsoleReporter
 
     changes = merge(parse_settings(settings, flag="--set"), {"data": {"dataset_options": pairs}, "fit": {"device": device}})

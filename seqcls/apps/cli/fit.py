@@ -255,15 +255,15 @@ def _trainer(
     """Build the trainer from flags, which go over the settings file, which goes over the recipe."""
     with uninterrupted():
         from seqcls.apps.check.checks import DataReport
-        from seqcls.config import options
-        from seqcls.config.settings import merge, parse_settings
+        from seqcls.config.pairs import parse_named_pairs, parse_pairs, parse_settings
+        from seqcls.config.settings import merge
         from seqcls.errors import UsageError
         from seqcls.training.callbacks.console import ConsoleReporter
         from seqcls.training.trainer import Trainer
 
     changes = merge(changes, parse_settings(settings, flag="--set"))
     for kind, pairs in plugin_options.items():
-        parse = options.parse_named_pairs if kind == "callback" else options.parse_pairs
+        parse = parse_named_pairs if kind == "callback" else parse_pairs
         values = parse(pairs or [], flag=f"--{kind}-option")
         changes = merge(changes, {_SECTION[kind]: {f"{kind}_options": values}})
     callbacks = [] if quiet or not is_main_process() else [DataReport(say), ConsoleReporter()]
@@ -285,7 +285,8 @@ def resolve(
         files: The recipe, and the settings file.
         changes: What the other flags say.
     """
-    from seqcls.config.settings import load_recipe, load_toml
+    from seqcls.config.recipe_files import load_recipe
+    from seqcls.config.toml import load_toml
 
     recipe, path = files
     from_file = {} if path is None else load_toml(path)

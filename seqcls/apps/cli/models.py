@@ -48,13 +48,13 @@ def evaluate(
 ) -> None:
     """Print a model's figures on a split of a data set."""
     with uninterrupted():
-        from seqcls.config import options
+        from seqcls.config.pairs import parse_pairs
         from seqcls.evaluation.predictions import check_format
         from seqcls.inference.classifier import Classifier
 
     if predictions is not None:
         check_format(predictions)
-    pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
+    pairs = parse_pairs(dataset_option or [], flag="--dataset-option")
     classifier = Classifier.from_pretrained(model, device=device)
     found = classifier.predictions(dataset, split=split, options=pairs, with_texts=predictions is not None)
     assessment = found.assess(min_confidence=min_confidence)

@@ -28,9 +28,9 @@ def report(
     """Write what there is to know of a run as one HTML file: curves, figures, mistakes, data, settings, cost."""
     with uninterrupted():
         from seqcls.apps.report.write import write_report
-        from seqcls.config import options
+        from seqcls.config.pairs import parse_pairs
 
-    pairs = options.parse_pairs(dataset_option or [], flag="--dataset-option")
+    pairs = parse_pairs(dataset_option or [], flag="--dataset-option")
     with console().status("Writing the report"):
         path = write_report(run, output, data=dataset, options=pairs, split=split, device=device)
     typer.echo(f"Report: {path}")

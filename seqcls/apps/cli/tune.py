@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seqcls.apps.tuning.trials import Trial, TuningResult
-    from seqcls.config.settings import Config, OptionValue
+    from seqcls.config.settings import Config
+    from seqcls.config.values import OptionValue
 
 _DEFAULT_BUDGET = "10m"
 _ROWS = 10
@@ -83,13 +84,13 @@ def tune(
     with uninterrupted():
         from seqcls.apps.tuning.study import bytes_of
         from seqcls.apps.tuning.study import tune as search
-        from seqcls.config import options
-        from seqcls.config.settings import merge, parse_settings
+        from seqcls.config.pairs import parse_pairs, parse_settings
+        from seqcls.config.settings import merge
         from seqcls.errors import UsageError
         from seqcls.training.callbacks.console import ConsoleReporter
 
     given = {
-        kind: options.parse_pairs(pairs or [], flag=f"--{kind}-option")
+        kind: parse_pairs(pairs or [], flag=f"--{kind}-option")
         for kind, pairs in (("dataset", dataset_option), ("encoder", encoder_option), ("embedding", embedding_option))
     }
     changes = parse_settings(setting or [], flag="--set")
@@ -133,7 +134,7 @@ def tune(
 
 
 def _seconds(duration: str | None) -> float | None:
-    from seqcls.config.settings import seconds_of
+    from seqcls.config.values import seconds_of
     from seqcls.errors import UsageError
 
     if duration is None:

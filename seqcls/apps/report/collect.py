@@ -16,7 +16,8 @@ from seqcls.apps.check.checks import quick_findings
 from seqcls.apps.check.findings import Finding
 from seqcls.apps.report.figures import worst, wrongness
 from seqcls.config.data_paths import dataset_of_path, is_data_path
-from seqcls.config.settings import Config, OptionValue
+from seqcls.config.settings import Config
+from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.prepare import SPLITS, build_dataset, load_splits

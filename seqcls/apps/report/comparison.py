@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.config.settings import Config, OptionValue
+from seqcls.config.settings import Config
+from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError, TrainingError

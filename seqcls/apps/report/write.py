@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from seqcls.config.settings import OptionValue
+from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqcls.apps.tuning.space import Choice, Dimension, Interval, Space
 from seqcls.apps.tuning.trials import Trial, best_of
-from seqcls.config.settings import OptionValue
+from seqcls.config.values import OptionValue
 from seqcls.errors import CheckpointError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from seqcls import registry
 from seqcls.config import options
-from seqcls.config.settings import Config, OptionValue
+from seqcls.config.settings import Config
+from seqcls.config.values import OptionValue
 from seqcls.errors import ConfigError
 
 # Settings that are searched beside the options of encoder and embedding. Not the number of epochs: trials of different

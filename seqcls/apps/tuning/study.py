@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from seqcls.apps.tuning.sampling import Sampler, require_optuna
 from seqcls.apps.tuning.space import search_space
 from seqcls.apps.tuning.trials import Trial, TuningDirectory, TuningResult, best_of, trial_folder
-from seqcls.config.settings import Config, OptionValue
+from seqcls.config.settings import Config
+from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import build_dataset

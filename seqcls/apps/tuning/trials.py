@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from seqcls.config.settings import OptionValue
+from seqcls.config.values import OptionValue
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError
 from seqcls.storage.model_directory import to_json, writing
 from seqcls.storage.run_directory import RunDirectory

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seqcls import registry
-from seqcls.config.settings import FitConfig, OptionValue
+from seqcls.config.settings import FitConfig
+from seqcls.config.values import OptionValue
 from seqcls.data.splits import Splits
 from seqcls.errors import PluginError, SeqclsError, TrainingError
 from seqcls.storage.model_directory import save_model_directory

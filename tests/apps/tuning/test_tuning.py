@@ -16,7 +16,7 @@ from seqcls import Callback, Config, Encoder, Evaluation, FitState, Splits, Trai
 from seqcls.apps.tuning import study
 from seqcls.apps.tuning.study import bytes_of, tune
 from seqcls.apps.tuning.trials import Trial, TuningResult
-from seqcls.config.settings import load_toml
+from seqcls.config.toml import load_toml
 from seqcls.errors import CheckpointError, ConfigError, MissingExtraError, OutputExistsError, TrainingError, UsageError
 
 pytest.importorskip("optuna")
