@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from seqcls.data.datasets.base import Dataset
     from seqcls.data.splits import Split, Splits
     from seqcls.errors import SeqclsError
+    from seqcls.evaluation.assessment import Assessment
     from seqcls.evaluation.baseline import Baseline, fit_baseline
     from seqcls.evaluation.calibration import Calibration
-    from seqcls.evaluation.predictions import Assessment, Predictions
+    from seqcls.evaluation.predictions import Predictions
     from seqcls.evaluation.scores import Score
     from seqcls.inference.classifier import Classifier
     from seqcls.inference.explanation import Explanation
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from seqcls.training.trainer import Trainer
 
 _HOMES = {
-    "Assessment": "seqcls.evaluation.predictions",
+    "Assessment": "seqcls.evaluation.assessment",
     "Baseline": "seqcls.evaluation.baseline",
     "Calibration": "seqcls.evaluation.calibration",
     "Callback": "seqcls.training.callbacks.base",

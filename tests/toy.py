@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqcls import Config, Encoder, Splits, load_recipe
+from seqcls import Config, Encoder, Predictions, Splits, load_recipe
 
 WORDS = ["film", "room", "the", "was", "very", "and", "meal"]
 
@@ -36,6 +37,17 @@ def toy_config(**fit: Any) -> Config:
         "data": {"vocab_size": 100},
     }
     return load_recipe("default", encoder="lstm").updated(changes, source="test")
+
+
+def random_predictions(seed: int, count: int, classes: int, *, is_multi_label: bool = False) -> Predictions:
+    """Return predictions that do no better than chance."""
+    rng = np.random.default_rng(seed)
+    names = tuple(f"label {number}" for number in range(classes))
+    logits = rng.normal(size=(count, classes)) * 2
+    if is_multi_label:
+        labels = (rng.random((count, classes)) < 0.4).astype(np.uint8)
+        return Predictions(names, logits, labels, thresholds=tuple(rng.uniform(0.2, 0.8, classes)))
+    return Predictions(names, logits, rng.integers(0, classes, count), temperature=1.5)
 
 
 class LastStep(Encoder):

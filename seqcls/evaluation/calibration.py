@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature for all logits, fitted on validation (Guo et al. 2017)."""
+"""Temperature scaling, which makes probabilities match how often the model is right (Guo et al. 2017), and its error."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from torch import Tensor
 from seqcls.evaluation.scores import label_probabilities
 
 NUM_BINS = 15
-# Logits are multiplied by 1 / temperature, which is looked for between these.
-_LEAST, _MOST = 1e-2, 1e2
-_HALVINGS = 50
+_SMALLEST_FACTOR, _LARGEST_FACTOR = 1e-2, 1e2  # the factor of the logits is 1 / temperature
+_BISECTIONS = 50
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What fitting a temperature came to.
+    """A temperature fitted to the validation split.
 
     Attributes:
-        temperature: What the logits are divided by.
-        error_before: The expected calibration error on validation without it.
-        error_after: The same with it.
+        temperature: Logits are divided by it.
+        error_before: The expected calibration error on validation without the temperature.
+        error_after: The expected calibration error on validation with it.
     """
 
     temperature: float
@@ -38,8 +37,8 @@ class Calibration:
 def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
     """Fit a temperature to a validation split; see `fit_temperature` for the arguments.
 
-    The temperature of least loss is kept only if the calibration error falls with it: of a model whose few mistakes are
-    those it is least sure of, the loss may ask for more confidence than is honest. Else it is 1.
+    The temperature with the lowest loss is kept only if it lowers the calibration error, and is 1 otherwise. If a model
+    makes few mistakes, and is least sure of those, then the lowest loss may ask for more confidence than is justified.
     """
     temperature = fit_temperature(logits, labels)
     before, after = (calibration_error(scaled, labels) for scaled in (logits, logits / temperature))
@@ -47,31 +46,31 @@ def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature with which the logits' loss is least (Guo et al. 2017, sec. 4.2).
+    """Return the temperature with the lowest loss (Guo et al. 2017, sec. 4.2).
 
-    The loss is against targets that allow for one more example of each class than was seen, 1 - (C - 1) / (N + C) in place
-    of 1 (Platt 1999, sec. 2.2): else a split without a single mistake would ask for a temperature of 0.
+    The targets allow for one more example of each class than was seen: 1 - (C - 1) / (N + C) instead of 1 (Platt 1999,
+    sec. 2.2). Otherwise a split without a single mistake would ask for a temperature of 0.
 
     Args:
-        logits: [N, C] of a validation split; 1 is returned if N is 0.
-        labels: int64 [N], or uint8 [N, C] where a text may have several labels.
+        logits: [N, C] of a validation split; the temperature is 1 if N is 0.
+        labels: int64 [N], or uint8 [N, C] where an example may have several labels.
     """
     if not len(logits):
         return 1.0
-    values, targets = logits.double(), _soft_targets(logits, labels)
-    least, most = torch.tensor([_LEAST, _MOST], dtype=torch.float64).log()
-    for _ in range(_HALVINGS):  # the loss is convex in the factor, so that its slope changes sign once
-        middle = (least + most) / 2
+    values, targets = logits.double(), _smoothed_targets(logits, labels)
+    low, high = torch.tensor([_SMALLEST_FACTOR, _LARGEST_FACTOR], dtype=torch.float64).log()
+    for _ in range(_BISECTIONS):  # the loss is convex in the factor, so its slope changes sign once
+        middle = (low + high) / 2
         scaled = values * middle.exp()
         probabilities = label_probabilities(scaled, is_multi_label=labels.ndim == 2)
         if ((probabilities - targets) * values).sum() < 0:
-            least = middle
+            low = middle
         else:
-            most = middle
+            high = middle
     return float((-middle).exp())
 
 
-def _soft_targets(logits: Tensor, labels: Tensor) -> Tensor:
+def _smoothed_targets(logits: Tensor, labels: Tensor) -> Tensor:
     count, classes = logits.shape
     if labels.ndim == 1:
         return (F.one_hot(labels, classes) * count + 1).double() / (count + classes)
@@ -79,11 +78,12 @@ def _soft_targets(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:
-    """Return the expected calibration error, by how much confidence and accuracy differ (Guo et al. 2017, eq. 3).
+    """Return the expected calibration error: how far confidence is from accuracy (Guo et al. 2017, eq. 3).
 
-    Examples are put into 15 bins of equal width by the probability of their label; the error is the mean over examples of
-    the distance between their bin's mean probability and its share of right labels. Where a text may have several labels,
-    each pair of text and label is one example, with the label's probability and whether the text has it.
+    Examples are sorted into 15 bins of equal width by the probability of their predicted label. The error is the mean over
+    examples of the distance between the mean probability of their bin and its accuracy. Where an example may have several
+    labels, each pair of an example and a label counts as one example: its probability is that of the label, and it is right
+    if the example has the label.
 
     Args:
         logits: [N, C].
@@ -97,7 +97,15 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Bin:
-    """The examples whose label has a probability above ``low``, up to ``high``."""
+    """The examples whose predicted label has a probability in (low, high].
+
+    Attributes:
+        low: The lower bound, exclusive.
+        high: The upper bound, inclusive.
+        count: The number of examples.
+        confidence: The mean probability of their predicted labels.
+        accuracy: The share of them that is predicted correctly.
+    """
 
     low: float
     high: float
@@ -107,7 +115,7 @@ class Bin:
 
 
 def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
-    """Return the bins of `calibration_error` that hold examples: where probabilities are honest, confidence is accuracy."""
+    """Return the bins of `calibration_error` that hold examples; a calibrated model's confidence equals its accuracy."""
     if not len(logits):
         return []
     rows = enumerate(zip(*(sums.tolist() for sums in _binned(logits, labels)), strict=True))
@@ -119,16 +127,16 @@ def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
 
 
 def _binned(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of each bin the number of examples, the sum of their probabilities, and how many are right: float64 [15]."""
+    """Return, for each bin, the number of examples, the sum of their probabilities, and the number of hits: float64 [15]."""
     probabilities = label_probabilities(logits.double(), is_multi_label=labels.ndim == 2)
     if labels.ndim == 1:
         confidence, predicted = probabilities.max(dim=-1)
-        is_right = predicted == labels
+        is_correct = predicted == labels
     else:
-        confidence, is_right = probabilities.flatten(), labels.bool().flatten()
+        confidence, is_correct = probabilities.flatten(), labels.bool().flatten()
     bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1  # (0, 1/15], (1/15, 2/15] …
     counts, confidences, hits = (
         torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, values)
-        for values in (torch.ones_like(confidence), confidence, is_right.double())
+        for values in (torch.ones_like(confidence), confidence, is_correct.double())
     )
     return counts, confidences, hits

@@ -3,33 +3,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from toy import toy_config, toy_pairs, toy_splits
+from report_runs import train_run
+from toy import toy_pairs, toy_splits
 
-from seqcls import Classifier, Splits, Trainer
+from seqcls import Classifier, Splits
 from seqcls.errors import CheckpointError, DataError, MissingExtraError
-from seqcls.evaluation.calibration import calibration_error, reliability
-from seqcls.evaluation.predictions import Predictions
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
-from scipy.integrate import trapezoid
 
 from seqcls.apps.report import write as report_module
 from seqcls.apps.report.collect import collect
-from seqcls.apps.report.figures import accuracy_by, confusions, label_intervals, thinned, worst
 from seqcls.apps.report.write import require_extra, write_report
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -72,115 +64,18 @@ class Parsed(HTMLParser):
         return " ".join(value for tag, attributes in self.tags if (value := attributes.get("id")) and tag == "h2")
 
 
-def fit(folder: Path, splits: Any, **changes: Any) -> Path:
-    config = toy_config(epochs=2).updated(changes, source="test")
-    return Trainer(data=splits, config=config, output=folder, callbacks=[]).fit().run
-
-
 def parse(path: Path) -> Parsed:
     return Parsed(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tmp_path_factory.mktemp("report") / "run", toy_splits())
+    return train_run(tmp_path_factory.mktemp("report") / "run", toy_splits())
 
 
 @pytest.fixture(scope="module")
 def page(run: Path) -> Parsed:
     return parse(write_report(run, data=toy_splits()))
-
-
-def some_predictions(seed: int, count: int, classes: int, *, is_multi: bool = False) -> Predictions:
-    rng = np.random.default_rng(seed)
-    names = tuple(f"label {number}" for number in range(classes))
-    logits = rng.normal(size=(count, classes)) * 2
-    if is_multi:
-        labels = (rng.random((count, classes)) < 0.4).astype(np.uint8)
-        return Predictions(names, logits, labels, thresholds=tuple(rng.uniform(0.2, 0.8, classes)))
-    return Predictions(names, logits, rng.integers(0, classes, count), temperature=1.5)
-
-
-# The numbers
-
-
-def test_the_intervals_of_a_label_are_those_of_a_bootstrap_over_examples() -> None:
-    predictions = some_predictions(0, 300, 3)
-    found = label_intervals(predictions)["label 1"]
-    true, said = predictions.true[:, 1], predictions.said[:, 1]
-    rows = np.random.default_rng(1).integers(0, 300, (5000, 300))
-    hits = (true & said)[rows].sum(axis=1)
-    slow = {"precision": hits / said[rows].sum(axis=1), "recall": hits / true[rows].sum(axis=1)}
-    slow["f1"] = 2 * hits / (true[rows].sum(axis=1) + said[rows].sum(axis=1))
-    for name, draws in slow.items():
-        interval, score = getattr(found, name), predictions.assess().labels["label 1"]
-        assert interval.value == pytest.approx(getattr(score, name))
-        assert [interval.low, interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.015)
-
-
-@pytest.mark.parametrize("is_multi", [False, True])
-def test_figures_of_labels_are_those_of_the_assessment_and_the_same_each_time(is_multi: bool) -> None:
-    predictions = some_predictions(3, 12, 6, is_multi=is_multi)  # with labels that nobody has, or is given
-    found, scores = label_intervals(predictions), predictions.assess().labels
-    assert {name: item.f1.value for name, item in found.items()} == pytest.approx({n: s.f1 for n, s in scores.items()})
-    assert all(0 <= item.f1.low <= item.f1.value <= item.f1.high <= 1 for item in found.values())  # type: ignore[operator]
-    assert label_intervals(predictions) == found
-
-
-@settings(max_examples=25)
-@given(seed=st.integers(0, 1000), count=st.integers(1, 60), distinct=st.integers(1, 60))
-def test_groups_hold_each_example_once_and_no_value_twice(seed: int, count: int, distinct: int) -> None:
-    predictions = some_predictions(seed, count, 2)
-    values = np.random.default_rng(seed).integers(0, distinct, count)
-    groups = accuracy_by(values, predictions)
-    assert sum(group.count for group in groups) == count
-    assert all(one.high < other.low for one, other in pairwise(groups))
-    assert sum(group.count * group.accuracy.value for group in groups) == pytest.approx(predictions.is_right.sum())
-    assert all(group.accuracy.low <= group.accuracy.value <= group.accuracy.high for group in groups)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("is_multi", [False, True])
-def test_the_worst_mistakes_are_those_of_which_the_model_was_surest(is_multi: bool) -> None:
-    predictions = some_predictions(5, 40, 3, is_multi=is_multi)
-
-    def surest(row: int) -> float:
-        probabilities, true, said = predictions.probabilities[row], predictions.true[row], predictions.said[row]
-        return max(p if s else 1 - p for p, t, s in zip(probabilities, true, said, strict=True) if s != t)
-
-    wrong = [row for row in range(40) if not predictions.is_right[row]]
-    assert worst(predictions, 5).tolist() == sorted(wrong, key=surest, reverse=True)[:5]
-    assert sorted(worst(predictions, 1000)) == wrong
-
-
-def test_the_commonest_confusions_are_the_largest_cells_off_the_diagonal() -> None:
-    predictions = some_predictions(2, 200, 4)
-    assessment = predictions.assess()
-    assert assessment.confusion is not None
-    names = predictions.label_names
-    cells = [(t, s, assessment.confusion[i][j]) for i, t in enumerate(names) for j, s in enumerate(names) if i != j]
-    found = confusions(assessment, 50)
-    assert sorted(found) == sorted(cell for cell in cells if cell[2])
-    assert [count for *_, count in found] == sorted((count for *_, count in found), reverse=True)
-
-
-@pytest.mark.parametrize("is_multi", [False, True])
-def test_the_bins_of_the_plot_give_the_calibration_error(is_multi: bool) -> None:
-    predictions = some_predictions(4, 500, 3, is_multi=is_multi)
-    logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
-    bins = reliability(logits, labels)
-    total = sum(found.count for found in bins)
-    error = sum(found.count * abs(found.confidence - found.accuracy) for found in bins) / total
-    assert total == (1500 if is_multi else 500)
-    assert all(found.low < found.confidence <= found.high for found in bins)
-    assert error == pytest.approx(calibration_error(logits, labels))
-
-
-def test_a_thinned_curve_keeps_its_ends_and_its_area() -> None:
-    x = np.sort(np.random.default_rng(0).random(5000))
-    few_x, few_y = thinned((x, np.sqrt(x)))
-    assert len(few_x) == 200
-    assert (few_x[0], few_x[-1]) == (x[0], x[-1])
-    assert trapezoid(few_y, few_x) == pytest.approx(trapezoid(np.sqrt(x), x), abs=1e-3)
 
 
 # The page
@@ -254,40 +149,13 @@ def test_hostile_labels_and_texts_stay_text(tmp_path: Path) -> None:
     pairs = [(f"{label} w{number} \ud800 </svg> {HOSTILE[number % 3]}", label) for number, label in enumerate(labels)]
     wrong = [(text, HOSTILE[(HOSTILE.index(label) + 1) % 4]) for text, label in pairs]
     splits = Splits.from_pairs(pairs, validation=wrong, test=wrong)
-    found = parse(write_report(fit(tmp_path / "run", splits), data=splits))
+    found = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
     tags = [tag for tag, _ in found.tags]
     assert "script" not in tags
     assert tags.count("style") == 1
     assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
     for label in HOSTILE:
         assert label in found.text
-
-
-def multi_label(count: int = 60) -> Splits:
-    labels = (["bad"], ["good", "long"], [], ["long"])
-    pairs = [(f"{text} {'very ' * (number % 4)}", labels[number % 4]) for number, (text, _) in enumerate(toy_pairs(count))]
-    return Splits.from_pairs(pairs, validation=pairs[:20], test=pairs[20:44])
-
-
-def numbers(count: int = 40) -> Splits:
-    rng = np.random.default_rng(0)
-    sequences = [rng.normal(size=(3 + number % 5, 2)) + number % 2 for number in range(count)]
-    pairs = [(sequence.astype(np.float32), "ab"[number % 2]) for number, sequence in enumerate(sequences)]
-    return Splits.from_pairs(pairs, validation=pairs[:12], test=pairs)
-
-
-def many_labels(count: int = 50) -> Splits:
-    texts = [text for text, _ in toy_pairs(4 * count)]
-    pairs = [(f"word{number % count} {text}", f"class {number % count:02}") for number, text in enumerate(texts)]
-    return Splits.from_pairs(pairs, validation=pairs[:count], test=pairs)
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of each kind of data."""
-    folder = tmp_path_factory.mktemp("pages")
-    data = {"two": toy_splits(), "several": multi_label(), "numbers": numbers(), "many": many_labels()}
-    return {name: write_report(fit(folder / name, splits), data=splits) for name, splits in data.items()}
 
 
 @pytest.mark.parametrize(
@@ -298,8 +166,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("many", ["The commonest confusions", "class 49", "The labels with the least area"], []),
     ],
 )
-def test_kinds_of_data(name: str, there: list[str], absent: list[str], pages: dict[str, Path]) -> None:
-    found = parse(pages[name])
+def test_kinds_of_data(name: str, there: list[str], absent: list[str], report_pages: dict[str, Path]) -> None:
+    found = parse(report_pages[name])
     for text in there:
         assert text in found.text
     for text in absent:
@@ -308,7 +176,7 @@ def test_kinds_of_data(name: str, there: list[str], absent: list[str], pages: di
 
 def test_without_a_test_split_validation_is_shown_and_the_page_says_so(tmp_path: Path) -> None:
     splits = Splits.from_pairs(toy_pairs(64), validation=toy_pairs(16, seed=1))
-    found = parse(write_report(fit(tmp_path / "run", splits), data=splits))
+    found = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
     assert "On validation, 16 examples" in found.text
     assert "The data have no test split" in found.text
     with pytest.raises(DataError, match="the data has no test split; it has train, validation"):
@@ -359,7 +227,7 @@ def test_data_that_have_changed_are_named(tmp_path: Path) -> None:
         path.write_text("\n".join(["text,label", *lines]), encoding="utf-8")
 
     write(str)
-    run = fit(tmp_path / "run", str(path))
+    run = train_run(tmp_path / "run", str(path))
     assert "On validation, 8 examples" in parse(write_report(run)).text
     write(str.upper)
     found = parse(write_report(run))
@@ -410,7 +278,7 @@ def test_lengths_and_unknown_words_are_those_of_whole_texts(tmp_path: Path) -> N
     train = toy_pairs(64)
     test = [("superb film " * 10 + "never-seen", "good"), ("", "bad")]
     splits = Splits.from_pairs(train, validation=train[:16], test=test)
-    folder = fit(tmp_path / "run", splits, data={"max_length": 3, "tokenizer": "word"})
+    folder = train_run(tmp_path / "run", splits, data={"max_length": 3, "tokenizer": "word"})
     answers = collect(folder, data=splits, options={}, split=None, device="cpu", encoder=None, loaded=None).answers
     assert answers is not None
     assert answers.unknown_rates is not None
@@ -460,71 +328,3 @@ def test_a_missing_package_is_named_with_the_extra(module: str, package: str, mo
     monkeypatch.setattr(report_module, "find_spec", lambda name: None if name == module else object())
     with pytest.raises(MissingExtraError, match=rf"{package} is not installed; run: pip install 'seqcls\[report\]'"):
         require_extra()
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.mark.parametrize(
-    ("name", "width", "scheme"),
-    [
-        ("two", 1280, "light"),
-        ("two", 390, "dark"),
-        pytest.param("several", 390, "light", marks=pytest.mark.slow),
-        pytest.param("numbers", 1280, "dark", marks=pytest.mark.slow),
-        pytest.param("many", 390, "dark", marks=pytest.mark.slow),
-    ],
-)
-def test_the_page_is_clean_in_chromium(name: str, width: int, scheme: str, pages: dict[str, Path], browser: Any) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    page, messages = context.new_page(), []
-    page.on("console", lambda message: messages.append(message.text))
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    page.goto(pages[name].as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    bad = [item for item in axe.run(page).response["violations"] if item["impact"] in ("serious", "critical")]
-    assert [(item["id"], item["nodes"][0]["html"]) for item in bad] == []
-    assert messages == []
-    context.close()
-
-
-def test_the_plots_have_the_colours_of_the_scheme(pages: dict[str, Path], browser: Any) -> None:
-    colours = {}
-    for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)
-        page.goto(pages["two"].as_uri())
-        colours[scheme] = page.evaluate(
-            "[getComputedStyle(document.querySelector('figure > svg text')).fill,"
-            " getComputedStyle(document.querySelector('figure > svg path[style*=series-1]')).stroke]"
-        )
-        page.close()
-    assert colours["light"][0] == "rgb(31, 35, 40)"
-    assert colours["dark"][0] == "rgb(230, 237, 243)"
-    assert colours["light"][1] != colours["dark"][1]
-
-
-def test_the_page_is_used_by_keyboard(pages: dict[str, Path], browser: Any) -> None:
-    page = browser.new_page()
-    page.goto(pages["two"].as_uri())
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the figures"
-    page.keyboard.press("Enter")
-    assert page.evaluate("location.hash") == "#main"
-    page.locator("figure summary").first.focus()
-    page.keyboard.press("Enter")
-    assert page.locator("figure details").first.evaluate("part => part.open")
-    page.close()

@@ -13,7 +13,7 @@ from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import print_json, readable, say
 
 if TYPE_CHECKING:
-    from seqcls.apps.report.comparison import Interval
+    from seqcls.evaluation.intervals import Interval
 
 
 def compare(
@@ -58,9 +58,9 @@ def compare(
         names = list(dict.fromkeys(name.strip() for name in encoders.split(",") if name.strip()))
         result = _trained(names, dataset, pairs, setting or [], recipe=recipe, seeds=seeds, output=output, device=device)
     if plot is not None:
-        from seqcls.apps.report.comparison import plot as draw
+        from seqcls.apps.report.interval_plot import plot_intervals
 
-        draw(result.intervals, plot, label=f"accuracy on {split}")
+        plot_intervals(result.intervals, plot, label=f"accuracy on {split}")
         say(f"Plot: {plot}")
     if as_json:
         print_json(result.values)
@@ -78,7 +78,9 @@ class _Result:
 
 def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, split: str, device: str) -> _Result:
     """Compare trained models by their answers."""
-    from seqcls.apps.report.comparison import accuracy_interval, ask, differences
+    from seqcls.apps.report.contestants import ask
+    from seqcls.evaluation.differences import differences
+    from seqcls.evaluation.intervals import accuracy_interval
 
     contestants = []
     for run in runs:
@@ -90,7 +92,7 @@ def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, spli
     columns = [
         [
             row["name"],
-            _shown(intervals[row["name"]]),
+            intervals[row["name"]].in_percent(),
             f"{100 * row['macro_f1']:.1f}%",
             f"{row['loss']:.4f}",
             f"{row['examples_per_second']:,}",
@@ -117,10 +119,12 @@ def _trained(
 ) -> _Result:
     """Train each encoder with each seed, and compare what they come to."""
     with uninterrupted():
-        from seqcls.apps.report.comparison import mean_interval, seed_differences, train
+        from seqcls.apps.report.contestants import train
         from seqcls.config.pairs import parse_settings
         from seqcls.config.recipe_files import load_recipe
         from seqcls.config.settings import merge
+        from seqcls.evaluation.differences import seed_differences
+        from seqcls.evaluation.intervals import mean_interval
         from seqcls.training.callbacks.console import ConsoleReporter
 
     changes = merge(parse_settings(settings, flag="--set"), {"data": {"dataset_options": pairs}, "fit": {"device": device}})
@@ -148,18 +152,12 @@ def _trained(
     ]
     compared = seed_differences(accuracies)
     columns = [
-        [row["name"], _shown(intervals[row["name"]]), f"{row['seconds']:.1f}", f"{row['parameters']:,}"] for row in models
+        [row["name"], intervals[row["name"]].in_percent(), f"{row['seconds']:.1f}", f"{row['parameters']:,}"]
+        for row in models
     ]
     lines = _table([["encoder", f"accuracy, mean of {seeds}", "seconds", "parameters"], *columns])
     values = {"runs": str(folder), "models": models, "differences": [item.as_dict() for item in compared]}
     return _Result(values, intervals, [*lines, "", *(item.sentence() for item in compared)])
-
-
-def _shown(interval: Interval) -> str:
-    known = (
-        "" if interval.low is None or interval.high is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-    )
-    return f"{100 * interval.value:.1f}%{known}"
 
 
 def _table(rows: list[list[str]]) -> list[str]:

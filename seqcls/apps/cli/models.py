@@ -49,7 +49,7 @@ def evaluate(
     """Print a model's figures on a split of a data set."""
     with uninterrupted():
         from seqcls.config.pairs import parse_pairs
-        from seqcls.evaluation.predictions import check_format
+        from seqcls.evaluation.prediction_files import check_format
         from seqcls.inference.classifier import Classifier
 
     if predictions is not None:

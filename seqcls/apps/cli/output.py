@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seqcls.evaluation.predictions import Assessment
+    from seqcls.evaluation.assessment import Assessment
     from seqcls.evaluation.scores import Score
     from seqcls.inference.explanation import Explanation
 

@@ -272,7 +272,9 @@ def _measure(saved: SavedModel, split: Split) -> tuple[NDArray[np.int64], NDArra
 
 def _mistake(classifier: Classifier, predictions: Predictions, split: Split, row: int, *, number: int) -> Mistake:
     names = predictions.label_names
-    true, said = (tuple(names[label] for label in np.flatnonzero(has[row])) for has in (predictions.true, predictions.said))
+    true, said = (
+        tuple(names[label] for label in np.flatnonzero(has[row])) for has in (predictions.true, predictions.predicted)
+    )
     label = names[int(wrongness(predictions)[row].argmax())] if classifier.is_multi_label else said[0]
     explanation = classifier.explain(split.sequences[row], label=label)
     return Mistake(number, true, said, explanation, strongest(explanation, _WORDS))

@@ -11,21 +11,19 @@ from markupsafe import Markup
 
 from seqcls.apps.report import plots
 from seqcls.apps.report.collect import Answers, Mistake
-from seqcls.apps.report.comparison import Interval, accuracy_interval
 from seqcls.apps.report.figures import (
     Curve,
     Group,
-    LabelIntervals,
     accuracy_by,
     confusions,
-    label_intervals,
     precision_recall,
     roc,
     thinned,
 )
-from seqcls.apps.report.parts import Plot, Table, in_percent, percent
+from seqcls.apps.report.parts import Plot, Table, percent
+from seqcls.evaluation.assessment import Assessment
 from seqcls.evaluation.calibration import Bin, reliability
-from seqcls.evaluation.predictions import Assessment
+from seqcls.evaluation.intervals import Interval, LabelIntervals, accuracy_interval, label_intervals
 
 _MOST_CELLS = 12  # labels whose confusion matrix is a table; of more it is a plot
 _MOST_DRAWN = 200  # of still more it is not drawn
@@ -97,7 +95,7 @@ class Judgement:
         """Where an example may have several labels, how often each was rightly and wrongly said; else None."""
         if self.assessment.confusion is not None:
             return None
-        true, said = self.predictions.true, self.predictions.said
+        true, said = self.predictions.true, self.predictions.predicted
         columns = [(true & said), (~true & said), (true & ~said), (~true & ~said)]
         rows = [
             [name, *(f"{int(column[:, number].sum()):,}" for column in columns)]
@@ -202,7 +200,7 @@ class Judgement:
 
     def _grouped(self, name: str, title: str, groups: Sequence[Group], names: Sequence[str], head: str, note: str) -> Plot:
         svg = plots.draw_groups(f"by-{name}", title, groups, names, overall=self.accuracy.value)
-        rows = [[label, f"{group.count:,}", in_percent(group.accuracy)] for label, group in zip(names, groups, strict=True)]
+        rows = [[label, f"{group.count:,}", group.accuracy.in_percent()] for label, group in zip(names, groups, strict=True)]
         dotted = "The dotted line is the accuracy on all."
         return Plot(title, svg, f"{note} {dotted}".strip(), Table([head, "examples", "accuracy"], rows))
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from seqcls.apps.report.comparison import Interval
-
 
 @dataclass(frozen=True)
 class Table:
@@ -32,11 +30,3 @@ class Plot:
 def percent(value: float) -> str:
     """Return a share as "88.1%"."""
     return f"{100 * value:.1f}%"
-
-
-def in_percent(interval: Interval) -> str:
-    """Return "88.1% (87.9 to 88.4)"."""
-    known = (
-        "" if interval.low is None or interval.high is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-    )
-    return f"{percent(interval.value)}{known}"

@@ -345,7 +345,7 @@ def test_evaluate_writes_what_the_model_says(run: Run, trained: Path) -> None:
     assert json.loads(said)["label"] == rows[0]["prediction"]
     refused = run("evaluate", str(trained), "--predictions", "said.xls")
     assert refused.code == 2
-    assert "said.xls has no ending" in refused.err
+    assert ".csv, .jsonl, .parquet" in refused.err
 
 
 def test_compare_says_which_model_is_better(run: Run, trained: Path) -> None:

@@ -1,0 +1,132 @@
+"""Confidence intervals: of a bootstrap over examples, of Student's t over seeds, and Wilson's for small groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqcls.errors import MissingExtraError
+from seqcls.evaluation.predictions import Predictions
+
+_RESAMPLES = 10_000
+_SEED = 0
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95% confidence interval; the bounds are None where the interval is not known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def bounds_in_percent(self) -> str | None:
+        """Return the bounds as "87.9 to 88.4"; None where they are not known."""
+        return None if self.low is None or self.high is None else f"{100 * self.low:.1f} to {100 * self.high:.1f}"
+
+    def in_percent(self) -> str:
+        """Return "88.1% (87.9 to 88.4)", or "88.1%" where the bounds are not known."""
+        bounds = self.bounds_in_percent()
+        return f"{100 * self.value:.1f}%" + ("" if bounds is None else f" ({bounds})")
+
+
+@dataclass(frozen=True)
+class LabelIntervals:
+    """The figures of one label, each with its interval."""
+
+    precision: Interval
+    recall: Interval
+    f1: Interval
+
+
+def resample_counts(counts: Sequence[int], generator: np.random.Generator | None = None) -> NDArray[np.int64]:
+    """Return how often each of K kinds of examples is drawn in 10,000 bootstrap resamples, int64 [10000, K].
+
+    A figure that only depends on the numbers of examples of K kinds needs no drawing of single examples: the numbers in a
+    resample of N examples are multinomial.
+
+    Args:
+        counts: The numbers of examples of each kind, which add up to N.
+        generator: The source of randomness; by default a new one, always with the same seed.
+    """
+    total = sum(counts)
+    generator = generator or np.random.default_rng(_SEED)
+    return np.asarray(generator.multinomial(total, np.asarray(counts) / total, _RESAMPLES))
+
+
+def percentile_interval(value: float, resampled: NDArray[np.float64]) -> Interval:
+    """Return a figure with the percentile interval of its bootstrap values (Efron & Tibshirani 1993, ch. 13)."""
+    low, high = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def accuracy_interval(predictions: Predictions) -> Interval:
+    """Return a model's accuracy with its bootstrap interval."""
+    total, correct = len(predictions.is_correct), int(predictions.is_correct.sum())
+    return percentile_interval(correct / total, resample_counts([correct, total - correct])[:, 0] / total)
+
+
+def label_intervals(predictions: Predictions) -> dict[str, LabelIntervals]:
+    """Return the figures of each label with their bootstrap intervals."""
+    generator = np.random.default_rng(_SEED)
+    columns = zip(predictions.label_names, predictions.true.T, predictions.predicted.T, strict=True)
+    return {name: _label_intervals(true, predicted, generator) for name, true, predicted in columns}
+
+
+def _label_intervals(
+    true: NDArray[np.bool_], predicted: NDArray[np.bool_], generator: np.random.Generator
+) -> LabelIntervals:
+    kinds = [true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted]
+    counts = [int(kind.sum()) for kind in kinds]
+    # The first row has the counts of the examples themselves.
+    hits, false, missed, _ = np.vstack([counts, resample_counts(counts, generator)]).T.astype(np.float64)
+
+    def interval(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Interval:
+        shares = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)  # 0 of 0 is 0, as in `LabelScore`
+        return percentile_interval(shares[0], shares[1:])
+
+    return LabelIntervals(
+        precision=interval(hits, hits + false),
+        recall=interval(hits, hits + missed),
+        f1=interval(2 * hits, 2 * hits + false + missed),
+    )
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the mean of a figure over seeds with the interval of Student's t; a single value has no interval.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
+    if len(array) == 1:
+        return Interval(mean)
+    quantile = scipy_stats().t.ppf((1 + _LEVEL) / 2, len(array) - 1)
+    half_width = float(quantile * array.std(ddof=1) / math.sqrt(len(array)))
+    return Interval(mean, mean - half_width, mean + half_width)
+
+
+def wilson_interval(hits: int, count: int) -> Interval:
+    """Return a share with Wilson's interval (Wilson 1927), which holds for few examples and for shares of 0 and 1.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    bounds = scipy_stats().binomtest(hits, count).proportion_ci(_LEVEL, method="wilson")
+    return Interval(hits / count, float(bounds.low), float(bounds.high))
+
+
+def scipy_stats() -> Any:
+    """Return `scipy.stats`; raise MissingExtraError if scipy is not installed."""
+    try:
+        from scipy import stats
+    except ModuleNotFoundError:
+        raise MissingExtraError("scipy", "report") from None
+    return stats
