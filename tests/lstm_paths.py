@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from seqcls.model.native import library as native
-from seqcls.model.native import lstm as compiled_lstm
+from seqcls.model.native import library
 
-#: PyTorch's own layers, and a library for each kind of register.
+#: PyTorch's own layers, and one library per kind of register.
 PATHS = ["torch", "plain", "avx2", "avx512", "amx"]
+COMPILED_PATHS = PATHS[1:]
 
 
 def take(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LSTM layers be computed in one way; skip the test where this machine cannot."""
-    if path != "torch" and path not in native.usable():
-        pytest.skip(f"this installation has no {path} library, or the processor cannot run it: {native.describe()}")
-    library = None if path == "torch" else native.load(path)
-    monkeypatch.setattr(compiled_lstm, "native", lambda: library)
+    """Compute LSTM layers in one way; skip the test where this machine cannot."""
+    if path != "torch" and path not in library.usable():
+        pytest.skip(f"this installation has no {path} library, or the processor cannot run it: {library.describe()}")
+    native = None if path == "torch" else library.load(path)
+    monkeypatch.setattr(library, "native", lambda: native)
+
+
+def weights_of(layer: nn.LSTM) -> list[list[Tensor]]:
+    """Return the weights of each direction of one layer, as `lstm_layer` takes them."""
+    parameters = list(layer.parameters())
+    return [parameters[start : start + 4] for start in range(0, len(parameters), 4)]
+
+
+def note_passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the returned list collect the names of the passes that run."""
+    passes: list[str] = []
+    run = library.Native.run
+
+    def note(native: library.Native, layer: library.Layer, name: library.Pass, *, dtype: torch.dtype) -> None:
+        passes.append(name)
+        run(native, layer, name, dtype=dtype)
+
+    monkeypatch.setattr(library.Native, "run", note)
+    return passes

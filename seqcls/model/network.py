@@ -1,4 +1,4 @@
-"""The model: embedding, encoder, linear head."""
+"""The network: embedding, encoder, linear head."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from seqcls.data.rules import PAD_ID, UNK_ID
 from seqcls.model.dropout import Dropout
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
+from seqcls.model.encoders.recurrent import RecurrentEncoder
 
 
 class Network(nn.Module):
-    """Embedding, encoder and a linear head that gives a logit a class.
+    """Embedding, encoder, and a linear head that gives one logit per class.
 
-    While training, three kinds of noise keep it from learning texts by heart: words of the vocabulary become the unknown
-    word wherever they stand in the batch (Gal & Ghahramani 2016, sec. 4.2: dropping one occurrence of a name would leave
-    the others), embedding values are dropped, and values of the encoded sequence are dropped.
+    Three kinds of noise keep it from memorizing its training examples. Words of the vocabulary become the unknown word
+    wherever they stand in the batch (Gal & Ghahramani 2016, sec. 4.2: dropping one occurrence of a name would leave the
+    others). Values of the embedded sequence are dropped, and so are values of the encoded one.
     """
 
     def __init__(
@@ -36,20 +37,16 @@ class Network(nn.Module):
         """Classify a padded batch.
 
         Args:
-            inputs: int64 [B, T] token ids, 0 in the padding; for an embedding of features float [B, T, D].
+            inputs: int64 [B, T] token ids, 0 in the padding; for an embedding of features, float [B, T, D].
             lengths: int64 [B] on the CPU, each in 1..T.
 
         Returns:
             Logits, float [B, num_classes].
         """
-        if self.training and self.word_dropout and self.embedding.kind == "text":
-            dropped = torch.rand(self.vocab_size, device=inputs.device) < self.word_dropout
-            inputs = inputs.masked_fill(dropped[inputs] & (inputs != PAD_ID), UNK_ID)
-        if self._can_share_words(inputs):
-            ids, index = inputs.unique(return_inverse=True)  # [U], [B, T]
-            encoded = self.encoder(self.embedding(ids.unsqueeze(0)).squeeze(0), lengths, index)
+        if self._can_gather(inputs):
+            encoded = self._encode_gathered(inputs, lengths)
         else:
-            x = self.embedding_dropout(self.embedding(inputs))  # [B, T, embedding_size]
+            x = self.embedding_dropout(self.embedding(self._drop_words(inputs)))  # [B, T, embedding_size]
             encoded = self.encoder(x, lengths)  # [B, output_size]
         return self.read_out(encoded)
 
@@ -58,7 +55,27 @@ class Network(nn.Module):
         logits: Tensor = self.head(self.output_dropout(encoded))
         return logits
 
-    def _can_share_words(self, inputs: Tensor) -> bool:
-        """Return whether to give the encoder the vectors of different words: in training each has noise of its own."""
+    def _drop_words(self, inputs: Tensor) -> Tensor:
+        """In training, replace every occurrence of randomly chosen words by the unknown word."""
+        if not self.training or not self.word_dropout or self.embedding.kind != "text":
+            return inputs
+        is_dropped = torch.rand(self.vocab_size, device=inputs.device) < self.word_dropout
+        return inputs.masked_fill(is_dropped[inputs] & (inputs != PAD_ID), UNK_ID)
+
+    def _can_gather(self, inputs: Tensor) -> bool:
+        """Return whether equal words may share the encoder's first product: without noise, and where that is compiled."""
         is_prediction = not (self.training or torch.is_grad_enabled() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-        return is_prediction and self.encoder.takes_index and self.embedding.is_table and inputs.device.type == "cpu"
+        return (
+            is_prediction
+            and inputs.device.type == "cpu"
+            and self.embedding.is_table
+            and isinstance(self.encoder, RecurrentEncoder)
+            and self.encoder.can_gather
+        )
+
+    def _encode_gathered(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Embed each different word once, and let the encoder gather."""
+        assert isinstance(self.encoder, RecurrentEncoder)
+        ids, index = inputs.unique(return_inverse=True)  # [U], [B, T]
+        rows = self.embedding(ids.unsqueeze(0)).squeeze(0)  # [U, embedding_size]
+        return self.encoder.forward_gathered(rows, index, lengths)

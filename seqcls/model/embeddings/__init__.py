@@ -1,1 +1,1 @@
-"""Embeddings: what a sequence is made of in, token ids or feature vectors; one vector a step out. One file an embedding."""
+"""Embeddings: token ids or feature vectors in, one vector per step out. One file per embedding."""

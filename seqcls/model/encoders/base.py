@@ -1,4 +1,4 @@
-"""The contract that every encoder keeps; `seqcls.testing.check_encoder` tests its laws."""
+"""The contract of encoders; `seqcls.testing.check_encoder` tests its laws."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from seqcls.errors import DataError, DeviceError
 
 
 class Encoder(nn.Module, ABC):
-    """Map sequences of vectors to one vector each.
+    """Map each sequence of vectors to one vector.
 
-    ``__init__(self, input_size: int, *, ...)`` takes the encoder's options as keyword-only arguments, without ``*args`` or
-    ``**kwargs``: names, types and defaults are read from the signature.
+    A subclass states its options as keyword-only arguments of ``__init__(self, input_size: int, *, ...)``, without ``*args``
+    or ``**kwargs``: names, types and defaults are read from the signature.
 
-    Laws: a row of the result depends on the first ``lengths[b]`` steps of its own sequence alone; every parameter gets a
-    gradient; evaluation mode is deterministic; the state dict round-trips.
+    It keeps these laws: a row of the result depends only on the first ``lengths[b]`` steps of its own sequence; every
+    parameter receives a gradient; evaluation mode is deterministic; the state dict round-trips.
 
     Attributes:
-        input_size: The first argument of ``__init__``, kept here by the base class.
-        options: The keyword arguments of ``__init__``, kept here by the base class so that a saved model can be rebuilt.
-        output_size: Size of the vector that ``forward`` gives for a sequence.
+        input_size: The first argument of ``__init__``, kept by the base class.
+        options: The keyword arguments of ``__init__``, kept by the base class so that a saved model can be rebuilt.
+        output_size: Size of the vector that ``forward`` returns for a sequence; set by the subclass.
         device_types: Device types that the encoder runs on ("cpu", "cuda" …); None for all.
-        takes_index: Whether ``forward`` has a third argument, ``index: Tensor | None = None``. With one, int64 [B, T], x is
-            [U, input_size], and step t of sequence b is ``x[index[b, t]]``: an encoder that multiplies each step by the same
-            weights need not do so twice for words that stand there twice. It is given in prediction on a CPU.
+
+    Example:
+        >>> class Mean(Encoder):
+        ...     def __init__(self, input_size: int) -> None:
+        ...         super().__init__()
+        ...         self.pool = Pool(input_size, "mean")
+        ...         self.output_size = input_size
+        ...
+        ...     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        ...         return self.pool(x, lengths)
     """
 
     input_size: int
     options: dict[str, Any]
     output_size: int
     device_types: ClassVar[tuple[str, ...] | None] = None
-    takes_index: ClassVar[bool] = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, whatever the subclass's ``__init__`` does with them."""
@@ -45,18 +51,14 @@ class Encoder(nn.Module, ABC):
         encoder.__dict__["options"] = options
         return encoder
 
-    def __call__(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
-        """Encode a padded batch; see `forward`, and `takes_index`.
+    def __call__(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Check the lengths and encode a padded batch; see `forward`.
 
         Raises:
-            DataError: A sequence has no step, or more than x; the message has its number.
+            DataError: A sequence has no steps, or more than x; the message names it.
         """
-        steps = (x if index is None else index).shape[1]
-        wrong = ((lengths < 1) | (lengths > steps)).nonzero()
-        if len(wrong):
-            number = int(wrong[0])
-            raise DataError(f"sequence {number} has length {int(lengths[number])}; it must have 1 to {steps} steps")
-        encoded: Tensor = super().__call__(x, lengths) if index is None else super().__call__(x, lengths, index)
+        check_lengths(lengths, x.shape[1])
+        encoded: Tensor = super().__call__(x, lengths)
         return encoded
 
     @abstractmethod
@@ -78,3 +80,11 @@ class Encoder(nn.Module, ABC):
                 f"the encoder {type(self).__name__} runs on {', '.join(self.device_types)}, not on {device}; "
                 f"use --device {self.device_types[0]}"
             )
+
+
+def check_lengths(lengths: Tensor, num_steps: int) -> None:
+    """Raise a DataError that names the first sequence whose length is not in 1..num_steps."""
+    wrong = ((lengths < 1) | (lengths > num_steps)).nonzero()
+    if len(wrong):
+        number = int(wrong[0])
+        raise DataError(f"sequence {number} has length {int(lengths[number])}; it must have 1 to {num_steps} steps")

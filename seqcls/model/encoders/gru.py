@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from torch import nn
 
-from pydantic import Field
-from torch import Tensor, nn
-
-from seqcls.model.encoders.base import Encoder
-from seqcls.model.encoders.masking import Pool, Pooling
-from seqcls.model.encoders.recurrent import Initialization, RecurrentStack
+from seqcls.model.encoders.initialization import Initialization
+from seqcls.model.encoders.masking import Pooling
+from seqcls.model.encoders.option_types import PositiveInt, Probability
+from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
 
 
-class GRU(Encoder):
-    """Gated recurrent units, one or both directions, any pooling (Cho et al. 2014).
+class GRU(RecurrentEncoder):
+    """Gated recurrent units, in one or both directions, with any pooling (Cho et al. 2014).
 
-    ``torch.nn.GRU``'s variant: the reset gate acts after the product with the recurrent weights.
+    The new state lies between the old one and a candidate n::
+
+        r, z = sigmoid(W x_t + b + U h_{t-1} + c)       one W, b, U and c for each gate
+        n    = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + c_n))
+        h_t  = (1 - z) * n + z * h_{t-1}
+
+    This is the variant of ``torch.nn.GRU``: the reset gate r acts after the product with the recurrent weights.
+    ``output_size`` is ``hidden_size``, twice that if bidirectional, and twice that again with ``pooling="mean+max"``.
 
     Args:
         hidden_size: Size of the state, in each direction.
@@ -24,21 +29,25 @@ class GRU(Encoder):
         dropout: Dropout probability between layers.
         pooling: How the states become one vector.
         initialization: Orthogonal recurrent weights, or PyTorch's uniform ones.
+
+    Example:
+        >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
+        >>> GRU(32, hidden_size=64)(x, lengths).shape
+        torch.Size([2, 64])
     """
 
     def __init__(
         self,
         input_size: int,
         *,
-        hidden_size: Annotated[int, Field(ge=1)] = 128,
-        num_layers: Annotated[int, Field(ge=1)] = 1,
+        hidden_size: PositiveInt = 128,
+        num_layers: PositiveInt = 1,
         bidirectional: bool = False,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        dropout: Probability = 0.0,
         pooling: Pooling = "last",
         initialization: Initialization = "orthogonal",
     ) -> None:
-        super().__init__()
-        self.recurrence = RecurrentStack(
+        recurrence = RecurrentStack(
             lambda size: nn.GRU(size, hidden_size, batch_first=True),
             input_size,
             hidden_size,
@@ -47,10 +56,4 @@ class GRU(Encoder):
             dropout=dropout,
             initialization=initialization,
         )
-        self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
-        self.output_size = self.pool.output_size
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        encoded: Tensor = self.pool(self.recurrence(x, lengths), lengths)
-        return encoded
+        super().__init__(recurrence, pooling)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from torch import nn
 
-from pydantic import Field
-from torch import Tensor, nn
-
-from seqcls.model.encoders.base import Encoder
-from seqcls.model.encoders.masking import Pool, Pooling
-from seqcls.model.encoders.recurrent import Initialization, RecurrentStack
+from seqcls.model.encoders.initialization import Initialization
+from seqcls.model.encoders.masking import Pooling
+from seqcls.model.encoders.option_types import PositiveInt, Probability
+from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
 
 
-class LSTM(Encoder):
-    """Long short-term memory, one or both directions, any pooling (Hochreiter & Schmidhuber 1997).
+class LSTM(RecurrentEncoder):
+    """Long short-term memory, in one or both directions, with any pooling (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    Beside its state h, a layer carries a cell c, which a step changes only as far as the gates i, f and o let it::
+
+        i, f, o = sigmoid(W x_t + U h_{t-1} + b)        one W, U and b for each gate
+        g       = tanh(W_g x_t + U_g h_{t-1} + b_g)
+        c_t     = f * c_{t-1} + i * g
+        h_t     = o * tanh(c_t)
+
+    ``output_size`` is ``hidden_size``, twice that if bidirectional, and twice that again with ``pooling="mean+max"``.
 
     Args:
         hidden_size: Size of the state, in each direction.
@@ -21,28 +28,30 @@ class LSTM(Encoder):
         bidirectional: Read each sequence from its end as well.
         dropout: Dropout probability between layers.
         variational: Let dropout between layers hit the same values at every step (Gal & Ghahramani 2016).
-        weight_dropout: Dropout probability of the recurrent weights, drawn once a batch (Merity et al. 2018).
+        weight_dropout: Dropout probability of the recurrent weights, drawn once per batch (Merity et al. 2018).
         pooling: How the states become one vector.
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
-    """
 
-    takes_index = True
+    Example:
+        >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
+        >>> LSTM(32, hidden_size=64, bidirectional=True)(x, lengths).shape
+        torch.Size([2, 128])
+    """
 
     def __init__(
         self,
         input_size: int,
         *,
-        hidden_size: Annotated[int, Field(ge=1)] = 128,
-        num_layers: Annotated[int, Field(ge=1)] = 1,
+        hidden_size: PositiveInt = 128,
+        num_layers: PositiveInt = 1,
         bidirectional: bool = False,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        dropout: Probability = 0.0,
         variational: bool = False,
-        weight_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        weight_dropout: Probability = 0.0,
         pooling: Pooling = "last",
         initialization: Initialization = "orthogonal",
     ) -> None:
-        super().__init__()
-        self.recurrence = RecurrentStack(
+        recurrence = RecurrentStack(
             lambda size: nn.LSTM(size, hidden_size, batch_first=True),
             input_size,
             hidden_size,
@@ -53,10 +62,4 @@ class LSTM(Encoder):
             weight_dropout=weight_dropout,
             initialization=initialization,
         )
-        self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
-        self.output_size = self.pool.output_size
-
-    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
-        """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        encoded: Tensor = self.recurrence(x, lengths, index, pool=self.pool)
-        return encoded
+        super().__init__(recurrence, pooling)

@@ -1,23 +1,105 @@
-"""Arithmetic on padded batches [B, T, H] that heeds each sequence's own length: masks, reversal, pooling."""
+"""Arithmetic on padded batches [B, T, H] that respects each sequence's own length: masks, reversal, pooling."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqcls.system.device import to_device
 
-if TYPE_CHECKING:
-    from seqcls.model.native.lstm import Packing
-
 Pooling = Literal["last", "mean", "max", "mean+max", "attention"]
 
 
 def length_mask(lengths: Tensor, num_steps: int, device: torch.device) -> Tensor:
-    """Return bool [B, T], True at the real steps of each sequence."""
+    """Return which steps of a padded batch are real.
+
+    Args:
+        lengths: int64 [B], each in 1..num_steps; usually on the CPU.
+        num_steps: T, the number of steps of the batch, padding included.
+        device: Where the mask is needed, usually ``x.device``.
+
+    Returns:
+        bool [B, T], True at the steps before each sequence's length.
+
+    Example:
+        >>> length_mask(torch.tensor([3, 1]), 4, torch.device("cpu"))
+        tensor([[ True,  True,  True, False],
+                [ True, False, False, False]])
+    """
     return torch.arange(num_steps, device=device) < to_device(lengths, device).unsqueeze(1)
+
+
+class Pool(nn.Module):
+    """Reduce each padded sequence of vectors to one vector, over its real steps alone.
+
+    With the steps x_1 ... x_T of one sequence, T its own length:
+
+    - ``last``: x_T
+    - ``mean``: the mean of the x_t
+    - ``max``: the maximum of each value over the x_t
+    - ``mean+max``: both, side by side
+    - ``attention``: a mean with learned weights, softmax_t(v · tanh(A x_t + c)) (Yang et al. 2016, eq. 5-7)
+
+    Args:
+        size: Size of the vectors.
+        pooling: One of the names above.
+        bidirectional: Whether the second half of each vector was computed from the end of its sequence. With ``last``, that
+            half is taken from the first step, the last one that was computed.
+
+    Attributes:
+        output_size: Size of the result: ``size``, and twice that with ``mean+max``.
+
+    Example:
+        >>> x = torch.tensor([[[1.0], [3.0], [0.0]], [[5.0], [0.0], [0.0]]])  # [2, 3, 1]
+        >>> Pool(1, "mean")(x, lengths=torch.tensor([2, 1]))
+        tensor([[2.],
+                [5.]])
+    """
+
+    def __init__(self, size: int, pooling: Pooling, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.bidirectional = bidirectional
+        self.output_size = 2 * size if pooling == "mean+max" else size
+        if pooling == "attention":
+            self.key = nn.Linear(size, size)
+            self.query = nn.Linear(size, 1, bias=False)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Pool a padded batch.
+
+        Args:
+            x: float [B, T, size]; the padding may hold anything, infinities and NaN included.
+            lengths: int64 [B], each in 1..T; usually on the CPU.
+
+        Returns:
+            float [B, output_size].
+        """
+        if self.pooling == "last":
+            last = to_device(lengths, x.device) - 1
+            return self.select_ends(last=x[torch.arange(len(x), device=x.device), last], first=x[:, 0])
+        mask = length_mask(lengths, x.shape[1], x.device).unsqueeze(-1)  # [B, T, 1]
+        if self.pooling == "attention":
+            scores = self.query(self.key(x).tanh()).masked_fill(~mask, float("-inf"))  # [B, T, 1]
+            pooled: Tensor = (x.masked_fill(~mask, 0.0) * scores.softmax(dim=1)).sum(dim=1)
+            return pooled
+        parts = []
+        if "mean" in self.pooling:
+            # masked_fill, not a product: the padding may hold infinities, and 0 * inf is NaN.
+            total = x.masked_fill(~mask, 0.0).sum(dim=1)
+            parts.append(total / to_device(lengths, x.device).unsqueeze(-1).to(x.dtype))
+        if "max" in self.pooling:
+            parts.append(x.masked_fill(~mask, float("-inf")).amax(dim=1))
+        return torch.cat(parts, dim=-1)
+
+    def select_ends(self, *, last: Tensor, first: Tensor) -> Tensor:
+        """Return what ``last`` pools, float [B, size], from each sequence's last and first steps, both [B, size]."""
+        if not self.bidirectional:
+            return last
+        half = last.shape[-1] // 2
+        return torch.cat([last[:, :half], first[:, half:]], dim=-1)
 
 
 class SequenceReversal:
@@ -35,7 +117,7 @@ class SequenceReversal:
         self._rows = (index + first_row).flatten()  # [B * T]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Reverse x [B, T, H]; applied twice it gives x again."""
+        """Reverse x [B, T, H]; applied twice, it gives x again."""
         reversed_x: Tensor = _PermuteRows.apply(x, self._rows)  # type: ignore[no-untyped-call]
         return reversed_x
 
@@ -56,63 +138,3 @@ class _PermuteRows(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         grad: Tensor = _PermuteRows.apply(grads[0], rows)  # type: ignore[no-untyped-call]
         return grad, None
-
-
-class Pool(nn.Module):
-    """Reduce the real steps of x [B, T, size] to one vector each, [B, output_size].
-
-    Args:
-        size: Size of the vectors.
-        pooling: ``last``, ``mean``, ``max``, ``mean+max`` (both, side by side), or ``attention``: a mean whose weights are
-            learned, softmax_t(v · tanh(A x_t + c)) (Yang et al. 2016, eq. 5-7).
-        bidirectional: The second half of a vector was computed from the end of its sequence: its last state is at step 0.
-    """
-
-    def __init__(self, size: int, pooling: Pooling, *, bidirectional: bool = False) -> None:
-        super().__init__()
-        self.pooling = pooling
-        self.bidirectional = bidirectional
-        self.output_size = 2 * size if pooling == "mean+max" else size
-        if pooling == "attention":
-            self.key = nn.Linear(size, size)
-            self.query = nn.Linear(size, 1, bias=False)
-
-    def forward(self, x: Tensor, lengths: Tensor, packing: Packing | None = None) -> Tensor:
-        """Pool x [B, T, size], whose padding may hold anything, over each sequence's own length.
-
-        With ``packing`` x is [N, size], the real steps alone, in its order.
-        """
-        if packing is not None:
-            if self.pooling == "last":
-                return self._ends(x[packing.rows(lengths - 1)], x[packing.rows(torch.zeros_like(lengths))])
-            if self.pooling == "mean":
-                return packing.sum(x) / lengths.unsqueeze(-1).to(x.dtype)
-            x = packing.unpack(x)
-        if self.pooling == "last":
-            last = to_device(lengths, x.device) - 1
-            return self._ends(x[torch.arange(len(x), device=x.device), last], x[:, 0])
-        mask = length_mask(lengths, x.shape[1], x.device).unsqueeze(-1)  # [B, T, 1]
-        if self.pooling == "attention":
-            scores = self.query(self.key(x).tanh()).masked_fill(~mask, float("-inf"))  # [B, T, 1]
-            pooled: Tensor = (x.masked_fill(~mask, 0.0) * scores.softmax(dim=1)).sum(dim=1)
-            return pooled
-        parts = {"mean": [_mean], "max": [_max], "mean+max": [_mean, _max]}[self.pooling]
-        return torch.cat([part(x, mask, lengths) for part in parts], dim=-1)
-
-    def _ends(self, last: Tensor, first: Tensor) -> Tensor:
-        """Return the last states [B, size] of each direction; what reads backwards has its own at the first step."""
-        if not self.bidirectional:
-            return last
-        ahead = last.shape[-1] // 2
-        return torch.cat([last[:, :ahead], first[:, ahead:]], dim=-1)
-
-
-def _mean(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
-    # masked_fill, not a product: the padding may hold infinities, and 0 * inf is NaN.
-    total = x.masked_fill(~mask, 0.0).sum(dim=1)
-    return total / to_device(lengths, x.device).unsqueeze(-1).to(x.dtype)
-
-
-def _max(x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
-    del lengths
-    return x.masked_fill(~mask, float("-inf")).amax(dim=1)

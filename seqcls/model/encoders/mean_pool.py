@@ -9,10 +9,18 @@ from seqcls.model.encoders.masking import Pool, Pooling
 
 
 class MeanPool(Encoder):
-    """The mean of the embeddings; with the embedding ``ngram-hash`` this is fastText (Joulin et al. 2017).
+    """The mean of the embeddings: (x_1 + ... + x_T) / T, for T the sequence's own length.
+
+    With the embedding ``ngram-hash`` this is fastText (Joulin et al. 2017). ``output_size`` is ``input_size``, and twice
+    that with ``pooling="mean+max"``.
 
     Args:
-        pooling: How the vectors become one; fastText's is the mean.
+        pooling: How the vectors become one; fastText takes the mean.
+
+    Example:
+        >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
+        >>> MeanPool(32)(x, lengths).shape
+        torch.Size([2, 32])
     """
 
     def __init__(self, input_size: int, *, pooling: Pooling = "mean") -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from seqcls.model.encoders.base import Encoder
-from seqcls.model.encoders.masking import Pool, Pooling
-from seqcls.model.encoders.recurrent import RecurrentStack
+from seqcls.model.encoders.masking import Pooling
+from seqcls.model.encoders.option_types import PositiveInt, Probability
+from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
 
 
-class MinGRU(Encoder):
+class MinGRU(RecurrentEncoder):
     """Minimal gated recurrent units (Feng et al. 2024, "Were RNNs All We Needed?", sec. 3.1).
 
-    z_t = sigmoid(W_z x_t + b_z), c_t = W_h x_t + b_h, h_t = (1 - z_t) h_{t-1} + z_t c_t, h_0 = 0: linear in the state, so
-    that all steps can be computed at once.
+    The recurrence is linear in the state, so that all steps can be computed at once::
+
+        z_t = sigmoid(W_z x_t + b_z)
+        c_t = W_h x_t + b_h
+        h_t = (1 - z_t) * h_{t-1} + z_t * c_t,          h_0 = 0
+
+    ``output_size`` is ``hidden_size``, twice that if bidirectional, and twice that again with ``pooling="mean+max"``.
 
     Args:
         hidden_size: Size of the state, in each direction.
@@ -26,20 +30,24 @@ class MinGRU(Encoder):
         bidirectional: Read each sequence from its end as well.
         dropout: Dropout probability between layers.
         pooling: How the states become one vector.
+
+    Example:
+        >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
+        >>> MinGRU(32, hidden_size=64, pooling="max")(x, lengths).shape
+        torch.Size([2, 64])
     """
 
     def __init__(
         self,
         input_size: int,
         *,
-        hidden_size: Annotated[int, Field(ge=1)] = 128,
-        num_layers: Annotated[int, Field(ge=1)] = 2,
+        hidden_size: PositiveInt = 128,
+        num_layers: PositiveInt = 2,
         bidirectional: bool = False,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        dropout: Probability = 0.0,
         pooling: Pooling = "last",
     ) -> None:
-        super().__init__()
-        self.recurrence = RecurrentStack(
+        recurrence = RecurrentStack(
             lambda size: MinGRULayer(size, hidden_size),
             input_size,
             hidden_size,
@@ -47,13 +55,7 @@ class MinGRU(Encoder):
             bidirectional=bidirectional,
             dropout=dropout,
         )
-        self.pool = Pool(self.recurrence.output_size, pooling, bidirectional=bidirectional)
-        self.output_size = self.pool.output_size
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
-        encoded: Tensor = self.pool(self.recurrence(x, lengths), lengths)
-        return encoded
+        super().__init__(recurrence, pooling)
 
 
 class MinGRULayer(nn.Module):
@@ -65,7 +67,7 @@ class MinGRULayer(nn.Module):
         self.candidate = nn.Linear(input_size, hidden_size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Map x [B, T, input_size] to the states [B, T, hidden_size]; None stands where torch.nn's layers give the last."""
+        """Map x [B, T, input_size] to states [B, T, hidden_size]; torch.nn's layers have the last state in place of None."""
         gate = self.gate(x).sigmoid()
         return linear_scan(1 - gate, gate * self.candidate(x)), None
 
@@ -73,8 +75,8 @@ class MinGRULayer(nn.Module):
 def linear_scan(decay: Tensor, inputs: Tensor) -> Tensor:
     """Compute h_t = decay_t h_{t-1} + inputs_t for all t, with h_0 = 0.
 
-    On a CPU step by step; elsewhere in log2(T) parallel rounds (Hillis & Steele 1986; Blelloch 1990, sec. 1.4.1): after
-    round k each step holds the sum of the last 2^k inputs, decayed, and the product of as many decays.
+    A CPU goes step by step. Other devices take log2(T) parallel rounds (Hillis & Steele 1986; Blelloch 1990, sec. 1.4.1):
+    after round k, each step holds the decayed sum of the last 2^k inputs and the product of the last 2^k decays.
 
     Args:
         decay: float [B, T, H].
@@ -111,7 +113,7 @@ def _scan(decay: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _scan_by_steps(decay: Tensor, inputs: Tensor) -> Tensor:
-    # Time first, so that a step is one piece of memory.
+    # Time first: a step is contiguous in memory.
     decay, states = decay.transpose(0, 1).contiguous(), inputs.transpose(0, 1).clone(memory_format=torch.contiguous_format)
     for t in range(1, len(states)):
         torch.addcmul(states[t], decay[t], states[t - 1], out=states[t])

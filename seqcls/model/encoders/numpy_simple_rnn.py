@@ -1,40 +1,43 @@
-"""`numpy-simple-rnn`: the loop of `numpy_rnn` as a trainable encoder; here is only the bridge to PyTorch."""
+"""`numpy-simple-rnn`: the loop of `numpy_rnn` as a trainable encoder. This module is only the bridge to PyTorch."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seqcls.model.encoders.base import Encoder
+from seqcls.model.encoders.initialization import initialize_weights
 from seqcls.model.encoders.masking import Pool, Pooling
 from seqcls.model.encoders.numpy_rnn import simple_rnn_batch, simple_rnn_gradients
-from seqcls.model.encoders.recurrent import initialize_weights
+from seqcls.model.encoders.option_types import PositiveInt
 
 
 class NumpySimpleRNN(Encoder):
     """Simple recurrent network, forward and backward in NumPy: h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990).
 
-    It computes what ``torch-rnn`` computes, in float32 or float64 and on the CPU only; `seqcls.model.encoders.numpy_rnn` is
-    written to be read.
+    It computes what ``torch-rnn`` does, in float32 or float64 and on the CPU only. To see how, read
+    `seqcls.model.encoders.numpy_rnn`. ``output_size`` is ``hidden_size``, and twice that with ``pooling="mean+max"``.
 
     Args:
         hidden_size: Size of the state.
         pooling: How the states become one vector.
+
+    Example:
+        >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
+        >>> NumpySimpleRNN(32, hidden_size=64)(x, lengths).shape
+        torch.Size([2, 64])
     """
 
     device_types: ClassVar[tuple[str, ...] | None] = ("cpu",)
 
-    def __init__(
-        self, input_size: int, *, hidden_size: Annotated[int, Field(ge=1)] = 128, pooling: Pooling = "last"
-    ) -> None:
+    def __init__(self, input_size: int, *, hidden_size: PositiveInt = 128, pooling: Pooling = "last") -> None:
         super().__init__()
         self.W = nn.Parameter(torch.empty(hidden_size, input_size))
         self.U = nn.Parameter(torch.empty(hidden_size, hidden_size))
@@ -59,7 +62,7 @@ class NumpySimpleRNN(Encoder):
 
 
 class _SimpleRNN(torch.autograd.Function):
-    """States [B, T, H] of a padded batch. Tensors and arrays are two views of one memory: nothing is copied."""
+    """States [B, T, H] of a padded batch. Tensors and arrays share their memory: nothing is copied."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, lengths: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
@@ -80,9 +83,9 @@ class _SimpleRNN(torch.autograd.Function):
 
 
 def _one_blas_thread() -> AbstractContextManager[object]:
-    """Keep NumPy's products on this thread: its other threads would fight for cores with PyTorch's, which wait actively.
+    """Keep NumPy's products on this thread: its other threads would compete for cores with PyTorch's, which wait actively.
 
-    On two cores that made a batch of 64 short sequences eight times slower.
+    On two cores, that made a batch of 64 short sequences eight times slower.
     """
     limit: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
     return limit

@@ -1,27 +1,84 @@
-"""Stacks of recurrent layers over padded batches, in one or both directions.
+"""Recurrent encoders: a stack of layers over padded batches, in one or both directions, and pooling over time.
 
-The recurrence itself is torch.nn's, but for LSTMs on the CPU, for which `seqcls.model.native.lstm` is several times as fast.
+The recurrence itself is torch.nn's, except for LSTMs on the CPU, which `seqcls.model.native` computes several times as fast.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqcls.model.dropout import Dropout
-from seqcls.model.encoders.masking import Pool, SequenceReversal
+from seqcls.model.encoders.base import Encoder, check_lengths
+from seqcls.model.encoders.initialization import Initialization, initialize_layer
+from seqcls.model.encoders.masking import Pool, Pooling, SequenceReversal
 from seqcls.model.native import lstm as compiled_lstm
+from seqcls.model.native.packing import Packing
+from seqcls.model.native.weights import usable_weights
 
-Initialization = Literal["orthogonal", "uniform"]
+
+class RecurrentEncoder(Encoder):
+    """A recurrent stack whose states are pooled over time; the base of `LSTM`, `GRU`, `TorchRNN`, `MinGRU` and the biLSTM.
+
+    A subclass states its options in its own ``__init__`` and passes on what they make.
+
+    Args:
+        recurrence: The layers.
+        pooling: How the steps become one vector.
+        projection: A linear layer, followed by ReLU, for each state before pooling; by default none.
+    """
+
+    def __init__(self, recurrence: RecurrentStack, pooling: Pooling, *, projection: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.recurrence = recurrence
+        self.projection = projection
+        if projection is None:
+            self.pool = Pool(recurrence.output_size, pooling, bidirectional=recurrence.bidirectional)
+        else:  # each projected step has seen both directions
+            self.pool = Pool(projection.out_features, pooling)
+        self.output_size = self.pool.output_size
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
+        return self._encode(x, lengths)
+
+    @property
+    def can_gather(self) -> bool:
+        """Whether `forward_gathered` may stand for a call: LSTM layers profit, and no hook waits for the call."""
+        has_hooks = bool(self._forward_hooks or self._forward_pre_hooks)
+        return not has_hooks and all(isinstance(layer, nn.LSTM) for layer in self.recurrence.directions())
+
+    def forward_gathered(self, rows: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+        """Encode ``rows[index]`` without gathering it first: compiled layers multiply each row by the weights only once.
+
+        This is an agreement between `Network` and the compiled layers, not a part of the contract of encoders.
+
+        Args:
+            rows: float [U, input_size].
+            index: int64 [B, T], the row of each step.
+            lengths: int64 [B], each in 1..T.
+
+        Returns:
+            float [B, output_size].
+        """
+        check_lengths(lengths, index.shape[1])
+        return self._encode(rows, lengths, index)
+
+    def _encode(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> Tensor:
+        states, packing = self.recurrence(x, lengths, index)
+        if self.projection is not None:
+            states = self.projection(states).relu()
+        if packing is not None:
+            return _pool_packed(self.pool, states, lengths, packing)
+        encoded: Tensor = self.pool(states, lengths)
+        return encoded
 
 
 class RecurrentStack(nn.Module):
-    """``num_layers`` recurrent layers; with two directions a layer passes on both, concatenated.
+    """``num_layers`` recurrent layers, one above the other; a layer with two directions passes on both, concatenated.
 
     The backward direction reads each sequence from its own last step (Graves & Schmidhuber 2005), so padding is never read
     before a real step.
@@ -30,11 +87,11 @@ class RecurrentStack(nn.Module):
         make_layer: Builds a layer of one direction for inputs of the given size: ``layer(x)[0]`` are its states.
         input_size: Size of the vectors.
         hidden_size: Size of a layer's states, in each direction.
-        num_layers: Number of layers, one above the other.
+        num_layers: Number of layers.
         bidirectional: Whether each layer has a backward direction.
         dropout: Dropout probability between layers (Zaremba et al. 2014), as in ``torch.nn.LSTM``.
-        variational: Let that dropout hit the same values at every step of a sequence (Gal & Ghahramani 2016, sec. 4).
-        weight_dropout: For LSTM layers, dropout probability of the recurrent weights, drawn once a batch (DropConnect;
+        variational: Whether that dropout hits the same values at every step of a sequence (Gal & Ghahramani 2016, sec. 4).
+        weight_dropout: For LSTM layers, the dropout probability of the recurrent weights, drawn once per batch (DropConnect;
             Merity et al. 2018, sec. 2).
         initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
     """
@@ -53,6 +110,7 @@ class RecurrentStack(nn.Module):
         initialization: Initialization = "uniform",
     ) -> None:
         super().__init__()
+        self.bidirectional = bidirectional
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
             directions = nn.ModuleList([make_layer(input_size) for _ in range(2 if bidirectional else 1)])
@@ -62,32 +120,33 @@ class RecurrentStack(nn.Module):
         self.dropout = _VariationalDropout(dropout) if variational else Dropout(dropout)
         self.weight_dropout = weight_dropout
         if initialization == "orthogonal":
-            for layer in self.modules():
+            for layer in self.directions():
                 if isinstance(layer, nn.RNNBase):
-                    _initialize_orthogonal(layer)
+                    initialize_layer(layer)
 
-    def forward(
-        self,
-        x: Tensor,
-        lengths: Tensor,
-        index: Tensor | None = None,
-        then: Callable[[Tensor], Tensor] = lambda states: states,
-        pool: Pool | None = None,
-    ) -> Tensor:
-        """Map x [B, T, input_size] to the states of the last layer [B, T, output_size], arbitrary in the padding.
+    def directions(self) -> list[nn.Module]:
+        """Return the layers of one direction each, from the first layer to the last."""
+        return [layer for directions in self.layers for layer in directions]  # type: ignore[attr-defined]
 
-        With ``index``, int64 [B, T], x is [U, input_size], and a step reads the row of x that the index says. Of the states
-        what ``then`` makes of each is returned, which need not be computed in the padding; or what ``pool`` makes of that.
+    def forward(self, x: Tensor, lengths: Tensor, index: Tensor | None = None) -> tuple[Tensor, Packing | None]:
+        """Return the states of the last layer.
+
+        Args:
+            x: float [B, T, input_size]; with ``index``, rows [U, input_size].
+            lengths: int64 [B], each in 1..T.
+            index: int64 [B, T], the row of x that each step reads.
+
+        Returns:
+            From compiled layers, the states of the N real steps, float [N, output_size], and their order; from torch.nn's,
+            float [B, T, output_size], arbitrary in the padding, and None.
         """
-        weights = compiled_lstm.usable_weights(x, self.layers)  # type: ignore[arg-type]
-        if weights is not None:
-            packing = compiled_lstm.Packing(lengths, num_steps=(x if index is None else index).shape[1])
-            states = then(self._forward_compiled(x, packing, index, weights))
-            return packing.unpack(states) if pool is None else pool(states, lengths, packing)
-        states = then(self._forward_torch(x if index is None else x[index], lengths))
-        return states if pool is None else pool(states, lengths)
+        weights = usable_weights(x, self.layers)  # type: ignore[arg-type]
+        if weights is None:
+            return self._forward_padded(x if index is None else x[index], lengths), None
+        packing = Packing(lengths, num_steps=(x if index is None else index).shape[1])
+        return self._forward_packed(x, packing, index, weights), packing
 
-    def _forward_torch(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _forward_padded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map x [B, T, input_size] to states [B, T, output_size]."""
         reverse = SequenceReversal(lengths, x.shape[1], x.device)
         for number, directions in enumerate(self.layers):
@@ -95,15 +154,15 @@ class RecurrentStack(nn.Module):
             if number:
                 x = self.dropout(x)
             states = [self._run(directions[0], x)]
-            if len(directions) == 2:
+            if self.bidirectional:
                 states.append(reverse(self._run(directions[1], reverse(x))))
-            x = torch.cat(states, dim=-1) if len(states) == 2 else states[0]
+            x = torch.cat(states, dim=-1) if self.bidirectional else states[0]
         return x
 
-    def _forward_compiled(
-        self, x: Tensor, packing: compiled_lstm.Packing, index: Tensor | None, weights: list[list[list[Tensor]]]
+    def _forward_packed(
+        self, x: Tensor, packing: Packing, index: Tensor | None, weights: list[list[list[Tensor]]]
     ) -> Tensor:
-        """Map x to the states of the N real steps, [N, output_size], in the order of ``packing``."""
+        """Map x to the states of the real steps, [N, output_size], in the order of ``packing``."""
         if index is None:
             x = packing.pack(x)  # [N, input_size]
         else:
@@ -134,35 +193,19 @@ class RecurrentStack(nn.Module):
 
 
 class _VariationalDropout(nn.Dropout):
-    """Dropout of x [B, T, H] by one mask a sequence, [B, 1, H]."""
+    """Dropout of x [B, T, H] by one mask per sequence, [B, 1, H]."""
 
     def forward(self, x: Tensor) -> Tensor:
         mask = F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p, self.training)
         return x * mask
 
 
-@torch.no_grad()
-def initialize_weights(input_weight: Tensor, recurrent_weight: Tensor) -> None:
-    """Draw Glorot input weights [gates * H, D] and recurrent weights [gates * H, H] that are orthogonal a gate.
-
-    Glorot & Bengio (2010), eq. 16; Saxe et al. (2014).
-    """
-    size = recurrent_weight.shape[1]
-    bound = math.sqrt(6 / (input_weight.shape[1] + size))
-    nn.init.uniform_(input_weight, -bound, bound)
-    for gate in recurrent_weight.split(size):
-        nn.init.orthogonal_(gate)
-
-
-@torch.no_grad()
-def _initialize_orthogonal(layer: nn.RNNBase) -> None:
-    """Draw the weights as `initialize_weights` does, with zero biases, except that forget gates start open.
-
-    A forget bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015) lets an LSTM carry its state from the first step on.
-    """
-    weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
-    initialize_weights(weight_ih, weight_hh)
-    nn.init.zeros_(bias_ih)
-    nn.init.zeros_(bias_hh)
-    if isinstance(layer, nn.LSTM):
-        bias_ih[layer.hidden_size : 2 * layer.hidden_size] = 1.0  # gates stand in the order i, f, g, o
+def _pool_packed(pool: Pool, steps: Tensor, lengths: Tensor, packing: Packing) -> Tensor:
+    """Pool packed steps [N, D] as `Pool` does padded ones; the last state and the mean need no padding."""
+    if pool.pooling == "last":
+        first = torch.zeros_like(lengths)
+        return pool.select_ends(last=steps[packing.rows(lengths - 1)], first=steps[packing.rows(first)])
+    if pool.pooling == "mean":
+        return packing.sum(steps) / lengths.unsqueeze(-1).to(steps.dtype)
+    pooled: Tensor = pool(packing.unpack(steps), lengths)
+    return pooled

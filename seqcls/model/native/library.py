@@ -1,7 +1,7 @@
 """The compiled time loop of LSTM layers: which library runs on this processor, if any, and how to call it.
 
-The build makes a library for each kind of register (hatch_build.py); without a compiler it makes none, and PyTorch's own
-layers do the work. Nothing is compiled later.
+The build makes one library per kind of register (hatch_build.py). Without a compiler it makes none, and PyTorch's own layers
+do the work. Nothing is compiled later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import torch
 
 SWITCH = "SEQCLS_NATIVE"
-# For what torch finds the processor able to do, the libraries that would run, best first.
+# The libraries that would run, best first, by what torch reports of the processor.
 _LIBRARIES = {"AVX512": ("amx", "avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
 Pass = Literal["layout", "projection", "forward", "backward", "tiles", "tiled forward"]
 _PASSES: dict[Pass, int] = {name: number for number, name in enumerate(get_args(Pass))}
@@ -28,7 +28,7 @@ logger = logging.getLogger("seqcls")
 
 
 class Layer(ctypes.Structure):
-    """The arguments of one pass of a layer, as lstm.c explains them."""
+    """The arguments of one pass of a layer; lstm.c describes them."""
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("steps", "input_size", "hidden_size", "directions")],
@@ -47,10 +47,10 @@ class Native:
     """A loaded library.
 
     Attributes:
-        name: Of the registers it is for: amx, avx512, avx2, or plain for those of any processor of this kind.
+        name: The registers it is compiled for: amx, avx512, avx2, or plain, which any processor of this architecture has.
         vector_bytes: Size of a vector register.
-        has_tiles: Whether it can predict with the tiles of AMX.
-        has_threads: Whether it can use several threads, those of PyTorch.
+        has_tiles: Whether it can predict with AMX tiles.
+        has_threads: Whether it can use PyTorch's threads.
     """
 
     name: str
@@ -61,22 +61,23 @@ class Native:
     _flush: Any
     _parallel: ctypes.c_void_p
 
-    def run(self, layer: Layer, do: Pass, *, dtype: torch.dtype) -> None:
-        """Run a pass of a layer of float32 or float64 numbers, in as many threads as PyTorch uses.
+    def run(self, layer: Layer, name: Pass, *, dtype: torch.dtype) -> None:
+        """Run one pass of a float32 or float64 layer, in as many threads as PyTorch uses.
 
         Raises:
-            MemoryError: There is not enough for the pass.
+            MemoryError: There is not enough memory.
         """
         threads = min(torch.get_num_threads(), layer.units)
-        if not self._run(ctypes.byref(layer), _PASSES[do], dtype == torch.float64, threads, self._parallel):
-            raise MemoryError(f"out of memory in the {do} pass of an LSTM layer")
+        if not self._run(ctypes.byref(layer), _PASSES[name], dtype == torch.float64, threads, self._parallel):
+            raise MemoryError(f"out of memory in the {name} pass of an LSTM layer")
 
     @contextmanager
     def flushing_denormals(self) -> Iterator[None]:
-        """Let numbers that are too small for full precision count as 0, in all threads that PyTorch uses.
+        """Treat numbers that are too small for full precision as 0, in all threads that PyTorch uses.
 
-        Adam's averages of a word that does not come again become so small after some hundred steps, and each operation with
-        such a number takes a hundred times as long: an epoch over many texts would cost more a text than one over few.
+        Adam's averages for a word that does not occur again become that small after some hundred steps, and each operation
+        on such a number takes a hundred times as long. Without this, an epoch over many texts costs more per text than one
+        over few.
         """
         threads = torch.get_num_threads()
         self._flush(1, threads, self._parallel)
@@ -88,18 +89,17 @@ class Native:
 
 @cache
 def native() -> Native | None:
-    """Return the best library for this processor, or None: then `describe` says why."""
+    """Return the best library for this processor; None if there is none, for the reason that `describe` gives."""
     return _best()[0]
 
 
 def describe() -> str:
-    """Return in words what computes LSTM layers on the CPU."""
-    found, reason = _best()
-    if found is None:
+    """Describe in words what computes LSTM layers on the CPU."""
+    best, reason = _best()
+    if best is None:
         return f"PyTorch's own layers: {reason}"
-    return f"compiled for {found.name}" + (
-        "" if found.has_threads else ", one thread: PyTorch's OpenMP library was not found"
-    )
+    threads = "" if best.has_threads else ", one thread: PyTorch's OpenMP library was not found"
+    return f"compiled for {best.name}{threads}"
 
 
 def usable() -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _is_usable(name: str) -> bool:
         return True
     try:
         return bool(_library(name).seqcls_usable())
-    except (OSError, AttributeError):  # the others can still be had
+    except (OSError, AttributeError):  # the other libraries may still work
         return False
 
 
@@ -129,11 +129,11 @@ def _best() -> tuple[Native | None, str]:
     if wanted in names:
         names = (wanted,)
     elif wanted:
-        logger.warning("%s=%s is no library that runs here; use 0, or one of %s", SWITCH, wanted, ", ".join(names))
+        logger.warning("%s=%s is not a library that this CPU can run; use 0 or one of %s", SWITCH, wanted, ", ".join(names))
     try:
         return load(names[0]), ""
     except (OSError, AttributeError) as error:
-        logger.warning("%s cannot be loaded, so that LSTMs are slower: %s", _path(names[0]), error)
+        logger.warning("LSTMs will be slower, since %s cannot be loaded: %s", _path(names[0]), error)
         return None, f"{_path(names[0]).name} cannot be loaded: {error}"
 
 
@@ -141,17 +141,17 @@ def load(name: str) -> Native:
     """Load one of the `usable` libraries.
 
     Raises:
-        OSError: It is none, that of another version, or one that this machine cannot run.
+        OSError: The file is not a library, is that of another version, or cannot run on this machine.
     """
     library = _library(name)
     if library.seqcls_layer_bytes() != ctypes.sizeof(Layer):
         raise OSError("it was compiled from other sources; install seqcls again")
-    if not _is_usable(name):  # the system has to be asked for AMX, too
+    if not _is_usable(name):  # the operating system must permit AMX, too
         raise OSError("this machine cannot run it")
     run = library.seqcls_lstm
     run.argtypes = [ctypes.POINTER(Layer), ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
     try:
-        # torch has loaded it for all to see, and its threads are the ones to share.
+        # torch has loaded its OpenMP library globally; its threads are the ones to share.
         parallel = ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
     except AttributeError:
         parallel = ctypes.c_void_p()

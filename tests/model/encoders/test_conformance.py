@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from lstm_paths import PATHS, take
 
 from seqcls import registry
@@ -41,14 +40,3 @@ def test_lstms_keep_the_laws_however_they_are_computed(
 ) -> None:
     take(path, monkeypatch)
     check_encoder(registry.encoders.get(name), options=options)
-
-
-@pytest.mark.parametrize(("name", "options"), LSTMS)
-def test_rows_named_by_an_index_give_what_the_rows_themselves_give(name: str, options: dict[str, object]) -> None:
-    torch.manual_seed(0)
-    encoder = registry.encoders.get(name)(5, **options).eval()
-    vectors, lengths = torch.randn(6, 5), torch.tensor([7, 1, 4])
-    index = torch.randint(6, (3, 7))
-    for context in (torch.enable_grad, torch.no_grad):
-        with context():
-            torch.testing.assert_close(encoder(vectors, lengths, index), encoder(vectors[index], lengths))

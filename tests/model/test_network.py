@@ -9,8 +9,6 @@ from seqcls.data.rules import PAD_ID, UNK_ID
 from seqcls.data.sequences import Sequences
 from seqcls.model.embeddings.word import WordEmbedding
 from seqcls.model.encoders.base import Encoder
-from seqcls.model.encoders.bilstm import BiLSTMMeanPool
-from seqcls.model.encoders.lstm import LSTM
 from seqcls.model.forward import predict_logits
 from seqcls.model.network import Network
 
@@ -53,22 +51,6 @@ def test_the_logits_are_the_heads_reading_of_the_encoded_embeddings() -> None:
     logits = model(*_rows([7, 8, 7], [9]))
     expected = torch.stack([2 * weights[7] + weights[8], weights[9]]) @ model.head.weight.T + model.head.bias
     assert torch.allclose(logits, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("encoder_class", [LSTM, BiLSTMMeanPool])
-def test_predictions_that_share_the_products_of_equal_words_are_those_that_do_not(encoder_class: type[Encoder]) -> None:
-    torch.manual_seed(0)
-    config = ModelConfig.model_validate({"embedding_size": 4})
-    encoder = encoder_class(4, hidden_size=5)
-    model = Network(WordEmbedding(50, 4), encoder, vocab_size=50, num_classes=3, config=config).eval()
-    given: list[int] = []
-    encoder.register_forward_pre_hook(lambda _, arguments: given.append(len(arguments)))
-    rows = _rows([7, 8, 7, 7, 49, 2], [9], [2, 2, 2], [1, 8])
-    alone = model(*rows)
-    with torch.inference_mode():
-        shared = model(*rows)
-    assert given == [2, 3]
-    assert torch.allclose(shared, alone, atol=1e-6)
 
 
 def test_the_padding_vector_is_zero_and_stays_zero() -> None:

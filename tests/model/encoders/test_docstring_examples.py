@@ -1,0 +1,26 @@
+"""The examples in the docstrings of encoders, and of what encoders are built from."""
+
+from __future__ import annotations
+
+import doctest
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqcls import Encoder, Pool, length_mask, registry
+
+DOCUMENTED = [*map(registry.encoders.get, registry.encoders.builtins), Encoder, Pool, length_mask]
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED, ids=lambda documented: documented.__name__)
+def test_an_example_gives_what_it_shows(documented: Any) -> None:
+    names = {**vars(sys.modules[documented.__module__]), "torch": torch, "Tensor": Tensor, "Pool": Pool}
+    examples = doctest.DocTestFinder(recurse=False).find(documented, documented.__name__, globs=names)
+    assert any(test.examples for test in examples)
+    runner = doctest.DocTestRunner()
+    for test in examples:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
