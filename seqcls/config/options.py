@@ -106,6 +106,33 @@ def validate(cls: type, raw: Mapping[str, object], *, what: str) -> dict[str, ob
     return {name: _convert(value, annotations[name], options[name], what=what) for name, value in raw.items()}
 
 
+def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return option values together with the defaults of the options that they leave out.
+
+    A default that could not be given as an option, such as a tuple, is left out too: the class goes on supplying it. So is
+    every default of a class whose signature does not state its options.
+    """
+    try:
+        annotations = {parameter.name: annotation for parameter, annotation in _parameters(cls)}
+        defaults = {option.name: option for option in describe(cls) if not option.required and option.name not in values}
+    except PluginError:
+        return dict(values)
+    return {
+        **{name: option.default for name, option in defaults.items() if _can_be_given(annotations[name], option)},
+        **values,
+    }
+
+
+def _can_be_given(annotation: Any, option: OptionInfo) -> bool:
+    """Return whether the default of an option, stored in a file and read from it, is the same value again."""
+    if not isinstance(option.default, bool | int | float | str | None):
+        return False
+    try:
+        return bool(_convert(option.default, annotation, option, what="default") == option.default)
+    except (ConfigError, PluginError):
+        return False
+
+
 def literals(cls: type) -> dict[str, tuple[object, ...]]:
     """Return the values that the annotation of each option spells out, members of Literal and None; raises as `describe`."""
     return {parameter.name: tuple(_literals(annotation)) for parameter, annotation in _parameters(cls)}

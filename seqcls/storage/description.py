@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seqcls.config.old_names import renamed
 from seqcls.config.settings import Config
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.storage.schemas import Description
+from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import GARBLED, check_form, parse_json
-
-FORMAT_VERSION = 1
 
 
 def read_description(data: bytes, path: Path) -> tuple[Description, Config]:
@@ -19,20 +17,13 @@ def read_description(data: bytes, path: Path) -> tuple[Description, Config]:
     Raises:
         CheckpointError: It is of another format version, or a value is missing or of another form.
     """
-    values = parse_json(data, path)
-    version = values.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path.parent} has format version {version!r:.60}, this seqcls reads {FORMAT_VERSION}; "
-            f"it was written by seqcls {values.get('seqcls_version')!r:.60}: install that version"
-        )
-    description = check_form(values, Description, path)
+    description = check_form(read_format(parse_json(data, path), path), Description, path)
     if description.thresholds is not None and len(description.thresholds) != len(description.label_names):
         raise CheckpointError(
             f"{path} has {len(description.thresholds)} thresholds for {len(description.label_names)} labels; "
             "the files belong to different models: copy the whole folder again"
         )
     try:
-        return description, Config().updated(renamed(description.config), source=str(path))
+        return description, Config().updated(description.config, source=str(path))
     except (*GARBLED, ConfigError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}") from error

@@ -21,15 +21,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from seqcls import registry
+from seqcls.config.options import with_defaults
 from seqcls.config.settings import Config
 from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor
-from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownNameError
+from seqcls.errors import CheckpointError, ConfigError, PluginError, SeqclsError, UnknownNameError
 from seqcls.model.build import build_model, describe_plugins
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.network import Network
-from seqcls.storage.description import FORMAT_VERSION, read_description
+from seqcls.storage.description import read_description
 from seqcls.storage.schemas import Figures, Progress
+from seqcls.storage.upgrade import FORMAT_VERSION
 from seqcls.system.files import new_directory, write_file
 from seqcls.system.randomness import RandomState
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified
@@ -215,11 +217,12 @@ def save_model_directory(
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
 
     Everything is written and flushed to disk in a hidden sibling folder that takes the name last, so that ``path`` is either
-    whole or absent.
+    whole or absent. Every option is recorded, defaults included, so that a new default never changes an old model.
 
     Raises:
         CheckpointError: The folder cannot be written.
     """
+    config = resolve_options(config)
     description = {
         "format_version": FORMAT_VERSION,
         "seqcls_version": metadata.version("seqcls"),
@@ -246,6 +249,37 @@ def save_model_directory(
     with writing(path), new_directory(path, replace=replace) as temporary:
         for name, data in contents.items():
             write_file(temporary / name, data)
+
+
+def resolve_options(config: Config) -> Config:
+    """Return the settings with the registered names of plugins and all of their options, defaults included.
+
+    A plugin that is not registered, or cannot be imported, keeps the options that it has.
+    """
+    encoder, encoder_options = _resolved("encoder", config.model.encoder, config.model.encoder_options)
+    embedding, embedding_options = _resolved("embedding", config.model.embedding, config.model.embedding_options)
+    dataset, dataset_options = _resolved("dataset", config.data.dataset, config.data.dataset_options)
+    callbacks = [_resolved("callback", name, config.fit.callback_options.get(name, {})) for name in config.fit.callbacks]
+    resolved = {
+        "data": {"dataset": dataset, "dataset_options": dataset_options},
+        "model": {
+            "encoder": encoder,
+            "encoder_options": encoder_options,
+            "embedding": embedding,
+            "embedding_options": embedding_options,
+        },
+        "fit": {"callback_options": {name: options for name, options in callbacks if options}},
+    }
+    return config.updated(resolved, source="options")
+
+
+def _resolved(kind: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    plugins = registry.REGISTRIES[kind]
+    known = next((info for info in plugins.plugins() if name in (info.name, *info.aliases) and not info.shadowed), None)
+    try:
+        return (name, values) if known is None else (known.name, with_defaults(plugins.get(known.name), values))
+    except PluginError:
+        return name, values
 
 
 def load_model_directory(path: Path) -> SavedModel:

@@ -23,7 +23,8 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
         config = config.updated({"model": {"encoder": registry.encoders.resolve(encoder)}}, source="Trainer")
     elif encoder is not None:
         name = _registered_name(registry.encoders, type(encoder))
-        named = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": encoder.options}
+        every_option = options.with_defaults(type(encoder), encoder.options)  # no registry gives its class later
+        named = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": every_option}
         config = config.without_options("model").updated({"model": named}, source="Trainer")
     if isinstance(data, str):
         name = data if is_data_path(data) else registry.datasets.resolve(data)

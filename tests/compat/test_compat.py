@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defaults import change_defaults
 
 from seqcls import Classifier, Config, NumpyClassifier, OnnxClassifier, Trainer, export_onnx, registry
 
@@ -89,6 +90,16 @@ def test_an_old_model_answers_as_it_did(run: Path, inputs: list[Any], expected: 
 @pytest.mark.parametrize(("version", "name"), RUNS)
 def test_an_old_model_answers_in_numpy_as_it_did(run: Path, inputs: list[Any], expected: dict[str, Any]) -> None:
     assert not {expected["encoder"], expected["embedding"]} & NOT_IN_NUMPY
+    _check(NumpyClassifier.from_pretrained(run), inputs, expected["trained"])
+
+
+@pytest.mark.parametrize(("version", "name"), RUNS)
+def test_a_new_default_changes_no_old_model(
+    run: Path, inputs: list[Any], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("encoder", "embedding"):
+        change_defaults(monkeypatch, registry.REGISTRIES[kind].get(expected[kind]))
+    _check(Classifier.from_pretrained(run, device="cpu"), inputs, expected["trained"])
     _check(NumpyClassifier.from_pretrained(run), inputs, expected["trained"])
 
 

@@ -103,11 +103,12 @@ def test_an_encoder_of_another_input_size_is_refused_with_both_numbers() -> None
 
 def test_names_and_options_of_built_objects_are_recorded() -> None:
     config = name_objects(Config(), LSTM(8, hidden_size=4), ReviewsDataset(seed=3))
-    assert (config.model.encoder, config.model.encoder_options) == ("lstm", {"hidden_size": 4})
+    assert config.model.encoder == "lstm"
+    assert {"hidden_size": 4, "num_layers": 1}.items() <= config.model.encoder_options.items()
     assert config.model.embedding_size == 8
     assert (config.data.dataset, config.data.dataset_options) == ("reviews", {"seed": 3})
     own = name_objects(Config(), LastStep(5, size=3), Counted().load())
-    assert (own.model.encoder, own.model.encoder_options) == ("toy:LastStep", {"size": 3})
+    assert (own.model.encoder, own.model.encoder_options) == ("toy:LastStep", {"size": 3, "poison_after": None})
     assert own.data.dataset == SPLITS
 
 

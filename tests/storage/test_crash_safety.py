@@ -108,7 +108,7 @@ def test_saving_the_same_twice_gives_the_same_bytes(runs: tuple[Path, Path], tmp
     for name in names:
         assert (tmp_path / "run" / "checkpoints" / name).read_bytes() == (runs[0] / "checkpoints" / name).read_bytes()
     data = (runs[0] / "checkpoints" / names[0]).read_bytes()
-    assert b'{"__metadata__":{"seqcls":"{\\"format_version\\":1}"}' in data
+    assert b'{"__metadata__":{"seqcls":"{\\"format_version\\":2}"}' in data
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077], ids=oct)

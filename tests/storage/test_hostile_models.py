@@ -205,7 +205,7 @@ BROKEN_MODELS: dict[str, tuple[Change, str]] = {
     "a billion filters": (config("model", encoder="cnn", encoder_options={"num_filters": 10**9}), "lacks|make it"),
     "a million widths": (config("model", encoder="cnn", encoder_options={"widths": "3," * 10**6 + "3"}), "far more tensors"),
     "a huge NumPy state": (config("model", encoder="numpy-simple-rnn", encoder_options={"hidden_size": 10**9}), "lacks"),
-    "an embedding of numbers": (config("model", embedding="features"), "gives ids, but the embedding"),
+    "an embedding of numbers": (config("model", embedding="features", embedding_options={}), "gives ids, but the embedding"),
     # labels, thresholds, plugins, metrics
     "a label twice": (described(label_names=["bad", "bad"]), "label_names: .*twice"),
     "no labels": (described(label_names=[]), "label_names"),

@@ -25,6 +25,7 @@ from seqcls.data.rules import PAD_ID
 from seqcls.errors import CheckpointError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.model.encoders import numpy_reference as reference
+from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_verified
 
 Floats = NDArray[np.float32]
@@ -71,7 +72,8 @@ class NumpyClassifier:
         path = Path(path)
         folder = path if (path / "config.json").is_file() else path / "model"
         contents = read_verified(folder, _FILES)
-        description = parse_json(contents["config.json"], folder / "config.json")
+        where = folder / "config.json"
+        description = read_format(parse_json(contents["config.json"], where), where)
         try:
             data = description["config"]["data"]
             preprocessor = parse_preprocessor(
@@ -114,13 +116,11 @@ class NumpyClassifier:
         return _linear(within(self._weights, "head."), encoded)
 
 
-def _plugin(
-    known: Mapping[str, tuple[Any, Mapping[str, Any]]], plugin: Mapping[str, Any], options: Mapping[str, Any]
-) -> Any:
+def _plugin(known: Mapping[str, tuple[Any, tuple[str, ...]]], plugin: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     if plugin["distribution"] != "seqcls" or plugin["name"] not in known:
         raise CheckpointError(f"{plugin['name']} is not written in NumPy; use seqcls.Classifier, which needs torch")
-    function, defaults = known[plugin["name"]]
-    return partial(function, **{name: options.get(name, value) for name, value in defaults.items()})
+    function, names = known[plugin["name"]]
+    return partial(function, **{name: options[name] for name in names})
 
 
 def within(weights: Weights, prefix: str) -> dict[str, Floats]:
@@ -298,28 +298,28 @@ def _mean_pool(weights: Weights, x: Floats, lengths: Lengths, *, pooling: str) -
     return _pool(weights, x, lengths, pooling)
 
 
-_LAYERS = {"hidden_size": 128, "num_layers": 1, "bidirectional": False, "pooling": "last"}
+_LAYERS = ("hidden_size", "num_layers", "bidirectional", "pooling")
 
-EMBEDDINGS: dict[str, tuple[Callable[..., Floats], dict[str, Any]]] = {
-    "word": (_words, {}),
-    "pretrained": (_words, {}),
-    "ngram-hash": (_ngrams, {"max_n": 2}),
-    "features": (_features, {}),
+EMBEDDINGS: dict[str, tuple[Callable[..., Floats], tuple[str, ...]]] = {
+    "word": (_words, ()),
+    "pretrained": (_words, ()),
+    "ngram-hash": (_ngrams, ("max_n",)),
+    "features": (_features, ()),
 }
-"""What computes an embedding, by its name, and the defaults of the options that this takes."""
+"""The function that computes each embedding, by name, and the options that it takes."""
 
-ENCODERS: dict[str, tuple[Callable[..., Floats], dict[str, Any]]] = {
+ENCODERS: dict[str, tuple[Callable[..., Floats], tuple[str, ...]]] = {
     "lstm": (partial(_recurrent, _lstm_step, 2), _LAYERS),
     "gru": (partial(_recurrent, _gru_step, 1), _LAYERS),
-    "min-gru": (partial(_recurrent, _min_gru_step, 1), _LAYERS | {"num_layers": 2}),
+    "min-gru": (partial(_recurrent, _min_gru_step, 1), _LAYERS),
     "torch-rnn": (
         partial(_recurrent, _simple_rnn_step, 1),
-        _LAYERS | {"nonlinearity": "tanh"},
+        (*_LAYERS, "nonlinearity"),
     ),
-    "bilstm-mean-pool": (_bilstm, {"hidden_size": 128, "num_layers": 2, "pooling": "mean"}),
-    "numpy-simple-rnn": (_numpy_simple_rnn, {"pooling": "last"}),
-    "cnn": (_cnn, {}),
-    "transformer": (_transformer, {"num_layers": 2, "num_heads": 4, "pooling": "mean"}),
-    "mean-pool": (_mean_pool, {"pooling": "mean"}),
+    "bilstm-mean-pool": (_bilstm, ("hidden_size", "num_layers", "pooling")),
+    "numpy-simple-rnn": (_numpy_simple_rnn, ("pooling",)),
+    "cnn": (_cnn, ()),
+    "transformer": (_transformer, ("num_layers", "num_heads", "pooling")),
+    "mean-pool": (_mean_pool, ("pooling",)),
 }
 """The same, for encoders."""

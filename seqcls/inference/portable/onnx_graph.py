@@ -127,7 +127,7 @@ def build_graph(
 
 def _plugin(
     known: Mapping[str, Callable[..., str]],
-    defaults: Mapping[str, tuple[Any, Mapping[str, Any]]],
+    names_of: Mapping[str, tuple[Any, tuple[str, ...]]],
     plugin: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Callable[..., str]:
@@ -136,8 +136,8 @@ def _plugin(
             f"{plugin['name']} has no ONNX form; those that have one are {', '.join(sorted(known))}. "
             "Use the model directory, or train with one of them"
         )
-    name, (_, options_of) = plugin["name"], defaults[plugin["name"]]
-    return partial(known[name], **{option: options.get(option, value) for option, value in options_of.items()})
+    name, (_, names) = plugin["name"], names_of[plugin["name"]]
+    return partial(known[name], **{option: options[option] for option in names})
 
 
 # Embeddings: from int64 [B, T], or float32 [B, T, D], to float32 [B, T, E].
