@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seqcls.config.recipe_files import load_recipe
     from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
     from seqcls.data.datasets.base import Dataset
+    from seqcls.data.sources import DataLike
     from seqcls.data.splits import Split, Splits
     from seqcls.errors import SeqclsError
     from seqcls.evaluation.assessment import Assessment
@@ -41,6 +42,7 @@ _HOMES = {
     "Classifier": "seqcls.inference.classifier",
     "Config": "seqcls.config.settings",
     "DataConfig": "seqcls.config.settings",
+    "DataLike": "seqcls.data.sources",
     "Dataset": "seqcls.data.datasets.base",
     "Embedding": "seqcls.model.embeddings.base",
     "Encoder": "seqcls.model.encoders.base",
@@ -75,6 +77,7 @@ __all__ = [
     "Classifier",
     "Config",
     "DataConfig",
+    "DataLike",
     "Dataset",
     "Embedding",
     "Encoder",

@@ -45,16 +45,3 @@ def sort_labels(labels: Iterable[L]) -> list[L]:
     if all(isinstance(name, str) and re.fullmatch(r"[+-]?\d{1,18}", name) for name in names):
         return sorted(names, key=lambda name: (int(name), str(name)))
     return sorted(names, key=lambda name: (isinstance(name, str), name))
-
-
-def check_pair(item: object, where: str) -> tuple[Any, Label]:
-    """Return ``item`` if it is a (text, label) or (numbers, label) pair; DataError names ``where`` it stands otherwise."""
-    if not (isinstance(item, tuple | list) and len(item) == 2):
-        raise DataError(f"{where} is {item!r:.80}; give (text, label) pairs")
-    text, label = item
-    if not isinstance(text, str) and not hasattr(text, "__len__"):
-        raise DataError(f"{where} has a {type(text).__name__} as text; give a str, or numbers [T, D]")
-    is_list = isinstance(label, list | tuple) and all(isinstance(name, str) for name in label)
-    if not (isinstance(label, int | str) or is_list) or isinstance(label, bool):
-        raise DataError(f"{where} has the label {label!r:.80}; give an int or a str, or a list of str")
-    return text, label

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.data.holdout import choose_validation
-from seqcls.data.labels import Label, are_in_range, as_set, check_pair, pack_labels, sort_labels
+from seqcls.data.labels import Label, are_in_range, as_set, pack_labels, sort_labels
+from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.preprocessor import Kind
 from seqcls.data.stored_texts import StoredTexts
-from seqcls.data.usual_names import SPLIT_NAMES, find_column
+from seqcls.data.usual_names import SPLIT_NAMES
 from seqcls.errors import DataError
 
 
@@ -169,22 +170,28 @@ class Splits:
 
     @classmethod
     def of(cls, data: object, *, text_column: str | None = None, label_column: str | None = None) -> Splits:
-        """Build splits from what Python has: (text, label) pairs, or a `Dataset` or `DatasetDict` of Hugging Face.
+        """Build splits from what a Python program holds.
 
         Args:
-            data: Pairs, from any iterable; or a table whose rows are mappings, or a mapping of tables by split name.
-            text_column: Column of the text; by default the first with a usual name.
-            label_column: Column of the label.
+            data: (sequence, label) pairs, from any iterable; a (sequences, labels) pair of two equally long sequences; a
+                data frame of pandas or polars; a ``Dataset`` of Hugging Face; or a dict of these by split name, such as a
+                ``DatasetDict``. A *tuple* of two sequences is always read as (sequences, labels): pass pairs as a list.
+            text_column: Column of the sequence, for tables; by default the first with a usual name.
+            label_column: Column of the label, likewise.
 
         Raises:
             DataError: It is none of these, or lacks a column.
         """
-        if isinstance(data, Mapping):
-            tables = {SPLIT_NAMES[name]: table for name, table in data.items() if name in SPLIT_NAMES}
-            if "train" not in tables:
-                raise DataError(f"there is no split named train; there are {list(data)}")
-            return cls.from_pairs(**{name: _as_pairs(table, text_column, label_column) for name, table in tables.items()})
-        return cls.from_pairs(_as_pairs(data, text_column, label_column))
+        columns = {"text_column": text_column, "label_column": label_column}
+        if not isinstance(data, Mapping):
+            return cls.from_pairs(pairs_of(data, **columns))
+        tables = {SPLIT_NAMES[name]: table for name, table in data.items() if name in SPLIT_NAMES}
+        if "train" not in tables:
+            raise DataError(
+                f"there is no split named train; there are {list(data)[:20]}; if these are columns, pass two of them as a "
+                "pair, (data['text'], data['label'])"
+            )
+        return cls.from_pairs(**{name: pairs_of(table, **columns) for name, table in tables.items()})
 
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
         """Move a ``fraction`` of train into a validation split: seeded, stratified by label, whole groups only."""
@@ -203,17 +210,3 @@ class Splits:
                 what = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
                 digest.update(repr((what, label, group)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
-
-
-def _as_pairs(table: Any, text_column: str | None, label_column: str | None) -> Iterable[tuple[Any, Label]]:
-    columns = getattr(table, "column_names", None)
-    if not isinstance(columns, list):
-        if not isinstance(table, Iterable) or isinstance(table, str | bytes):
-            raise DataError(f"a {type(table).__name__} is no data; give (text, label) pairs, Splits, a data set, or a path")
-        return table
-    text, label = find_column(columns, "text", text_column), find_column(columns, "label", label_column)
-    names = getattr(table.features.get(label), "names", None)  # of a ClassLabel; -1 stands for no label
-    for number, row in enumerate(table):
-        if row[text] is None or row[label] is None or (names and row[label] == -1):
-            raise DataError(f"row {number} has no {'text' if row[text] is None else 'label'}")
-    return ((row[text], names[row[label]] if names else row[label]) for row in table)

@@ -18,7 +18,8 @@ from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.files import FilesDataset
 from seqcls.data.encoding import encode, encode_inputs, unknown_rates
-from seqcls.data.labels import Label, check_pair, pack_labels
+from seqcls.data.labels import Label, pack_labels
+from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
