@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.errors import DataError
-
 Label = int | str | Sequence[str]
 L = TypeVar("L", int, str, int | str)
 

@@ -113,17 +113,15 @@ def _find_columns(columns: list[str], text_column: str | None, label_column: str
     try:
         return find_column(columns, "text", text_column), find_column(columns, "label", label_column)
     except DataError as error:
-        raise DataError(
-            f"{error}; rename it, or name it with Splits.of(data, text_column=..., label_column=...)"
-        ) from None
+        raise DataError(f"{error}; rename it, or name it with Splits.of(data, text_column=..., label_column=...)") from None
 
 
 def _without_gaps(pairs: Iterable[Pair], text: str, label: str) -> Iterator[Pair]:
-    for number, (sequence, value) in enumerate(pairs):
-        if _is_missing(sequence) or _is_missing(value):
-            column = text if _is_missing(sequence) else label
-            raise DataError(f"row {number} has no {'text' if column == text else 'label'} in column {column!r}; drop such rows")
-        yield sequence, value
+    for number, pair in enumerate(pairs):
+        for role, column, value in zip(("text", "label"), (text, label), pair, strict=True):
+            if _is_missing(value):
+                raise DataError(f"row {number} has no {role} in column {column!r}; leave such rows out")
+        yield pair
 
 
 def _is_frame(data: object) -> bool:
@@ -133,8 +131,8 @@ def _is_frame(data: object) -> bool:
 
 def _as_list(column: Any) -> list[Any]:
     """Return the items of a list, an array, or a column of a frame."""
-    if isinstance(column, np.ndarray):
-        return list(column)
+    if isinstance(column, np.ndarray) and column.ndim > 1:
+        return list(column)  # arrays, one per sequence
     for method in ("to_list", "tolist"):
         if hasattr(column, method):
             return list(getattr(column, method)())

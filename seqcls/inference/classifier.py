@@ -23,6 +23,7 @@ from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
+from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, DataError, UsageError
 from seqcls.evaluation.decisions import decide
@@ -208,7 +209,7 @@ class Classifier:
 
     def evaluate(
         self,
-        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None,
+        data: DataLike | None = None,
         *,
         split: str = "test",
         options: Mapping[str, OptionValue] | None = None,
@@ -228,7 +229,7 @@ class Classifier:
 
     def predictions(
         self,
-        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None = None,
+        data: DataLike | None = None,
         *,
         split: str = "test",
         options: Mapping[str, OptionValue] | None = None,
@@ -320,7 +321,7 @@ class Classifier:
 
     def _labelled(
         self,
-        data: str | Dataset | Splits | Iterable[tuple[Any, Label]] | None,
+        data: DataLike | None,
         split: str,
         options: dict[str, OptionValue],
         *,
@@ -331,11 +332,12 @@ class Classifier:
         That is None where the encoded data came from the cache.
         """
         config = self.config.data
-        name = config.dataset if data is None else data
-        if name == SPLITS:
+        name = config.dataset if data is None else source_of(data) if isinstance(data, Path | Mapping) else data
+        if isinstance(name, str) and name == SPLITS:
             raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
         if not isinstance(name, str):
-            return self._encode(labelled_pairs(name, split, config) if isinstance(name, Dataset | Splits) else name)
+            pairs = labelled_pairs(name, split, config) if isinstance(name, Dataset | Splits) else pairs_of(name)
+            return self._encode(pairs)
         if is_data_path(name):
             options = {**(config.dataset_options if config.dataset == "files" else {}), **_ONLY_PATH, **options}
             files = build_dataset(DataConfig(dataset=name, dataset_options=options))

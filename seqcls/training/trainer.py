@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,8 @@ from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config, resumable_settings
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
-from seqcls.data.labels import Label
 from seqcls.data.prepare import SPLITS, load_raw, load_splits, prepare_data
+from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.evaluation.baseline import Baseline, fit_baseline, require_scikit_learn
@@ -69,7 +69,7 @@ class Trainer:
     def __init__(
         self,
         encoder: str | Encoder | None = None,
-        data: str | Dataset | Splits | Iterable[tuple[str, Label]] | None = None,
+        data: DataLike | None = None,
         *,
         config: Config | None = None,
         callbacks: Sequence[Callback | str] | None = None,
@@ -78,7 +78,7 @@ class Trainer:
     ) -> None:
         self._began = time.monotonic()
         self._built_encoder = encoder if isinstance(encoder, Encoder) else None
-        data = data if data is None or isinstance(data, str | Dataset | Splits) else Splits.of(data)
+        data = None if data is None else source_of(data)
         self._source = None if isinstance(data, str) else data
         config = config or load_recipe(
             "default",

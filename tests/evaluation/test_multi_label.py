@@ -213,7 +213,7 @@ def test_a_trainer_takes_pairs(tmp_path: Path) -> None:
     result = Trainer(None, pairs, config=config, callbacks=[], output=tmp_path / "run").fit()
     assert result.validation is not None
     assert result.validation.count == 4
-    with pytest.raises(DataError, match="a int is no data; give"):
+    with pytest.raises(DataError, match="a int is not data; give"):
         Trainer("lstm", 5)  # type: ignore[arg-type]
 
 
