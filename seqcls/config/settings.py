@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from seqcls import registry
 from seqcls.config import old_names, toml
-from seqcls.config.data_paths import dataset_of_path, is_data_path
+from seqcls.config.data_paths import is_data_path, read_data_path
 from seqcls.config.mistakes import did_you_mean, explain
 from seqcls.config.values import OptionValue, Positive, PositiveNumber, Probability, names_of, numbers_of, seconds_of
 from seqcls.errors import ConfigError, UnknownNameError
@@ -68,10 +68,9 @@ class DataConfig(Section):
         """Replace a path given as the name of the data set by the data set that reads it."""
         if isinstance(settings, dict) and isinstance(path := settings.get("dataset"), str) and is_data_path(path):
             options = settings.get("dataset_options", {})
-            if not isinstance(options, dict):
-                return settings  # pydantic refuses the options
-            options = {**options, "path": path}
-            return {**settings, "dataset": dataset_of_path(path), "dataset_options": options}
+            if isinstance(options, Mapping):  # pydantic refuses anything else
+                name, options = read_data_path(path, options)
+                return {**settings, "dataset": name, "dataset_options": options}
         return settings
 
 
@@ -210,12 +209,6 @@ class Config(Section):
             ConfigError: A name is unknown, or a value is wrong; the message begins with ``source``.
         """
         return _checked(merge(self.model_dump(), old_names.renamed_by_user(changes)), source=source)
-
-    def without_options(self, section: Literal["data", "model"]) -> Config:
-        """Return a copy without the options of the data set, or of the encoder; `updated` would only add to them."""
-        if section == "data":
-            return self.model_copy(update={"data": self.data.model_copy(update={"dataset_options": {}})})
-        return self.model_copy(update={"model": self.model.model_copy(update={"encoder_options": {}})})
 
     def to_toml(self) -> str:
         """Return the settings as a TOML document, which `seqcls fit --config` and `updated` read back."""

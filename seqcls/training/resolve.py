@@ -1,4 +1,4 @@
-"""Settings with the names of built objects in them, and every option checked, before anything is loaded."""
+"""Settings that name the objects a trainer was given, with every option checked before anything is loaded or built."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from seqcls import registry
 from seqcls.config import options
-from seqcls.config.data_paths import is_data_path
-from seqcls.config.settings import Config, FitConfig, ModelConfig
+from seqcls.config.data_paths import read_data_path
+from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.prepare import SPLITS, dataset_options, is_usable
 from seqcls.data.rules import RULES
@@ -18,63 +18,79 @@ from seqcls.model.encoders.base import Encoder
 
 
 def name_objects(config: Config, encoder: str | Encoder | None, data: str | Dataset | Splits | None) -> Config:
-    """Return the settings with the names of the given encoder and data, and the options that built ones were given."""
-    if isinstance(encoder, str):
-        config = config.updated({"model": {"encoder": registry.encoders.resolve(encoder)}}, source="Trainer")
-    elif encoder is not None:
-        name = _registered_name(registry.encoders, type(encoder))
-        every_option = options.with_defaults(type(encoder), encoder.options)  # no registry gives its class later
-        named = {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": every_option}
-        config = config.without_options("model").updated({"model": named}, source="Trainer")
-    if isinstance(data, str):
-        name = data if is_data_path(data) else registry.datasets.resolve(data)
-        config = config.updated({"data": {"dataset": name}}, source="Trainer")
-    elif isinstance(data, Splits):
-        config = config.without_options("data").updated({"data": {"dataset": SPLITS}}, source="Trainer")
-    elif data is not None:
-        named = {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
-        config = config.without_options("data").updated({"data": named}, source="Trainer")
-    if _gives_features(config, data) and config.model.embedding == ModelConfig().embedding:
-        config = config.updated({"model": {"embedding": "features", "embedding_options": {}}}, source="Trainer")
+    """Return the settings with the names and the options of the given encoder and data.
+
+    Args:
+        config: The settings; those about a given object are replaced.
+        encoder: A registered name or a built encoder; None keeps the encoder of the settings.
+        data: A registered name, a path, a built data set or splits; None keeps the data set of the settings.
+
+    Raises:
+        UnknownNameError, PluginError: A name is not known, or its plugin does not load.
+        ConfigError: An option is unknown, or of the wrong type or range, or the tokenizer does not exist.
+    """
     if not is_usable(config.data.tokenizer):
         raise ConfigError(
-            f"tokenizer is {config.data.tokenizer!r}, which is no file; give {', '.join(RULES)}, or a tokenizer.json"
+            f"tokenizer is {config.data.tokenizer!r}, which is not a file; give {', '.join(RULES)}, or a tokenizer.json"
         )
-    # Options are checked, and strings from flags converted, before anything is loaded.
-    checked: dict[str, dict[str, object]] = {
-        "model": {
-            "embedding": registry.embeddings.resolve(config.model.embedding),
-            "embedding_options": embedding_options(config.model),
-        },
-        "data": {},
-    }
-    if encoder is None or isinstance(encoder, str):
-        checked["model"]["encoder_options"] = encoder_options(config.model)
-    if data is None or isinstance(data, str):
-        checked["data"]["dataset_options"] = dataset_options(config.data)
-    checked["fit"] = _named_callbacks(config.fit)
-    return config.updated(checked, source="Trainer")
+    data_settings = _data_settings(config.data, data)
+    kind = _kind_of(data_settings["dataset"], data)
+    return config.replace(
+        **data_settings,
+        **_encoder_settings(config.model, encoder),
+        **_embedding_settings(config.model, kind),
+        **_callback_settings(config.fit),
+    )
 
 
-def _gives_features(config: Config, data: str | Dataset | Splits | None) -> bool:
+def _data_settings(config: DataConfig, data: str | Dataset | Splits | None) -> dict[str, Any]:
     if isinstance(data, Splits):
-        return data.train.kind == "features"
-    dataset = registry.datasets.get(config.data.dataset) if data is None or isinstance(data, str) else data
-    return bool(dataset.kind == "features")
+        return {"dataset": SPLITS, "dataset_options": {}}
+    if isinstance(data, Dataset):
+        return {"dataset": _registered_name(registry.datasets, type(data)), "dataset_options": data.options}
+    name, values = read_data_path(data or config.dataset, config.dataset_options)
+    named = config.model_copy(update={"dataset": registry.datasets.resolve(name), "dataset_options": values})
+    return {"dataset": named.dataset, "dataset_options": dataset_options(named)}
 
 
-def _named_callbacks(config: FitConfig) -> dict[str, object]:
+def _kind_of(dataset: str, data: str | Dataset | Splits | None) -> str:
+    """Return whether the sequences are "text" or "features"."""
+    if isinstance(data, Splits):
+        return data.train.kind
+    kind: str = (data if isinstance(data, Dataset) else registry.datasets.get(dataset)).kind
+    return kind
+
+
+def _encoder_settings(config: ModelConfig, encoder: str | Encoder | None) -> dict[str, Any]:
+    if isinstance(encoder, Encoder):
+        name = _registered_name(registry.encoders, type(encoder))
+        every_option = options.with_defaults(type(encoder), encoder.options)  # no registry gives its class later
+        return {"encoder": name, "embedding_size": encoder.input_size, "encoder_options": every_option}
+    named = config.model_copy(update={"encoder": registry.encoders.resolve(encoder or config.encoder)})
+    return {"encoder": named.encoder, "encoder_options": encoder_options(named)}
+
+
+def _embedding_settings(config: ModelConfig, kind: str) -> dict[str, Any]:
+    """Name the embedding; sequences of numbers take `features` in the place of the default."""
+    if kind == "features" and config.embedding == ModelConfig().embedding:
+        return {"embedding": "features", "embedding_options": {}}
+    named = config.model_copy(update={"embedding": registry.embeddings.resolve(config.embedding)})
+    return {"embedding": named.embedding, "embedding_options": embedding_options(named)}
+
+
+def _callback_settings(config: FitConfig) -> dict[str, Any]:
     names = list(dict.fromkeys(map(registry.callbacks.resolve, config.callbacks)))
     for name in config.callback_options:
         if name not in names:
             raise ConfigError(f"there are options of the callback {name!r}, which does not run; add --callback {name}")
     checked = {
-        name: options.validate(registry.callbacks.get(name), given, what=f"callback {name}")
-        for name, given in config.callback_options.items()
+        name: options.validate(registry.callbacks.get(name), values, what=f"callback {name}")
+        for name, values in config.callback_options.items()
     }
     return {"callbacks": names, "callback_options": checked}
 
 
-def _registered_name(known: registry.Registry[Any], plugin: type) -> str:
+def _registered_name(plugins: registry.Registry[Any], plugin: type) -> str:
+    """Return the name of a class, or "module:Class" if it is not registered."""
     target = f"{plugin.__module__}:{plugin.__qualname__}"
-    return next((info.name for info in known.plugins() if info.target == target), target)
+    return next((info.name for info in plugins.plugins() if info.target == target), target)

@@ -119,6 +119,13 @@ def test_an_alias_is_recorded_by_its_full_name_and_options_are_converted() -> No
     assert config.model.encoder_options == {"num_layers": 2}
 
 
+def test_naming_validates_the_settings_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    validated = []
+    monkeypatch.setattr(Config, "model_validate", lambda values: validated.append(values) or Config())
+    name_objects(Config(), "bilstm", "reviews")
+    assert len(validated) == 1
+
+
 def test_where_plugins_come_from_is_described() -> None:
     described = describe_plugins(ModelConfig(encoder="lstm"))
     # By name alone: a file that moves breaks no saved model.
@@ -160,6 +167,6 @@ def test_a_tokenizer_that_is_neither_rules_nor_a_file_is_refused() -> None:
     config = Config().updated({"data": {"tokenizer": "wrod"}}, source="test")
     with pytest.raises(
         ConfigError,
-        match=r"tokenizer is 'wrod', which is no file; give word, basic-english, character, bpe, or a tokenizer\.json",
+        match=r"tokenizer is 'wrod', which is not a file; give word, basic-english, character, bpe, or a tokenizer\.json",
     ):
         name_objects(config, None, None)

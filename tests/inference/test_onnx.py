@@ -38,7 +38,7 @@ def _train(folder: Path, encoder: str, options: dict[str, Any], splits: Splits |
         "model": {"embedding_size": 6, "encoder_options": options, **more},
         "data": {"vocab_size": 100, "max_length": 60},
     }
-    config = load_recipe("default", encoder=encoder).without_options("model").updated(changes, source="test")
+    config = load_recipe("default", encoder=encoder).replace(encoder_options={}).updated(changes, source="test")
     return Trainer(None, splits or toy_splits(), config=config, callbacks=[], output=folder / "run").fit().run
 
 

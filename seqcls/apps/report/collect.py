@@ -206,8 +206,8 @@ def _load(config: Config, data: str | Dataset | Splits | None, options: Mapping[
         raise DataError("the run was given its splits as objects; `seqcls.write_report` takes them as data")
     if data is not None:
         name = dataset_of_path(data) if is_data_path(data) else registry.datasets.resolve(data)
-        config = config if name == config.data.dataset else config.without_options("data")
-        config = config.updated({"data": {"dataset": data}}, source="data")
+        kept = config.data.dataset_options if name == config.data.dataset else {}
+        config = config.replace(dataset=data, dataset_options=kept)
     return build_dataset(config.updated({"data": {"dataset_options": dict(options)}}, source="data").data).load()
 
 

@@ -49,8 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _start(encoder: str = "mean-pool", **fit: Any) -> Config:
-    model = {"encoder": encoder}
-    return toy_config(threads=1, **fit).without_options("model").updated({"model": model}, source="test")
+    return toy_config(threads=1, **fit).replace(encoder=encoder, encoder_options={})
 
 
 def _tune(
