@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from seqcls.system import moved
+
 if TYPE_CHECKING:
     from seqcls.apps.report.write import write_report
     from seqcls.config.recipe_files import load_recipe
@@ -113,3 +115,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+moved.install()

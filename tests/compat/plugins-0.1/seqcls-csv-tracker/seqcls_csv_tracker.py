@@ -1,0 +1,50 @@
+"""`csv-tracker`: the evaluations of all runs in one CSV file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TextIO
+
+from seqcls import Callback, Evaluation, FitState
+
+COLUMNS = ("run", "encoder", "step", "train_loss", "validation_loss", "validation_accuracy", "seconds")
+
+
+class CsvTracker(Callback):
+    """Adds a row an evaluation to a file.
+
+    Args:
+        path: The CSV file; made with a header if it is not there.
+    """
+
+    def __init__(self, *, path: str = "runs.csv") -> None:
+        self.path = Path(path)
+        self.file: TextIO | None = None
+
+    def on_fit_start(self, state: FitState) -> None:
+        """Open the file; of a resumed run, drop the rows of steps that it makes again."""
+        rows = self._rows()
+        kept = [row for row in rows if row[0] != str(state.run) or int(row[2]) <= state.step]
+        self.file = self.path.open("w" if len(kept) < len(rows) or not rows else "a", newline="", encoding="utf-8")
+        if self.file.tell() == 0:
+            csv.writer(self.file).writerows([COLUMNS, *kept])
+
+    def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
+        """Add the row, and see to it that it is in the file."""
+        del improved
+        assert self.file is not None
+        figures = (evaluation.train.loss, evaluation.validation.loss, evaluation.validation.accuracy, evaluation.seconds)
+        csv.writer(self.file).writerow([state.run, state.config.model.encoder, evaluation.step, *figures])
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+
+    def _rows(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))[1:]

@@ -1,0 +1,1 @@
+"""Plugins for seqcls: the encoder `mean-max` and the data set `tab-separated`."""
