@@ -7,19 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from toy import toy_config, toy_pairs, toy_splits
 
-from seqcls import Classifier, Splits, Trainer, registry
-from seqcls.config.settings import ModelConfig
+from seqcls import Classifier, Splits, Trainer
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import DataError, UsageError
-from seqcls.inference.explanation import Explanation, contributions, strongest
-from seqcls.model.embeddings.word import WordEmbedding
-from seqcls.model.encoders.mean_pool import MeanPool
-from seqcls.model.network import Network
+from seqcls.inference.explanation import Explanation, strongest
 
 STRANGE = ["", " ", "[/x] <b>&amp;</b>", "a\ud800b superb", "完全に superb", "\x1b[31mred", "superb " * 3_000]
 METHODS = ["integrated-gradients", "occlusion"]
@@ -40,7 +35,7 @@ def _log_odds(classifier: Classifier, text: str, label: str) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("label", ["bad", "good"])
-def test_the_telling_word_contributes_most(classifier: Classifier, method: Any, label: str) -> None:
+def test_the_decisive_word_contributes_most(classifier: Classifier, method: Any, label: str) -> None:
     word = {"bad": "awful", "good": "superb"}[label]
     for text, _ in [pair for pair in toy_pairs(30, seed=9) if pair[1] == label]:
         explanation = classifier.explain(text, method=method)
@@ -49,50 +44,10 @@ def test_the_telling_word_contributes_most(classifier: Classifier, method: Any, 
         assert explanation.tokens[int(explanation.contributions.argmax())] == word
         assert word in dict(strongest(explanation, 3))
         other = classifier.explain(text, method=method, label={"bad": "good", "good": "bad"}[label])
-        np.testing.assert_allclose(other.contributions, -explanation.contributions, atol=1e-4)  # of two labels
+        np.testing.assert_allclose(other.contributions, -explanation.contributions, atol=1e-4)  # as there are two labels
 
 
-@pytest.mark.parametrize("name", sorted(registry.encoders.builtins))
-def test_contributions_of_integrated_gradients_add_up_for_every_encoder(name: str) -> None:
-    torch.manual_seed(0)
-    encoder = registry.encoders.get(name)(6)
-    embedding = WordEmbedding(40, 6, std=1.0)
-    config = ModelConfig.model_validate({"embedding_size": 6})
-    model = Network(embedding, encoder, vocab_size=40, num_classes=3, config=config).eval()
-    inputs = torch.randint(2, 40, (17,))
-    for label in range(3):
-        found, gap = contributions(
-            model, inputs, label, method="integrated-gradients", temperature=0.5, is_multi_label=False
-        )
-        with torch.no_grad():
-            lengths = torch.tensor([17])
-            whole = model(inputs.unsqueeze(0), lengths)
-            nothing = model.read_out(encoder(torch.zeros(1, 17, 6), lengths))
-        odds = [(logits / 0.5).softmax(dim=-1).logit()[0, label].item() for logits in (whole, nothing)]
-        assert found.sum() == pytest.approx(odds[0] - odds[1], abs=0.02 * max(1, abs(odds[0] - odds[1])))
-        assert gap is not None
-        assert gap <= 0.01 * max(1, abs(odds[0] - odds[1])) + 1e-6
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_of_a_sum_of_words_contributions_are_known(method: Any) -> None:
-    # mean-pool and a linear head: the logit of label 0 is b + sum_t w . x_t / T; with one label a text, each on its own.
-    torch.manual_seed(0)
-    embedding, encoder = WordEmbedding(20, 5, std=1.0), MeanPool(5)
-    config = ModelConfig.model_validate({"embedding_size": 5})
-    model = Network(embedding, encoder, vocab_size=20, num_classes=2, config=config).eval()
-    inputs = torch.tensor([3, 9, 9, 4])
-    found, gap = contributions(model, inputs, 0, method=method, temperature=2.0, is_multi_label=True)
-    with torch.no_grad():
-        vectors = embedding(inputs)
-        if method == "occlusion":
-            vectors = vectors - embedding(torch.tensor([1]))  # the unknown word stands there instead
-        expected = vectors @ model.head.weight[0] / 4 / 2.0
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
-    assert (gap is None) == (method == "occlusion")
-
-
-def test_a_long_text_is_hidden_in_parts_that_share_their_contribution(classifier: Classifier) -> None:
+def test_neighbours_in_a_long_text_are_hidden_together_and_share_their_contribution(classifier: Classifier) -> None:
     explanation = classifier.explain("film " * 450 + "superb", method="occlusion")
     values = explanation.contributions
     assert len(values) == len(explanation.spans) == 400  # of 451 tokens
@@ -120,7 +75,7 @@ def test_any_text_is_explained(classifier: Classifier, text: str, method: Any) -
     assert explanation._repr_html_() == explanation.to_html()
 
 
-def test_text_in_html_is_no_html() -> None:
+def test_text_is_escaped_in_html() -> None:
     attack = "<script>alert(1)</script>\" onmouseover='x'"
     spans, values = np.array([[0, 8], [8, len(attack)]]), np.array([1.0, -1.0])
     shown = Explanation("<i>", 0.5, attack, spans, values, "occlusion", None, 2).to_html()
@@ -153,7 +108,7 @@ def test_spans_of_a_text_that_is_cut_in_pieces_go_on(classifier: Classifier) -> 
     assert spans[-1].tolist() == [len(text) - 5, len(text) - 1]
 
 
-def test_numbers_are_explained_a_step_at_a_time(tmp_path: Path) -> None:
+def test_numbers_are_explained_step_by_step(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def pairs(count: int) -> list[tuple[Any, str]]:
@@ -176,7 +131,7 @@ def test_numbers_are_explained_a_step_at_a_time(tmp_path: Path) -> None:
         assert explanation.tokens == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_wrong_names_are_told(classifier: Classifier) -> None:
+def test_unknown_labels_and_methods_are_named(classifier: Classifier) -> None:
     with pytest.raises(DataError, match="no label 'great'; it has bad, good"):
         classifier.explain("film", label="great")
     with pytest.raises(UsageError, match="no method 'magic'"):

@@ -123,7 +123,7 @@ def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
     run = Trainer(None, None, config=config, callbacks=[], output=tmp_path / "run").fit().run
     result = export_onnx(run, tmp_path / "model.onnx", int8=True)
     assert result.int8 is not None
-    assert result.int8.float32 == Classifier.from_pretrained(run, device="cpu").evaluate(split="validation")
+    assert result.int8.float32 == Classifier.from_pretrained(run, device="cpu").evaluate(split="validation").score
     assert result.int8.int8.count == result.int8.float32.count
     assert 0 < result.int8.largest_difference < 0.1
     assert abs(result.int8.accuracy_loss) < 0.05

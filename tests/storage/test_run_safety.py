@@ -254,7 +254,7 @@ def test_the_figures_of_a_model_that_stands_in_for_a_damaged_best_one_are_its_ow
     assert "the best checkpoint cannot be read" in caplog.text
     assert again.validation != result.validation
     assert again.model is not None
-    assert Classifier.from_pretrained(again.model).evaluate(splits, split="validation") == again.validation
+    assert Classifier.from_pretrained(again.model).evaluate(splits, split="validation").score == again.validation
 
 
 def test_a_run_that_went_on_in_another_process_is_not_put_back(tmp_path: Path) -> None:

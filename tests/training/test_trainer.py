@@ -403,7 +403,7 @@ def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path)
     assert {"hidden_size": 4, "num_layers": 1, "dropout": 0.0}.items() <= classifier.config.model.encoder_options.items()
     recorded = classifier.config.data.dataset_options
     assert recorded == {"train_size": 40, "validation_size": 10, "test_size": 10, "seed": 0}
-    assert classifier.evaluate() == result.test
+    assert classifier.evaluate().score == result.test
     assert Trainer.resume(result.run, callbacks=[StopAt(2)]).fit().test is not None
 
 

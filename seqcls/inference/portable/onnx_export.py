@@ -19,7 +19,8 @@ from seqcls.data.prepare import SPLITS, build_dataset
 from seqcls.errors import CheckpointError, DataError, MissingExtraError, OutputExistsError, SeqclsError, UsageError
 from seqcls.evaluation.predictions import Predictions
 from seqcls.evaluation.scores import Score
-from seqcls.inference.classifier import Classifier, labelled_pairs
+from seqcls.inference.classifier import Classifier
+from seqcls.inference.labelled import labelled_pairs
 from seqcls.inference.portable.onnx_classifier import CONFIG, PRECISION, TOKENIZER, OnnxClassifier
 from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
 from seqcls.storage.run_directory import resolve_model_path

@@ -1,0 +1,117 @@
+"""Labelled data to score a trained model on: where they are found, and how they are encoded for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqcls.config.data_paths import is_data_path
+from seqcls.config.settings import DataConfig
+from seqcls.config.values import OptionValue
+from seqcls.data.datasets.arrays import read_arrays
+from seqcls.data.datasets.base import Dataset
+from seqcls.data.datasets.files import FilesDataset
+from seqcls.data.encoding import encode
+from seqcls.data.labels import Label, pack_labels
+from seqcls.data.pairs import check_pair, pairs_of
+from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
+from seqcls.data.sequences import Sequences
+from seqcls.data.sources import DataLike, source_of
+from seqcls.data.splits import Splits
+from seqcls.errors import DataError
+from seqcls.storage.model_directory import SavedModel
+
+_T = TypeVar("_T")
+
+_ONE_FILE: dict[str, OptionValue] = {"validation": None, "test": None}
+
+
+def encode_labelled(
+    saved: SavedModel, data: DataLike | None, *, split: str, options: Mapping[str, OptionValue], with_texts: bool
+) -> tuple[Sequences, list[Any] | None]:
+    """Find the examples to score the model on, and encode them; the label indices are those of the model.
+
+    Args:
+        saved: The model.
+        data: As for `Classifier.evaluate`.
+        split: The split, where the data have splits.
+        options: Options of the data set, which override those it had in training.
+        with_texts: Whether the texts are needed, so that encoded data from the cache do not suffice.
+
+    Returns:
+        The encoded sequences, and the sequences that were encoded; None for the latter if they came from the cache.
+
+    Raises:
+        DataError: The data lack the split, or an example has a label that the model does not know.
+    """
+    trained_on = saved.config.data
+    source = trained_on.dataset if data is None else data
+    if isinstance(source, Path | Mapping):
+        source = source_of(source)
+    if not isinstance(source, str):
+        pairs = labelled_pairs(source, split, trained_on) if isinstance(source, Dataset | Splits) else pairs_of(source)
+        return _encode_pairs(saved, pairs)
+    if source == SPLITS:
+        raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
+    if is_data_path(source):
+        inherited = trained_on.dataset_options if trained_on.dataset == "files" else {}
+        return _encode_pairs(saved, _pairs_of_file(source, {**inherited, **_ONE_FILE, **options}))
+    inherited = trained_on.dataset_options if source == trained_on.dataset else {}
+    config = trained_on.model_copy(update={"dataset": source, "dataset_options": {**inherited, **options}})
+    if config == trained_on and not with_texts and (cached := _from_cache(saved)) is not None:
+        return _split_of(cached, split), None
+    return _encode_pairs(saved, labelled_pairs(build_dataset(config), split, config))
+
+
+def labelled_pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:
+    """Yield the examples of a split with the names of their labels.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    splits = load_splits(config, source)
+    names = splits.label_names
+    for sequence, label in _split_of(splits.labelled(), split):
+        yield sequence, names[label] if isinstance(label, int) else [names[number] for number in label or ()]
+
+
+def _pairs_of_file(path: str, options: dict[str, OptionValue]) -> Iterable[tuple[Any, Label]]:
+    dataset = build_dataset(DataConfig(dataset=path, dataset_options=options))
+    return dataset.pairs() if isinstance(dataset, FilesDataset) else read_arrays(Path(path))
+
+
+def _from_cache(saved: SavedModel) -> Mapping[str, Sequences] | None:
+    """Return the splits as the model's run encoded them, which is much faster than reading them again, if they are valid."""
+    if not is_usable(saved.config.data.tokenizer):
+        return None
+    prepared = prepare_data(saved.config.data)
+    is_same = prepared.preprocessor.to_json() == saved.preprocessor.to_json() and prepared.label_names == saved.label_names
+    return prepared.splits if is_same else None
+
+
+def _encode_pairs(saved: SavedModel, pairs: Iterable[tuple[Any, Label]]) -> tuple[Sequences, list[Any]]:
+    """Encode (sequence, label) pairs; return the sequences themselves too."""
+    kind, is_multi_label = saved.preprocessor.kind, saved.thresholds is not None
+    index_of = {name: index for index, name in enumerate(saved.label_names)}
+    sequences: list[Any] = []
+    indices: list[tuple[int, ...]] = []
+    for number, item in enumerate(pairs):
+        sequence, label = check_pair(item, f"data[{number}]")
+        if isinstance(sequence, str) != (kind == "text"):
+            raise DataError(f"data[{number}] is {'not ' if kind == 'text' else ''}a text; the model reads {kind}")
+        names = [str(label)] if isinstance(label, int | str) else list(label)
+        if not all(name in index_of for name in names) or (len(names) != 1 and not is_multi_label):
+            raise DataError(
+                f"data[{number}] has the label {label!r}, which the model does not know; it knows {list(index_of)}"
+            )
+        sequences.append(sequence)
+        indices.append(tuple(index_of[name] for name in names))
+    labels = pack_labels(indices, len(index_of) if is_multi_label else None)
+    return encode(saved.preprocessor, sequences, labels), sequences
+
+
+def _split_of(splits: Mapping[str, _T], name: str) -> _T:
+    if name not in splits:
+        raise DataError(f"the data has no {name} split; it has {', '.join(splits)}")
+    return splits[name]
