@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 from seqcls.system import moved
 
 if TYPE_CHECKING:
+    from seqcls.apps.check.checks import check_data
+    from seqcls.apps.check.findings import Finding
+    from seqcls.apps.check.report import DataReport
     from seqcls.apps.report.write import write_report
+    from seqcls.apps.serving.app import create_app
     from seqcls.config.recipe_files import load_recipe
     from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
     from seqcls.data.datasets.base import Dataset
@@ -45,11 +49,13 @@ _HOMES = {
     "Config": "seqcls.config.settings",
     "DataConfig": "seqcls.config.settings",
     "DataLike": "seqcls.data.sources",
+    "DataReport": "seqcls.apps.check.report",
     "Dataset": "seqcls.data.datasets.base",
     "Embedding": "seqcls.model.embeddings.base",
     "Encoder": "seqcls.model.encoders.base",
     "Evaluation": "seqcls.training.state",
     "Explanation": "seqcls.inference.explanation",
+    "Finding": "seqcls.apps.check.findings",
     "FitConfig": "seqcls.config.settings",
     "FitResult": "seqcls.training.results",
     "FitState": "seqcls.training.state",
@@ -64,6 +70,8 @@ _HOMES = {
     "Split": "seqcls.data.splits",
     "Splits": "seqcls.data.splits",
     "Trainer": "seqcls.training.trainer",
+    "check_data": "seqcls.apps.check.checks",
+    "create_app": "seqcls.apps.serving.app",
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",
     "length_mask": "seqcls.model.encoders.masking",
@@ -80,11 +88,13 @@ __all__ = [
     "Config",
     "DataConfig",
     "DataLike",
+    "DataReport",
     "Dataset",
     "Embedding",
     "Encoder",
     "Evaluation",
     "Explanation",
+    "Finding",
     "FitConfig",
     "FitResult",
     "FitState",
@@ -99,6 +109,8 @@ __all__ = [
     "Split",
     "Splits",
     "Trainer",
+    "check_data",
+    "create_app",
     "export_onnx",
     "fit_baseline",
     "length_mask",

@@ -1,24 +1,24 @@
 """Every error that seqcls raises on purpose.
 
-The message says what was wrong, where, and what to do; the command line prints it without a traceback and
-exits with ``exit_code``.
+A message says what is wrong, where, and what to do. The command line prints it without a traceback and exits with
+``exit_code``.
 
 SeqclsError
-├── UsageError                 what was asked for makes no sense (exit code 2)
+├── UsageError                 the request cannot be carried out as it is (exit code 2)
 │   ├── ConfigError            an unknown setting, or a value of the wrong type or range
-│   ├── UnknownNameError       no encoder, data set or recipe of that name
-│   ├── OutputExistsError      the output folder is there already
-│   └── DeviceError            the device or precision is not there, or the encoder cannot use it
-├── PluginError                a plugin fails to import, or two claim one name
-├── DataError                  data is missing, damaged, incomplete or of the wrong form
-│   └── DownloadError          data could not be fetched
-├── CheckpointError            a run or model directory cannot be written, or lacks or garbles something
-│   └── HubError               a model cannot be fetched from Hugging Face, or sent there
-├── TrainingError              training cannot go on (out of memory, a data worker that died)
-│   └── NonFiniteError         a loss or gradient is not finite
+│   ├── UnknownNameError       no such encoder, embedding, data set, callback or recipe
+│   ├── OutputExistsError      the output folder already exists
+│   └── DeviceError            the device or precision is not available, or the encoder cannot use it
+├── PluginError                a plugin cannot be imported, or two distributions claim its name
+├── DataError                  data are missing, damaged, incomplete or of the wrong form
+│   └── DownloadError          data could not be downloaded
+├── CheckpointError            a run or model directory cannot be written, or is incomplete or damaged
+│   └── HubError               a model cannot be downloaded from the Hugging Face Hub, or pushed to it
+├── TrainingError              training cannot continue (out of memory, a dead data worker, a failed callback)
+│   └── NonFiniteError         a loss or gradient is NaN or infinite
 └── MissingExtraError          an optional dependency is not installed
 
-Terminated is no error and stands beside them: SIGTERM raises it in the command line, which then exits.
+Terminated stands beside them, since it is not an error: on SIGTERM, the command line raises it and exits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SeqclsError(Exception):
 
 
 class UsageError(SeqclsError):
-    """The request itself is wrong; nothing was started."""
+    """The request cannot be carried out as it is; nothing was started."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ class ConfigError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """No plugin, recipe or option has the given name."""
+    """No such plugin, recipe or option."""
 
 
 class OutputExistsError(UsageError):
@@ -51,15 +51,15 @@ class OutputExistsError(UsageError):
 
 
 class DeviceError(UsageError):
-    """A device or precision is not available, or not usable by an encoder."""
+    """A device or precision is not available, or the encoder cannot use it."""
 
 
 class PluginError(SeqclsError):
-    """A plugin cannot be imported or identified; names its distribution, version and entry point."""
+    """A plugin cannot be imported or identified; the message names its distribution, version and entry point."""
 
 
 class DataError(SeqclsError):
-    """Data is missing, damaged, incomplete or of the wrong form."""
+    """Data are missing, damaged, incomplete or of the wrong form."""
 
 
 class DownloadError(DataError):
@@ -67,40 +67,40 @@ class DownloadError(DataError):
 
 
 class CheckpointError(SeqclsError):
-    """A run or model directory cannot be written, or cannot be trusted when read."""
+    """A run or model directory cannot be written, or is incomplete or damaged."""
 
 
 class HubError(CheckpointError):
-    """A model cannot be fetched from Hugging Face, or sent there."""
+    """A model cannot be downloaded from the Hugging Face Hub, or pushed to it."""
 
 
 class TrainingError(SeqclsError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class NonFiniteError(TrainingError):
-    """A loss or gradient is infinite or not a number.
+    """A loss or gradient is NaN or infinite.
 
     Args:
-        step: The step that it belongs to, from 1.
-        examples: The examples that it was made from, as places in the training split.
-        found: What is known of the place and the cause.
+        step: The training step, from 1.
+        examples: The examples of the step, as indices into the training split.
+        cause: What is known about where and why it happened.
     """
 
-    def __init__(self, step: int, examples: Sequence[int], found: str = "the loss or its gradient is not finite") -> None:
+    def __init__(self, step: int, examples: Sequence[int], cause: str = "the loss or its gradient is not finite") -> None:
         shown = ", ".join(map(str, examples[:8])) + (f" and {len(examples) - 8} more" if len(examples) > 8 else "")
-        super().__init__(f"at step {step}, training examples {shown}: {found}. The last good checkpoint is kept")
+        super().__init__(f"at step {step}, training examples {shown}: {cause}. The last good checkpoint is kept")
         self.step = step
         self.examples = examples
-        self.found = found
+        self.cause = cause
 
 
 class MissingExtraError(SeqclsError):
-    """An optional dependency is missing; names the extra that installs it."""
+    """An optional dependency is not installed; the message names the extra that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'seqcls[{extra}]'")
 
 
 class Terminated(SystemExit):
-    """SIGTERM ends the command line: not to be taken for a plugin that exits when it is imported."""
+    """SIGTERM ends the command line. Distinct from SystemExit, which a plugin may raise when it is imported."""

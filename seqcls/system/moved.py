@@ -46,6 +46,9 @@ MODULES = {
 }
 """Modules, and packages that had names of their own: old name → where to look for what is not a public name of seqcls."""
 
+RENAMED = {"seqcls.check.check": "check_data"}
+"""Names that changed as well: old module and name → new name."""
+
 CONFIG_NAMES = ("Config", "DataConfig", "FitConfig", "ModelConfig", "load_recipe", "recipe_names")
 """What the module seqcls.config of version 0.1, now a package, still offers."""
 
@@ -97,13 +100,14 @@ def _forward(module: str, homes: Sequence[str], *, names: Sequence[str] | None =
     """Return a module's ``__getattr__`` (PEP 562) that looks in seqcls and in ``homes``, for ``names`` or for any name."""
 
     def lookup(name: str) -> object:
+        new_name = RENAMED.get(f"{module}.{name}", name)
         is_forwarded = not name.startswith("__") if names is None else name in names
         for home in ("seqcls", *homes) if is_forwarded else ():
             new = import_module(home)
-            if name in (new.__all__ if home == "seqcls" else vars(new)):
-                message = f"{module}.{name} is a name of version 0.1; import {name} from {home}"
+            if new_name in (new.__all__ if home == "seqcls" else vars(new)):
+                message = f"{module}.{name} is a name of version 0.1; import {new_name} from {home}"
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
-                return getattr(new, name)
+                return getattr(new, new_name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return lookup

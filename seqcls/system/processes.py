@@ -301,5 +301,5 @@ class _Group(World):
 
 def _describe(failure: Exception | None) -> list[Any] | str | None:
     if isinstance(failure, NonFiniteError):
-        return [failure.step, list(failure.examples), failure.found]
+        return [failure.step, list(failure.examples), failure.cause]
     return None if failure is None else str(failure)

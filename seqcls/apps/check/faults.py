@@ -1,4 +1,4 @@
-"""Faults of single texts, each with a function that finds it."""
+"""The faults that a single text can have, each with the function that finds it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Fault(NamedTuple):
     """A kind of fault.
 
     Attributes:
-        find: Returns the place of a text's first, or None.
-        what: What such a text has.
+        find: Returns the position of the first fault in a text, or None.
+        what: What a text with the fault has.
     """
 
     kind: str
@@ -27,9 +27,9 @@ class Fault(NamedTuple):
 
 _WORD_CHARACTER = re.compile(r"[^\W_]")
 
-# The bytes 0x80 to 0xBF, which are the later ones of a character in UTF-8, as Latin-1 and as Windows-1252 read them.
+# The bytes 0x80 to 0xBF, which continue a character in UTF-8, as Latin-1 and as Windows-1252 decode them.
 _LATER = re.escape(bytes(range(0x80, 0xC0)).decode("latin-1") + bytes(range(0x80, 0xC0)).decode("cp1252", "ignore"))
-# What begins a character: of Latin-1 and Cyrillic one byte follows (Ã©, Ð¸), of typographic signs two (â€™).
+# The bytes that begin a character: one byte follows for Latin-1 and Cyrillic (Ã©, Ð¸), two for typographic signs (â€™).
 _MOJIBAKE = re.compile(rf"[ÂÃÐÑ][{_LATER}]|[âï][{_LATER}]{{2}}")
 
 _TAGS = (
@@ -58,8 +58,8 @@ def _find_mojibake(text: str) -> int | None:
 
 
 def _find_html(text: str) -> int | None:
-    place = _find(_TAG, text) if "<" in text else None
-    return _find(_ENTITY, text) if place is None and "&" in text else place
+    position = _find(_TAG, text) if "<" in text else None
+    return _find(_ENTITY, text) if position is None and "&" in text else position
 
 
 FAULTS = (
@@ -68,28 +68,28 @@ FAULTS = (
         "warning",
         _find_wordless,
         "no letter and no digit",
-        "Remove them: to a model of words all of them are the same text.",
+        "Remove them: a model of words cannot tell them apart.",
     ),
     Fault(
         "replacement-character",
         "warning",
         _find_replacement,
-        "the character U+FFFD, which stands for bytes that could not be read",
-        "Read the source again in its own encoding: what is lost cannot be told from the text.",
+        "the character U+FFFD, which replaces bytes that could not be decoded",
+        "Read the source again in the encoding that it has: the text alone does not tell what was lost.",
     ),
     Fault(
         "mojibake",
         "warning",
         _find_mojibake,
         "UTF-8 that was read as Latin-1 or Windows-1252",
-        'Read the source as UTF-8, or mend a text with text.encode("cp1252").decode("utf-8").',
+        'Read the source as UTF-8, or repair a text with text.encode("cp1252").decode("utf-8").',
     ),
     Fault(
         "html",
         "note",
         _find_html,
         "HTML tags, other than line breaks, or entities",
-        "Take the tags out and call html.unescape; otherwise their names become words.",
+        "Remove the tags and call html.unescape; otherwise their names become words.",
     ),
 )
-"""What is looked for in each text; at most eight, a bit of a byte each."""
+"""What is looked for in each text: at most eight kinds, one per bit of a byte."""

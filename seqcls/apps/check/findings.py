@@ -1,4 +1,4 @@
-"""What a finding is, and how it is worded."""
+"""What a finding is, and the parts of its wording."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 EXAMPLES = 3
-"""Most examples, or pairs of examples, that a finding has."""
+"""The most examples, or pairs of examples, that a finding has."""
 EXCERPT = 60
-"""Most characters of an example that are shown."""
+"""The most characters of an example that are shown."""
 
 _LISTED = 8  # names in a message
 
@@ -17,7 +17,7 @@ Severity = Literal["warning", "note"]
 
 
 class Example(NamedTuple):
-    """Where something was found: the split, the number of the text in it, from 1, and what stands there."""
+    """Where something was found: the split, the number of the text in it (from 1), and the words there."""
 
     split: str
     row: int
@@ -29,12 +29,12 @@ class Finding:
     """Something that a person should look at before training.
 
     Attributes:
-        kind: What it is, as the guide names it.
-        severity: A "warning" makes scores wrong or training worse; a "note" is good to know.
-        count: How many texts, labels or words it concerns, as the message says.
+        kind: The name that the guide uses for it.
+        severity: A "warning" makes scores wrong or training worse; a "note" is worth knowing.
+        count: The number of texts, labels or words that the message is about.
         message: What was found.
         advice: What to do, in one sentence.
-        examples: Some of the places; where a text is like another one, that one comes before it.
+        examples: Some of the texts; where a text is like another one, the other one comes first.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Finding:
 
 
 def excerpt(text: str, *, start: int = 0) -> str:
-    """Return a line of what stands around the character ``start``, without control characters."""
+    """Return the text around the character ``start`` as one line, without control characters."""
     begin = max(0, start - EXCERPT // 3)
     part = "".join(character if character.isprintable() else " " for character in text[begin : begin + 4 * EXCERPT])
     line = " ".join(part.split())
@@ -63,11 +63,11 @@ def number(count: int, noun: str) -> str:
 
 
 def by_split(counts: Mapping[str, int]) -> str:
-    """Return "train 3, test 1"; splits with none are left out."""
+    """Return "train 3, test 1", without the splits that have none."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")

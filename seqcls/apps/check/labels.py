@@ -10,13 +10,13 @@ from seqcls.apps.check.findings import Finding, listed, number
 from seqcls.data.splits import Splits
 
 FEW_EXAMPLES = 10
-"""A label with fewer has few."""
+"""A label with fewer examples has few."""
 IMBALANCE = 10
-"""Strong imbalance: the commonest label has so many times the examples of the rarest."""
+"""The imbalance is strong if the commonest label has this many times the examples of the rarest."""
 
 
 def find_imbalance(splits: Splits) -> Iterator[Finding]:
-    """Find labels with hardly an example, and labels that are much more frequent than others."""
+    """Find labels with hardly any examples, and labels that are much more frequent than others."""
     labels = splits.train.labels
     assert labels is not None
     size = len(splits.label_names)

@@ -1,4 +1,4 @@
-"""What tells the label without being what a classifier should learn: tokens that nearly decide it, ratings in the text."""
+"""What gives the label away without being what a classifier should learn: telling tokens, and ratings in the text."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 
 PURITY = 0.9
-"""Share of the texts with a token that have one label: the least that counts, and its lower bound has to reach it."""
+"""The share of the texts with a token that must have one label; the lower bound of the share has to reach it."""
 ODDS = 9.0
-"""How many times the odds of that label among all texts the odds among those with the token have to be."""
+"""How many times higher the odds of the label have to be among the texts with the token than among all texts."""
 Z = 3.0
-"""Standard errors that the lower bound lies below: 82 texts without an exception are the fewest that suffice."""
+"""How many standard errors below the share its lower bound lies; at least 82 texts without an exception are needed."""
 COVERAGE = 0.1
-"""Share of the label's texts with the token, from which on it is a warning."""
+"""The share of the label's texts with the token that makes it a warning."""
 RATED_TEXTS, RATED_RIGHT = 30, 0.8
-"""Texts with a rating, and the share of them whose label it tells, from which on ratings are a leak."""
+"""Ratings are a leak if at least this many texts have one, and it gives away the label of at least this share."""
 
 _RATING = re.compile(r"(?<![\d./])(10|\d)(?:[.,]\d)?\s*(?:/|out of)\s*10(?![\d/])")
 
 
 def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
-    """Find tokens of train whose texts have nearly all one label.
+    """Find tokens of train whose texts nearly all have the same label.
 
     A token counts if the lower bound of the share of its texts with the label (the score interval of E. Wilson, "Probable
     inference, the law of succession, and statistical inference", 1927) is at least `PURITY`, and the odds at that bound
@@ -39,8 +39,8 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
     assert train.labels is not None
     texts, labelled = _count_texts(train, len(splits.label_names), tokenizer)
     sizes = train.labels.sum(axis=0, dtype=np.int64) if splits.is_multi_label else np.bincount(train.labels)
-    found = [_deciding(counts, texts, size / len(train)) for counts, size in zip(labelled, sizes, strict=True)]
-    labels, tokens = np.repeat(np.arange(len(found)), list(map(len, found))), np.concatenate(found)
+    deciding = [_telling(counts, texts, size / len(train)) for counts, size in zip(labelled, sizes, strict=True)]
+    labels, tokens = np.repeat(np.arange(len(deciding)), list(map(len, deciding))), np.concatenate(deciding)
     if not len(tokens):
         return
     order = np.argsort(-labelled[labels, tokens], kind="stable")
@@ -56,13 +56,13 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
         "warning" if covered.max() >= COVERAGE else "note",
         len(tokens),
         f"{number(len(tokens), 'token')} nearly deciding the label: {listed(shown)}",
-        "Ask whether each will be there, and mean the same, when the model is used; if not, remove it from the texts.",
+        "Ask whether each will occur, and mean the same, when the model is used; if not, remove it from the texts.",
         _first_with(train.texts, list(dict.fromkeys(tokens[:EXAMPLES].tolist())), tokenizer),
     )
 
 
 def find_ratings(train: Split, scan: Scan) -> Iterator[Finding]:
-    """Find out whether ratings in the texts, such as 8/10, tell the label."""
+    """Find out whether ratings in the texts, such as 8/10, give the label away."""
     ratings = np.full(len(train), -1)
     for row, text in enumerate(train.texts):
         if "10" in text and (match := _RATING.search(text)):
@@ -78,9 +78,9 @@ def find_ratings(train: Split, scan: Scan) -> Iterator[Finding]:
             "rating",
             "warning" if len(rows) >= COVERAGE * len(train) else "note",
             len(rows),
-            f"{number(len(rows), 'text')} of train with a rating such as 8/10, which tells the label of {right:.0%} of them "
-            f"(the commonest label: {base:.0%})",
-            "Remove ratings from the texts, if texts without them are what the model is for.",
+            f"{number(len(rows), 'text')} of train with a rating such as 8/10, which gives away the label of "
+            f"{right:.0%} of them (the commonest label: {base:.0%})",
+            "Remove ratings from the texts if the model is meant for texts without them.",
             tuple(_rated_example(train.texts[row], row) for row in rows[:EXAMPLES].tolist()),
         )
 
@@ -90,16 +90,16 @@ def _rated_example(text: str, row: int) -> Example:
     return Example("train", row + 1, excerpt(text, start=match.start() if match else 0))
 
 
-def _deciding(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Return the tokens that nearly decide for a label.
+def _telling(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return the tokens that nearly decide for a label, int64.
 
     Args:
-        labelled: [V], texts with each token and the label.
-        texts: [V], texts with each token.
-        share: That of the label in all texts.
+        labelled: [V], the number of texts with each token and the label.
+        texts: [V], the number of texts with each token.
+        share: The share of all texts that have the label.
     """
     bound = _lower_bound(labelled, texts)
-    # The odds are compared as products: those of a label that every text has are infinite.
+    # The odds are compared as products, since those of a label that every text has are infinite.
     is_deciding = (bound >= PURITY) & (bound * (1 - share) >= ODDS * share * (1 - bound))
     is_deciding[: len(SPECIALS)] = False
     return np.flatnonzero(is_deciding)
@@ -111,12 +111,12 @@ def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tup
     size, row = tokenizer.input_size, 0
     total, labelled = np.zeros(size, np.int64), np.zeros((num_labels, size), np.int32)
     for ids, lengths in tokenizer.encode_chunks(split.texts):
-        pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once a text
+        pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once per text
         tokens = pairs % size
         total += np.bincount(tokens, minlength=size)
         part = split.labels[row : row + len(lengths)]
         owners, labels = np.nonzero(part) if part.ndim == 2 else (np.arange(len(part)), part)
-        # The tokens of each owner, one owner after the other.
+        # The tokens of each text that has a label, once per label.
         counts = np.bincount(pairs // size, minlength=len(lengths))
         starts = np.cumsum(counts) - counts
         repeats = counts[owners]
@@ -136,7 +136,7 @@ def _lower_bound(successes: NDArray[np.int32], trials: NDArray[np.int64]) -> NDA
 
 
 def _first_with(texts: Sequence[str], tokens: list[int], tokenizer: TextTokenizer) -> tuple[Example, ...]:
-    """Return the first text with each token, once, where it has it."""
+    """Return the first text with each token, from that token on; a text with several of them is returned once."""
     first: dict[int, int] = {}
     row = 0
     for ids, lengths in tokenizer.encode_chunks(texts):
@@ -149,7 +149,7 @@ def _first_with(texts: Sequence[str], tokens: list[int], tokenizer: TextTokenize
         if len(first) == len(tokens):
             break
     words = tokenizer.words()
-    token_of = {first[token]: token for token in reversed(tokens)}  # the first token of those of one text
+    token_of = {first[token]: token for token in reversed(tokens)}  # of several tokens in one text, the first
     return tuple(_example(texts[row], row, words[token]) for row, token in sorted(token_of.items()))
 
 

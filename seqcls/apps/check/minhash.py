@@ -1,10 +1,11 @@
-"""Near duplicates: texts that share most of their runs of words. MinHash finds candidates, the exact figure decides.
+"""Near duplicates: texts that share most of their runs of words. MinHash finds candidates; the exact figure decides.
 
-A text is the set of its shingles, runs of `SHINGLE` words in lower case, and two texts are near duplicates where the Jaccard
-index of their sets, shared over all shingles, is at least `THRESHOLD` (A. Broder, "On the resemblance and containment of
-documents", 1997). The least value that a random hash function takes over a set is equal for two sets with a probability of
-just that index s; so `BANDS` times `ROWS` such functions make a signature, and texts whose signatures agree in all rows of a
-band are candidates: a pair is one with probability 1 - (1 - s^ROWS)^BANDS: 0.988 at 0.7, 0.9998 at 0.8, 0.12 at 0.3.
+A text is the set of its shingles, which are runs of `SHINGLE` words in lower case. Two texts are near duplicates if the
+Jaccard index s of their sets, the number of common shingles over the number of all, is at least `THRESHOLD` (A. Broder,
+"On the resemblance and containment of documents", 1997). The least value of a random hash function over a set is the same
+for two sets with probability s. The least values of `BANDS` times `ROWS` such functions make a signature, and texts whose
+signatures agree in all rows of a band are candidates. A pair is a candidate with probability 1 - (1 - s^ROWS)^BANDS:
+0.988 at s = 0.7, 0.9998 at 0.8, 0.12 at 0.3.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ SHINGLE = 3
 THRESHOLD = 0.7
 BANDS, ROWS = 16, 4
 MIN_WORDS = 6
-"""Shorter texts are not compared: they are alike without being copies."""
+"""Shorter texts are not compared: they can be alike without being copies."""
 
-_TRIED = 4  # candidates that a text is compared with, those with the most bands in common first: bounds the time
-_CHUNK = 100_000  # words hashed at once; the arrays then fit the processor's cache
+_TRIED = 4  # candidates that a text is compared with, most bands in common first; bounds the time
+_CHUNK = 100_000  # words hashed at once, so that the arrays fit the processor's cache
 _KNOWN_WORDS = 1_000_000  # remembered hashes; bounds the memory
 _WORD = re.compile(r"[^\W_]+")
 
@@ -35,12 +36,12 @@ Numbers = NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """The texts of a split that are compared, and what is kept of each: 8 bytes a band.
+    """The texts of a split that are compared, and what is kept of each: 8 bytes per band.
 
     Attributes:
         texts: All texts of the split.
-        rows: int64 [M], the places of those that are compared, in rising order.
-        keys: uint64 [M, BANDS], equal where all rows of a band are.
+        rows: int64 [M], the rows of those that are compared, in ascending order.
+        keys: uint64 [M, BANDS], equal for two texts that agree in all rows of a band.
     """
 
     texts: Sequence[str]
@@ -49,7 +50,7 @@ class Signatures:
 
     @classmethod
     def of(cls, texts: Sequence[str], chosen: NDArray[np.bool_]) -> Signatures:
-        """Make the signatures of the ``chosen`` texts, bool [N], that have `MIN_WORDS` words."""
+        """Compute the signatures of those ``chosen`` texts, bool [N], that have at least `MIN_WORDS` words."""
         rows: list[int] = []
         keys = [np.empty((0, BANDS), dtype=np.uint64)]
         for numbers, words in _chunks(texts, chosen):
@@ -59,31 +60,31 @@ class Signatures:
 
 
 def find_copies(later: Signatures, earlier: Signatures) -> list[tuple[int, int]]:
-    """Return (row, row of a near duplicate) for the texts of ``later`` that have one in ``earlier``, in order.
+    """Return (row, row of its near duplicate) for each text of ``later`` that has one in ``earlier``, in order.
 
-    Where both are the same object, a near duplicate has to stand before the text.
+    Where both are the same object, only texts before the row count.
     """
     rows, others = later.rows, earlier.rows
     shingles_of = lru_cache(maxsize=4096)(_shingle_reader(earlier.texts))
     read = _shingle_reader(later.texts)
-    found = []
+    copies = []
     for index, pairs in groupby(_candidates(later, earlier), key=lambda pair: pair[0]):
-        own = read(int(rows[index]))
+        shingles = read(int(rows[index]))
         for _, candidate in list(pairs)[:_TRIED]:
-            if jaccard(own, shingles_of(int(others[candidate]))) >= THRESHOLD:
-                found.append((int(rows[index]), int(others[candidate])))
+            if jaccard(shingles, shingles_of(int(others[candidate]))) >= THRESHOLD:
+                copies.append((int(rows[index]), int(others[candidate])))
                 break
-    return found
+    return copies
 
 
 def jaccard(first: Numbers, second: Numbers) -> float:
-    """Return the Jaccard index of two sets, given as arrays without repeats."""
+    """Return the Jaccard index of two sets, each an array without repeats."""
     shared = len(np.intersect1d(first, second, assume_unique=True))
     return shared / max(1, len(first) + len(second) - shared)
 
 
 def shingle_set(text: str) -> Numbers:
-    """Return the shingles of a text of at least `SHINGLE` words as numbers, each once."""
+    """Return the shingles of a text of at least `SHINGLE` words as distinct numbers."""
     return np.unique(_shingles([_split(text)])[0])
 
 
@@ -92,9 +93,9 @@ def _shingle_reader(texts: Sequence[str]) -> Callable[[int], Numbers]:
 
 
 def _candidates(later: Signatures, earlier: Signatures) -> list[tuple[int, int]]:
-    """Return pairs of indices with a band in common, by the first index, then by falling number of common bands.
+    """Return pairs of indices with a band in common, by first index, then by descending number of common bands.
 
-    Of all texts with the same key, only the first and the last are taken: whole families of copies cost no more.
+    Only the first and the last text with the same key are taken, so that whole families of copies cost no more.
     """
     size = max(1, len(earlier.rows))
     codes = [np.empty(0, dtype=np.int64)]
@@ -103,7 +104,7 @@ def _candidates(later: Signatures, earlier: Signatures) -> list[tuple[int, int]]
         known = earlier.keys[order, band]
         begin, end = np.searchsorted(known, keys, side="left"), np.searchsorted(known, keys, side="right")
         if later is earlier:
-            end[order] = np.arange(len(order))  # what stands before the text itself
+            end[order] = np.arange(len(order))  # only the texts before this one
         (has_any,) = np.nonzero(begin < end)
         codes += [has_any * size + order[place[has_any]] for place in (begin, end - 1)]
     pairs, counts = np.unique(np.concatenate(codes), return_counts=True)
@@ -115,7 +116,7 @@ def _candidates(later: Signatures, earlier: Signatures) -> list[tuple[int, int]]
 
 
 class _WordHashes(dict[str, int]):
-    """The hash of each word, made when first asked for; forgotten when there are too many."""
+    """The hash of each word, computed when it is first needed; all are forgotten when there are too many."""
 
     def __missing__(self, word: str) -> int:
         if len(self) >= _KNOWN_WORDS:
@@ -126,7 +127,7 @@ class _WordHashes(dict[str, int]):
 
 
 _hashes = _WordHashes()
-# Functions x → a·x + b modulo 2^64 with odd a, of values that are random already: uint64 [BANDS · ROWS] each.
+# Functions x → a·x + b modulo 2^64 with odd a; x is random already. uint64 [BANDS · ROWS] each.
 _A, _B = np.random.default_rng(1997).integers(0, 1 << 64, size=(2, BANDS * ROWS), dtype=np.uint64)
 _A |= np.uint64(1)
 _PLACES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)  # odd; [SHINGLE]
@@ -142,11 +143,11 @@ def _chunks(texts: Sequence[str], chosen: NDArray[np.bool_]) -> Iterator[tuple[l
     words: list[list[str]] = []
     size = 0
     for row, text in enumerate(texts):
-        found = _split(text) if chosen[row] else []
-        if len(found) >= MIN_WORDS:
+        split = _split(text) if chosen[row] else []
+        if len(split) >= MIN_WORDS:
             rows.append(row)
-            words.append(found)
-            size += len(found)
+            words.append(split)
+            size += len(split)
         if size >= _CHUNK:
             yield rows, words
             rows, words, size = [], [], 0
@@ -155,7 +156,7 @@ def _chunks(texts: Sequence[str], chosen: NDArray[np.bool_]) -> Iterator[tuple[l
 
 
 def _shingles(texts: list[list[str]]) -> tuple[Numbers, NDArray[np.int64]]:
-    """Return the shingles of texts of at least `SHINGLE` words as numbers, uint64 [total], and where each text's begin."""
+    """Return the shingles of texts of at least `SHINGLE` words as numbers, uint64 [total], and where each text begins."""
     lengths = np.array([len(words) for words in texts], dtype=np.int64)
     hashes = np.fromiter(map(_hashes.__getitem__, chain.from_iterable(texts)), dtype=np.uint64, count=int(lengths.sum()))
     total = len(hashes) - SHINGLE + 1
@@ -179,7 +180,7 @@ def _band_keys(shingles: Numbers, starts: NDArray[np.int64]) -> Numbers:
 
 
 def _mix(values: Numbers) -> Numbers:
-    """Spread every bit over all of the number: the last step of SplitMix64 (Steele et al. 2014)."""
+    """Spread every bit over the whole number: the last step of SplitMix64 (Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Texts that occur again: exactly, nearly, or with another label."""
+"""Texts that occur more than once: exactly, nearly, or with another label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqcls.apps.check.scan import Scan, first_rows, pair_examples, split_rows
 from seqcls.data.splits import Splits
 
 REPEATED = 0.01
-"""Share of a split's texts that repeat others of it, from which on it is a warning."""
+"""The share of a split's texts that repeat others of it, from which on repeats are a warning."""
 
 
 def find_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def find_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
 
 
 def find_near_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
-    """Find near duplicates among the texts that repeat no text before them, in their split or another, exactly."""
+    """Find near duplicates among the texts that are not exact copies of an earlier one, in their split or another."""
     first = first_rows(np.concatenate([scan.hashes for scan in scans]))
     is_new = split_rows(scans, first == np.arange(len(first)))
     signatures = [Signatures.of(scan.split.texts, chosen) for scan, chosen in zip(scans, is_new, strict=True)]
@@ -45,20 +45,20 @@ def find_near_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
 
 
 def find_conflicts(splits: Splits, scans: Sequence[Scan]) -> Iterator[Finding]:
-    """Find texts that occur with different labels, in whatever splits."""
+    """Find texts that occur with different labels, within a split or in several."""
     first = first_rows(np.concatenate([scan.hashes for scan in scans]))
     labels = np.concatenate([scan.labels for scan in scans])
     (rows,) = np.nonzero(labels != labels[first])
     if not len(rows):
         return
-    _, places = np.unique(first[rows], return_index=True)  # one a text, whatever the number of its repeats
+    _, places = np.unique(first[rows], return_index=True)  # one per text, however often it is repeated
     owners = [(scan, row) for scan, row in _owners(scans, np.stack([first[rows[places]], rows[places]], axis=1)[:EXAMPLES])]
     yield Finding(
         "conflicting-labels",
         "warning",
         len(places),
         f"{number(len(places), 'text')} with different labels in different places",
-        "Decide on one label, or remove them: from a text that is labelled both ways nothing can be learnt.",
+        "Decide on one label, or remove them: nothing can be learnt from a text that is labelled both ways.",
         tuple(scan.example(row, label=f"[{_label_of(splits, scan, row)}] ") for scan, row in owners),
     )
 
@@ -81,14 +81,16 @@ def _repeats(later: Scan, rows: NDArray[np.int64], earlier: Scan, others: NDArra
 
 def _advice(later: Scan, earlier: Scan, *, relabelled: bool) -> str:
     if relabelled:
-        return "Look at the labels first: most differ, so that they are wrong, or the texts are meant to differ in little."
+        return "Look at the labels first: most differ. Either they are wrong, or small differences between texts matter."
     if later is earlier:
-        return "Keep one of each, or give copies one group: validation data held out of them has copies in training."
+        return (
+            "Keep one of each, or give copies one group: otherwise validation data held out of them has copies in training."
+        )
     return f"Remove them from {earlier.name}: a score on {later.name} should come from texts that are new to the model."
 
 
 def _shared(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of texts that are among the ``others`` too, and the first row of each there."""
+    """Return the rows of the texts that are also among the ``others``, and the first row of each there."""
     known, first = np.unique(others, return_index=True)
     if not len(known):
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -98,7 +100,7 @@ def _shared(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDA
 
 
 def _owners(scans: Sequence[Scan], rows: NDArray[np.int64]) -> Iterator[tuple[Scan, int]]:
-    """Yield the scan, and the row in it, of rows that count through all scans."""
+    """Yield the scan, and the row in it, of each row that is counted through all scans."""
     starts = np.cumsum([0, *(len(scan.hashes) for scan in scans)])
     for row in rows.ravel().tolist():
         index = int(np.searchsorted(starts, row, side="right")) - 1

@@ -1,4 +1,4 @@
-"""One pass over the texts of each split: what is kept of them, and how an example is shown."""
+"""One pass over the texts of each split: what is kept of them, and how examples are shown."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Scan:
     """What is kept of a split's N texts.
 
     Attributes:
-        labels: int64 [N], equal where two texts, of any splits, have the same label or labels.
-        hashes: uint64 [N], equal where two texts are.
+        labels: int64 [N], equal for two texts, of any splits, that have the same label or labels.
+        hashes: uint64 [N], equal for equal texts.
         lengths: int64 [N], in characters.
-        faults: uint8 [N], bit i for the i-th of `FAULTS`.
+        faults: uint8 [N], bit i is set for the i-th of `FAULTS`.
     """
 
     name: str
@@ -58,29 +58,29 @@ def scan_splits(splits: Splits) -> list[Scan]:
 
 
 def pair_examples(later: Scan, rows: Iterable[int], earlier: Scan, others: Iterable[int]) -> tuple[Example, ...]:
-    """Return the first of ``rows`` as examples, each after the one of ``others`` that it is like, where they part."""
-    found = []
+    """Return the first of ``rows`` as examples, each after its counterpart in ``others``, from where the two differ."""
+    examples = []
     for row, other in islice(zip(rows, others, strict=True), EXAMPLES):
         start = _first_difference(later.split.texts[row], earlier.split.texts[other])
-        found += [earlier.example(other, start=start), later.example(row, start=start)]
-    return tuple(found)
+        examples += [earlier.example(other, start=start), later.example(row, start=start)]
+    return tuple(examples)
 
 
 def _first_difference(text: str, other: str) -> int:
-    """Return where two texts part; 0 if they are equal."""
+    """Return the position from which two texts differ; 0 if they are equal."""
     if text == other:
         return 0
-    places = (place for place, (one, two) in enumerate(zip(text, other, strict=False)) if one != two)
-    return next(places, min(len(text), len(other)))
+    differences = (position for position, (a, b) in enumerate(zip(text, other, strict=False)) if a != b)
+    return next(differences, min(len(text), len(other)))
 
 
 def first_rows(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the row of the first text that is equal to each: int64 [N]."""
+    """Return, for each text, the row of the first text that is equal to it: int64 [N]."""
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     rows: NDArray[np.int64] = first[groups.reshape(-1)]
     return rows
 
 
 def split_rows(scans: Sequence[Scan], flags: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Cut flags of all texts, one scan after the other, into those of each."""
+    """Divide flags of all texts, in the order of the scans, into those of each scan."""
     return np.split(flags, np.cumsum([len(scan.hashes) for scan in scans])[:-1])

@@ -1,4 +1,4 @@
-"""What the tokenizer of the settings leaves of the texts: cut ends, unknown words."""
+"""What the tokenizer that the settings choose loses of the texts: cut ends, unknown words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 
 TRUNCATED = (0.01, 0.2)
-"""Shares of texts that are cut: a note from the first on, a warning from the second."""
+"""The shares of texts that are cut from which on it is a note, and a warning."""
 UNKNOWN = (0.05, 0.15)
-"""Shares of tokens that are unknown, in the same way."""
+"""The same, for the share of tokens that are unknown."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Tokens of each text of a split, and how many of them are unknown: int64 [N] each."""
+    """The number of tokens in each text of a split, and how many of them are unknown: int64 [N] each."""
 
     lengths: NDArray[np.int64]
     unknown: NDArray[np.int64]
@@ -39,38 +39,38 @@ def measure(split: Split, tokenizer: TextTokenizer) -> Measure:
 
 
 def find_truncation(splits: Splits, measures: Mapping[str, Measure], config: DataConfig) -> Iterator[Finding]:
-    """Find out how many texts are longer than the settings allow."""
+    """Find the splits with texts that are longer than the settings allow."""
     if config.max_length is None:
         return
     limit = config.max_length
-    for name, found in measures.items():
-        (rows,) = np.nonzero(found.lengths > limit)
-        share = len(rows) / max(1, len(found.lengths))
+    for name, measured in measures.items():
+        (rows,) = np.nonzero(measured.lengths > limit)
+        share = len(rows) / max(1, len(measured.lengths))
         if share >= TRUNCATED[0]:
-            longest = rows[np.argsort(-found.lengths[rows], kind="stable")][:EXAMPLES].tolist()
+            longest = rows[np.argsort(-measured.lengths[rows], kind="stable")][:EXAMPLES].tolist()
             yield Finding(
                 "truncation",
                 "warning" if share >= TRUNCATED[1] else "note",
                 len(rows),
                 f"{share:.1%} of the texts of {name} have more than {limit:,} tokens and are cut (up to "
-                f"{found.lengths.max():,} tokens, {config.truncating})",
-                "Give a higher --max-length, or keep the part that decides with --truncating pre, post or middle.",
+                f"{measured.lengths.max():,} tokens, {config.truncating})",
+                "Give a higher --max-length, or choose the part that is cut with --truncating pre, post or middle.",
                 _examples(splits, name, longest),
             )
 
 
 def find_unknown(splits: Splits | None, measures: Mapping[str, Measure]) -> Iterator[Finding]:
-    """Find out how many words of what is not train are missing in its vocabulary."""
-    for name, found in measures.items():
-        share = float(found.unknown.sum() / max(1, found.lengths.sum()))
+    """Find the splits, other than train, whose words are often missing from the vocabulary of train."""
+    for name, measured in measures.items():
+        share = float(measured.unknown.sum() / max(1, measured.lengths.sum()))
         if name != "train" and share >= UNKNOWN[0]:
-            worst = np.argsort(-found.unknown / found.lengths, kind="stable")[:EXAMPLES].tolist()
+            worst = np.argsort(-measured.unknown / measured.lengths, kind="stable")[:EXAMPLES].tolist()
             yield Finding(
                 "unknown-words",
                 "warning" if share >= UNKNOWN[1] else "note",
-                int(found.unknown.sum()),
+                int(measured.unknown.sum()),
                 f"{share:.1%} of the words of {name} are not in the vocabulary of train",
-                "Give a larger --vocab-size, more training texts, or --tokenizer bpe, to which no word is unknown.",
+                "Give a larger --vocab-size, more training texts, or --tokenizer bpe, which knows every word.",
                 () if splits is None else _examples(splits, name, worst),
             )
 

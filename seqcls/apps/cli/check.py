@@ -34,13 +34,13 @@ def check(
 ) -> None:
     """Look for duplicates, leaks, damaged texts, rare labels and more, and say where they are and what to do."""
     with uninterrupted():
-        from seqcls.apps.check.checks import check as find
+        from seqcls.apps.check.checks import check_data
         from seqcls.data.prepare import build_dataset
 
     columns = {"text_column": text_column, "label_column": label_column}
     config = _resolve(data, dataset_option or [], columns, setting or [])
     splits = build_dataset(config).load()
-    findings = find(splits, config)
+    findings = check_data(splits, config)
     if as_json:
         print_json(
             {

@@ -254,7 +254,7 @@ def _trainer(
 ) -> Trainer:
     """Build the trainer from flags, which go over the settings file, which goes over the recipe."""
     with uninterrupted():
-        from seqcls.apps.check.checks import DataReport
+        from seqcls.apps.check.report import DataReport
         from seqcls.config.pairs import parse_named_pairs, parse_pairs, parse_settings
         from seqcls.config.settings import merge
         from seqcls.errors import UsageError

@@ -1,4 +1,4 @@
-"""The routes: the page, /v1, and what watches the server; none loads a model or keeps a text."""
+"""The routes: the page, /v1, and those that watch the server. None loads a model or keeps a text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from importlib import resources
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
+from seqcls.errors import MissingExtraError
+
+try:
+    import prometheus_client  # noqa: F401 the metrics need it
+    import uvicorn  # noqa: F401 the server needs it
+    from fastapi import FastAPI, Request, Response
+    from fastapi.openapi.utils import get_openapi
+    from starlette.exceptions import HTTPException
+except ModuleNotFoundError as error:
+    raise MissingExtraError(str(error.name), "serve") from None
 
 from seqcls.apps.serving.guard import Guard, Traffic
 from seqcls.apps.serving.metrics import CONTENT_TYPE, Metrics
@@ -31,19 +38,19 @@ _API = ("/v1/predict", "/v1/models", "/live", "/ready", "/metrics", "/openapi.js
 _EVERYWHERE = {
     421: "The server does not answer to this host name.",
     500: "The server failed.",
-    504: "It took too long.",
+    504: "The answer took too long.",
 }
 _PROBLEMS = {
     "/v1/predict": {
-        400: "The body is no JSON.",
-        404: "There is no such model.",
+        400: "The body is not JSON.",
+        404: "No such model.",
         408: "The request arrived too slowly.",
         413: "The body is too large.",
-        415: "The body is not said to be JSON.",
+        415: "The header Content-Type does not say that the body is JSON.",
         422: "The request cannot be used.",
-        503: "Too much waits; try again.",
+        503: "Too many texts are waiting; try again.",
     },
-    "/ready": {503: "Not ready: draining, or too much waits."},
+    "/ready": {503: "Not ready: the server is ending, or too many texts are waiting."},
 }
 
 
@@ -55,14 +62,17 @@ def create_app(
     capacity: int = 512,
     examples: Sequence[str] = (),
 ) -> FastAPI:
-    """Return the application, whose threads live from its startup to its shutdown.
+    """Return an ASGI application that serves models; its threads live from its startup to its shutdown.
 
     Args:
-        classifiers: Models of texts by name, the default first.
-        hosts: Names that the header Host may give.
-        seconds: How long a request may take.
-        capacity: Texts that may wait for a prediction.
-        examples: Texts that the page offers to try; by default those that go with the data set of each model.
+        classifiers: Text models by name; the first is the default.
+        hosts: The names that the header Host may give.
+        seconds: The longest time that a request may take.
+        capacity: The number of texts that may wait for a prediction.
+        examples: Texts that the page offers to try; by default those that suit the data set of each model.
+
+    Raises:
+        MissingExtraError: On import, if the extra `serve` is not installed.
     """
     metrics, traffic = Metrics([*_PAGE, *_API]), Traffic()
     models: Models
@@ -98,7 +108,7 @@ def create_app(
 
     @app.get("/v1/models", response_model=ModelList)
     async def list_models() -> Response:
-        """Say which models are served."""
+        """List the models that are served."""
         return json_response({"models": models.describe()})
 
     @app.get("/live", response_model=Status)
@@ -108,15 +118,15 @@ def create_app(
 
     @app.get("/ready", response_model=Status)
     async def ready() -> Response:
-        """Let every model predict a text, and say that it did."""
+        """Let every model predict a text, and say whether it did."""
         if traffic.draining:
-            raise ProblemError(503, "The server is about to end.")
+            raise ProblemError(503, "The server is ending.")
         await models.check()
         return json_response({"status": "ready"})
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
-        """Give counters and queues in Prometheus's text format."""
+        """Return counters and queue lengths in Prometheus's text format."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     _add_page(app)
@@ -143,7 +153,7 @@ async def _show_problem(_: Request, error: Exception) -> Response:
 
 async def _show_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    details = {404: "There is no such page; /openapi.json names those that there are.", 405: "The page has no such method."}
+    details = {404: "No such page; /openapi.json names those that exist.", 405: "The page does not allow this method."}
     return ProblemError(error.status_code, details.get(error.status_code, error.detail), headers=error.headers).response()
 
 
@@ -157,16 +167,16 @@ def _schema(model: Any) -> dict[str, Any]:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return FastAPI's description, with what may go wrong at each path."""
+    """Return FastAPI's description, with the problems that each path may return."""
     if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        schemas = found.setdefault("components", {}).setdefault("schemas", {})
+        description = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schemas = description.setdefault("components", {}).setdefault("schemas", {})
         problem = _schema(Problem)
         schemas |= {**problem.pop("$defs"), "Problem": problem}
         content = _content(PROBLEM_JSON, {"$ref": "#/components/schemas/Problem"})
-        for path, operations in found["paths"].items():
+        for path, operations in description["paths"].items():
             for operation in operations.values():
-                for status, description in {**_PROBLEMS.get(path, {}), **_EVERYWHERE}.items():
-                    operation["responses"][str(status)] = {"description": description, "content": content}
-        app.openapi_schema = found
+                for status, meaning in {**_PROBLEMS.get(path, {}), **_EVERYWHERE}.items():
+                    operation["responses"][str(status)] = {"description": meaning, "content": content}
+        app.openapi_schema = description
     return app.openapi_schema

@@ -1,4 +1,4 @@
-"""Micro-batching: a thread that answers what is queued, many requests in one call; knows nothing of HTTP."""
+"""Micro-batching: a thread that answers queued requests, many in one call. It knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class _Job(Generic[AnswerT]):
 
 
 class Batcher(Generic[AnswerT]):
-    """Answers texts in a thread of its own, so that who asks, an event loop, stays free.
+    """Answers texts in a thread of its own, so that the caller's event loop stays free.
 
-    While one batch is computed, the next one gathers. A batch waits for more texts only for ``linger`` seconds, and not at
-    all once it is full. What was cancelled while it waited is not computed.
+    While one batch is computed, the next one gathers. A batch waits for more texts for at most ``linger`` seconds, and not
+    at all once it is full. A job that is cancelled while it waits is not computed.
 
     Args:
-        answer: Is called in the thread with the name of a model and texts; returns an answer a text, in their order.
-        capacity: Texts that may wait.
-        at_once: Texts that fill a batch; a job of more is a batch of its own.
-        linger: Seconds.
-        observe: Is told the number of texts of each batch.
+        answer: Called in the thread with the name of a model and texts; returns one answer per text, in the same order.
+        capacity: The number of texts that may wait.
+        at_once: The number of texts that fill a batch; a larger job is a batch of its own.
+        linger: The seconds that a batch waits for more texts.
+        observe: Called with the number of texts of each batch.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Batcher(Generic[AnswerT]):
 
     @property
     def waiting(self) -> int:
-        """The number of texts that wait."""
+        """The number of texts that are waiting."""
         return self._waiting
 
     def submit(self, model: str, texts: Sequence[str]) -> Future[list[AnswerT]]:
-        """Queue texts for a model; the answers come in the future, or what ``answer`` raised.
+        """Queue texts for a model; the future receives the answers, or the error that ``answer`` raised.
 
         Raises:
-            BusyError: With them, more than ``capacity`` texts would wait, or the batcher is closed.
+            BusyError: More than ``capacity`` texts would wait, or the batcher is closed.
         """
         job = _Job[AnswerT](model, texts)
         with self._changed:
@@ -79,7 +79,7 @@ class Batcher(Generic[AnswerT]):
         return job.future
 
     def close(self) -> None:
-        """Answer what is queued, take no more, and end the thread."""
+        """Answer what is queued, accept no more, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -91,7 +91,7 @@ class Batcher(Generic[AnswerT]):
                 self._do(model, [job for job in jobs if job.model == model])
 
     def _take(self) -> list[_Job[AnswerT]] | None:
-        """Return the next jobs, those that were cancelled left out; None after the last."""
+        """Return the next jobs, without those that were cancelled; None after the last."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closed)
             if not self._jobs:
@@ -112,14 +112,14 @@ class Batcher(Generic[AnswerT]):
         try:
             answers = self._answer(model, texts)
         except Exception as error:
-            if len(jobs) > 1:  # what is wrong with one request is no matter of the others
+            if len(jobs) > 1:  # one faulty request must not fail the others
                 for job in jobs:
                     self._do(model, [job])
             else:
                 jobs[0].future.set_exception(error)
             return
         self._observe(len(texts))
-        place = 0
+        start = 0
         for job in jobs:
-            job.future.set_result(answers[place : place + len(job.texts)])
-            place += len(job.texts)
+            job.future.set_result(answers[start : start + len(job.texts)])
+            start += len(job.texts)

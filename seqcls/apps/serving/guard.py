@@ -1,4 +1,4 @@
-"""What stands before every request: allowed hosts, limits of size, time and number; and headers behind every answer."""
+"""The checks before every request (hosts, size, time, number), and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from seqcls.apps.serving.problems import ProblemError
 
 MAX_BODY = 1 << 20
-"""Bytes of a request's body."""
+"""The most bytes in the body of a request."""
 
-# What is read of a body that is too large, and dropped, before it is refused: a client that is still sending when the
-# connection is closed would never see why.
+# The bytes of an oversized body that are read and dropped before it is refused: a client that is still sending when the
+# connection is closed would never see the reason.
 _DISCARDED = 8 << 20
-_MOST_AT_ONCE = 512  # requests with bodies, which are held in memory
-_CLIENT_LEFT = 499  # nginx's number, for the metrics
+_MOST_AT_ONCE = 512  # requests with a body; bodies are held in memory
+_CLIENT_LEFT = 499  # the status that nginx uses; only in the metrics
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,11 +39,11 @@ logger = logging.getLogger("seqcls")
 
 @dataclass
 class Traffic:
-    """What is under way.
+    """The requests under way.
 
     Attributes:
-        with_body: Requests that are neither GET nor HEAD.
-        draining: Whether the server is about to end: connections close after their answer.
+        with_body: The number of requests that are neither GET nor HEAD.
+        draining: Whether the server is ending: connections close after their answer.
     """
 
     with_body: int = 0
@@ -51,7 +51,7 @@ class Traffic:
 
 
 class _ClientLeftError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the answer."""
 
 
 class Guard:
@@ -59,11 +59,11 @@ class Guard:
 
     Args:
         app: The application.
-        hosts: Names that the header Host may give, without a port; against pages of others whose name leads here (DNS
-            rebinding).
-        seconds: How long a request may take, from its first byte to its answer.
-        traffic: Is kept up to date.
-        observe: Is told the path, status and seconds of each request.
+        hosts: The names that the header Host may give, without a port. Others are refused, as a protection against DNS
+            rebinding: pages of other sites whose name leads here.
+        seconds: The longest time that a request may take, from its first byte to its answer.
+        traffic: Counts what is under way; updated here.
+        observe: Called with the path, status and seconds of each request.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        started, status = time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -109,7 +109,7 @@ class Guard:
             failure = ProblemError(500, "The server failed; its log says why.")
             await failure.response()(scope, receive, send_with_headers)
         finally:
-            self._observe(scope["path"], status, time.perf_counter() - began)
+            self._observe(scope["path"], status, time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         deadline = asyncio.get_running_loop().time() + self._seconds
@@ -132,14 +132,14 @@ class Guard:
             self._traffic.with_body -= 1
 
     def _check_host(self, scope: Scope) -> None:
-        named = [value for name, value in scope["headers"] if name == b"host"]
-        host = named[0].decode("latin-1").lower() if len(named) == 1 else ""
+        values = [value for name, value in scope["headers"] if name == b"host"]
+        host = values[0].decode("latin-1").lower() if len(values) == 1 else ""
         name, _, port = host.rpartition(":")
         if port.isdecimal() or host.endswith(":"):
             host = name
         if host not in self._hosts:
             raise ProblemError(
-                421, "The server does not answer to this host name; whoever runs it can add it with --allow-host."
+                421, "The server does not answer to this host name; its operator can add it with --allow-host."
             )
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, *, body: bytes, deadline: float) -> None:
@@ -160,7 +160,7 @@ class Guard:
                 raise _ClientLeftError
             raise ProblemError(
                 504,
-                f"There was no answer within {self._seconds:g} seconds; send fewer or shorter texts, or try again later.",
+                f"No answer within {self._seconds:g} seconds; send fewer or shorter texts, or try again later.",
             )
         finally:
             work.cancel()
@@ -169,7 +169,7 @@ class Guard:
 
 
 async def _read(receive: Receive) -> bytes:
-    """Return the body, counted while it comes."""
+    """Return the body; count its bytes as they arrive."""
     parts: list[bytes] = []
     size = 0
     while True:

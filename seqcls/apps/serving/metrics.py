@@ -1,4 +1,4 @@
-"""What /metrics tells Prometheus; the registry is the server's own."""
+"""The metrics that Prometheus reads from /metrics, in a registry of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Metrics:
     """Counters of requests and batches, and the state of the queues.
 
     Args:
-        paths: Those that are told apart; all others count as "other", so that nobody can fill the memory with names.
+        paths: The paths that are counted separately. All others count as "other", so that nobody can fill the memory with
+            names.
     """
 
     def __init__(self, paths: Collection[str]) -> None:
@@ -35,22 +36,22 @@ class Metrics:
         self._batches = Histogram(
             "seqcls_batch_texts", "Texts computed at once.", ["queue"], buckets=_TEXTS, registry=self._registry
         )
-        self._waiting = Gauge("seqcls_queue_texts", "Texts that wait.", ["queue"], registry=self._registry)
+        self._waiting = Gauge("seqcls_queue_texts", "Texts that are waiting.", ["queue"], registry=self._registry)
 
     def request(self, path: str, status: int, seconds: float) -> None:
-        """Count a request; status 499 is a client that left."""
+        """Count a request; status 499 means that the client left."""
         known = path if path in self._paths else "other"
         self._requests.labels(known, str(status)).inc()
         self._seconds.labels(known).observe(seconds)
 
     def batch(self, queue: str) -> Callable[[int], None]:
-        """Return what counts the batches of a queue."""
+        """Return the function that counts the batches of a queue."""
         return self._batches.labels(queue).observe
 
     def watch_queue(self, queue: str, size: Callable[[], int]) -> None:
-        """Let the gauge of a queue ask for its size."""
+        """Let the gauge of a queue call ``size``."""
         self._waiting.labels(queue).set_function(size)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The models that are served, by name, and the two queues to them: one for predictions, one for explanations."""
+"""The models that are served, by name, and their two queues: one for predictions, one for explanations."""
 
 from __future__ import annotations
 
@@ -29,34 +29,35 @@ _EXAMPLES = {"imdb": _REVIEWS, "reviews": _REVIEWS}
 
 
 def load_models(paths: Iterable[str], *, device: str = "auto") -> dict[str, Classifier]:
-    """Load models of texts, each given as a directory or as NAME=DIRECTORY.
+    """Load text models, each given as a directory or as NAME=DIRECTORY.
 
     Raises:
-        UsageError: Two have one name, a name is not printable, or a model reads sequences of numbers.
+        UsageError: Two models have the same name, a name is not printable, or a model reads sequences of numbers.
         CheckpointError: As `Classifier.from_pretrained`.
-        DeviceError: The same.
+        DeviceError: As `Classifier.from_pretrained`.
     """
-    found: dict[str, Classifier] = {}
-    for given in paths:
-        name, path = _named(given)
+    models: dict[str, Classifier] = {}
+    for argument in paths:
+        name, path = _named(argument)
         if not name or not name.isprintable():
-            raise UsageError(f"{given!r} gives no name that can be shown; give NAME={path}")
-        if name in found:
+            raise UsageError(f"{argument!r} has no printable name; give NAME={path}")
+        if name in models:
             raise UsageError(f"two models are named {name!r}; give one as OTHER={path}")
         classifier = Classifier.from_pretrained(path, device=device)
         if classifier.preprocessor.kind != "text":
-            raise UsageError(f"{path} reads sequences of numbers, and serve takes texts; use seqcls predict --file FILE.npz")
-        found[name] = classifier
-    return found
+            raise UsageError(f"{path} reads sequences of numbers, but serve takes texts; use seqcls predict --file FILE.npz")
+        models[name] = classifier
+    return models
 
 
-def _named(given: str) -> tuple[str, Path]:
-    name, equals, path = given.partition("=")
-    if equals and not Path(given).exists():
+def _named(argument: str) -> tuple[str, Path]:
+    """Return the name and the path that an argument means."""
+    name, equals, path = argument.partition("=")
+    if equals and not Path(argument).exists():
         return name, Path(path)
-    folder = Path(given).resolve()
-    # Within a run directory, "model" says less than the run's own name.
-    return (folder.parent if folder.name == "model" else folder).name, Path(given)
+    folder = Path(argument).resolve()
+    # For a model within a run directory, the name of the run says more than "model".
+    return (folder.parent if folder.name == "model" else folder).name, Path(argument)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,10 @@ class Models:
     """The models that are served; `close` ends the threads.
 
     Args:
-        classifiers: By name, the default first.
-        metrics: Counts batches and what waits.
-        capacity: Texts that may wait for a prediction.
-        examples: Texts to try; by default those that go with the data set of each model.
+        classifiers: Text models by name; the first is the default.
+        metrics: Counts batches and waiting texts.
+        capacity: The number of texts that may wait for a prediction.
+        examples: Texts to try; by default those that suit the data set of each model.
     """
 
     def __init__(
@@ -141,23 +142,23 @@ class Models:
         if name is None:
             return next(iter(self._classifiers))
         if name not in self._classifiers:
-            raise ProblemError(404, f"There is no model {name[:100]!r}; there are: {', '.join(self._classifiers)}.")
+            raise ProblemError(404, f"No such model: {name[:100]!r}; the models are {', '.join(self._classifiers)}.")
         return name
 
     @staticmethod
     def _rows(classifier: Classifier, answers: list[_Answer], *, min_confidence: float) -> list[dict[str, Any]]:
         probabilities = np.stack([answer.probabilities for answer in answers])
         key = "labels" if classifier.is_multi_label else "label"
-        said = classifier.decide(probabilities, min_confidence=min_confidence)
-        sure = confidence(probabilities, classifier.thresholds)
+        labels = classifier.decide(probabilities, min_confidence=min_confidence)
+        confidences = confidence(probabilities, classifier.thresholds)
         return [
             {
                 key: list(label) if isinstance(label, tuple) else label,
-                "confidence": float(sure[index]),
+                "confidence": float(confidences[index]),
                 "probabilities": dict(zip(classifier.label_names, probabilities[index].tolist(), strict=True)),
                 "unknown": answers[index].unknown,
             }
-            for index, label in enumerate(said)
+            for index, label in enumerate(labels)
         ]
 
     async def _predict(self, name: str, texts: Sequence[str]) -> list[_Answer]:
@@ -165,27 +166,27 @@ class Models:
             return await asyncio.wrap_future(self._predicting.submit(name, texts))
         except BusyError:
             raise ProblemError(
-                503, "Too many texts wait for their turn; try again in a second.", headers={"Retry-After": "1"}
+                503, "Too many texts are waiting; try again in a second.", headers={"Retry-After": "1"}
             ) from None
 
     async def _explain(self, name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
         waiting: list[asyncio.Future[list[dict[str, Any]]]] = []
         try:
             for text in texts:
-                waiting.append(asyncio.wrap_future(self._explaining.submit(name, [text])))  # noqa: PERF401 it may fail amid
+                waiting.append(asyncio.wrap_future(self._explaining.submit(name, [text])))  # noqa: PERF401 it may fail halfway
         except BusyError:
             for future in waiting:
                 future.cancel()
             raise ProblemError(
-                503, "Too many explanations wait for their turn; try again in a second.", headers={"Retry-After": "1"}
+                503, "Too many explanations are waiting; try again in a second.", headers={"Retry-After": "1"}
             ) from None
         return [explanation for (explanation,) in await asyncio.gather(*waiting)]
 
     def _predict_batch(self, name: str, texts: list[str]) -> list[_Answer]:
         classifier = self._classifiers[name]
         sequences = classifier.encode(texts)
-        found = zip(classifier.predict_proba(sequences), classifier.unknown_rates(sequences).tolist(), strict=True)
-        return [_Answer(probabilities, unknown) for probabilities, unknown in found]
+        answers = zip(classifier.predict_proba(sequences), classifier.unknown_rates(sequences).tolist(), strict=True)
+        return [_Answer(probabilities, unknown) for probabilities, unknown in answers]
 
     def _explain_batch(self, name: str, texts: list[str]) -> list[dict[str, Any]]:
         return [self._classifiers[name].explain(text).as_dict() for text in texts]

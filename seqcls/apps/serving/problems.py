@@ -1,4 +1,4 @@
-"""What goes wrong, as the client sees it: application/problem+json of RFC 9457, which tells nothing of the inside."""
+"""Errors as the client sees them: application/problem+json (RFC 9457), without anything of the inside."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Problem(BaseModel):
     title: str = Field(description="The name of the status.")
     status: int
     detail: str = Field(description="What was wrong, and what to do.")
-    errors: list[Fault] | None = Field(None, description="The parts that cannot be used, where there are such.")
+    errors: list[Fault] | None = Field(None, description="The parts that cannot be used, if there are any.")
 
 
 class ProblemError(Exception):
@@ -45,7 +45,7 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """Return it as the client gets it."""
+        """Return the response that the client gets."""
         problem = Problem(
             title=HTTPStatus(self.status).phrase, status=self.status, detail=self.detail, errors=self.errors or None
         )
@@ -57,7 +57,7 @@ class ProblemError(Exception):
 def json_response(
     values: Any, *, status: int = 200, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return readable JSON; of a lone surrogate, which UTF-8 has none of, its escape."""
+    """Return readable JSON; a lone surrogate, which UTF-8 cannot encode, is escaped."""
     content = json.dumps(values, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
     return Response(
         content, status_code=status, media_type=media_type, headers={"Cache-Control": "no-store", **(headers or {})}

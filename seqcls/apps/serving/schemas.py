@@ -1,4 +1,4 @@
-"""What goes in and comes out of /v1, as OpenAPI shows it and as it is checked."""
+"""The requests and answers of /v1, as they are validated and as OpenAPI shows them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from seqcls.apps.serving.problems import Fault, ProblemError
 
 MAX_TEXTS = 64
-"""Texts of a request."""
+"""The most texts in a request."""
 MAX_CHARACTERS = 100_000
-"""Characters of a text."""
+"""The most characters in a text."""
 
 _TEXT = {"type": "string", "maxLength": MAX_CHARACTERS}
 _Texts = Annotated[
@@ -32,8 +32,8 @@ class PredictRequest(BaseModel):
     )
 
     texts: _Texts = Field(description=f"A text, or a list of 1 to {MAX_TEXTS}.")
-    model: str | None = Field(None, description="One of those that /v1/models names; by default the first.")
-    explain: bool = Field(False, description="Whether to say what each token contributes, which costs far more.")
+    model: str | None = Field(None, description="One of the models that /v1/models lists; by default the first.")
+    explain: bool = Field(False, description="Whether to return the contribution of each token, which takes far longer.")
     min_confidence: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False, description="Below this confidence the label is null: unsure."
     )
@@ -43,15 +43,15 @@ class PredictRequest(BaseModel):
         """Read a body.
 
         Raises:
-            ProblemError: 400 if it is no JSON, 422 if it is not of this form.
+            ProblemError: 400 if the body is not JSON, 422 if it does not have this form.
         """
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-        if any(item["type"] == "json_invalid" for item in found):
-            raise ProblemError(400, 'The body is no JSON in UTF-8; send {"texts": ["a text"]}.')
-        faults = [Fault(place=_place(item["loc"]), message=item["msg"]) for item in found[:10]]
+            mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        if any(item["type"] == "json_invalid" for item in mistakes):
+            raise ProblemError(400, 'The body is not JSON in UTF-8; send {"texts": ["a text"]}.')
+        faults = [Fault(place=_place(item["loc"]), message=item["msg"]) for item in mistakes[:10]]
         detail = "; ".join(f"{fault.place}: {fault.message}" for fault in faults)
         raise ProblemError(422, f"The request cannot be used. {detail}.", errors=faults)
 
@@ -62,40 +62,40 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 class TokenContribution(BaseModel):
-    """A token, and what it adds to the log-odds of the label."""
+    """A token, and its contribution to the log-odds of the label."""
 
     token: str
-    start: int = Field(description="Of the token in the text, in Unicode characters.")
+    start: int = Field(description="Where the token starts in the text, in Unicode characters.")
     end: int
     contribution: float
 
 
 class ExplanationAnswer(BaseModel):
-    """Why: what `seqcls explain --json` prints."""
+    """An explanation, as `seqcls explain --json` prints it."""
 
     label: str
     probability: float
     method: str
     gap: float | None
-    num_tokens: int = Field(description="Tokens of the text; if there are fewer in `tokens`, the model reads only those.")
+    num_tokens: int = Field(description="The number of tokens in the text; the model reads only those in `tokens`.")
     tokens: list[TokenContribution]
 
 
 class Prediction(BaseModel):
-    """What a model says of a text."""
+    """The prediction for a text."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["confidence", "probabilities", "unknown"]})
 
-    label: str | None = Field(None, description="Null below min_confidence; absent where a text may have several labels.")
-    labels: list[str] | None = Field(None, description="Instead of `label` where a text may have several labels.")
-    confidence: float = Field(description="How probable it is that the model is right.")
+    label: str | None = Field(None, description="Null below min_confidence; absent if a text may have several labels.")
+    labels: list[str] | None = Field(None, description="In place of `label` if a text may have several labels.")
+    confidence: float = Field(description="The probability that the model is right.")
     probabilities: dict[str, float]
     unknown: float = Field(description="The share of the words that the model does not know; 1 for an empty text.")
-    explanation: ExplanationAnswer | None = Field(None, description="Where it was asked for.")
+    explanation: ExplanationAnswer | None = Field(None, description="Present if it was asked for.")
 
 
 class PredictAnswer(BaseModel):
-    """What a model says, a prediction a text."""
+    """The predictions of a model, one per text."""
 
     model: str
     predictions: list[Prediction]
@@ -109,7 +109,7 @@ class ModelDescription(BaseModel):
     multi_label: bool = Field(description="Whether a text may have several labels, or none.")
     encoder: str
     parameters: int
-    max_length: int | None = Field(description="Tokens of a text that the model reads.")
+    max_length: int | None = Field(description="The most tokens of a text that the model reads.")
     examples: list[str] = Field(description="Texts to try.")
 
 
@@ -120,6 +120,6 @@ class ModelList(BaseModel):
 
 
 class Status(BaseModel):
-    """That the server lives, or is ready."""
+    """Says that the server is live, or ready."""
 
     status: str

@@ -1,4 +1,4 @@
-"""The process: a listening socket, uvicorn, and an end at which every request is answered."""
+"""The process: a listening socket, uvicorn, and a shutdown that answers every request."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from fastapi import FastAPI
 
 from seqcls.errors import UsageError
 
-# Seconds for which open connections may bring one more request after the listening socket was closed, so that none is cut
+# The seconds in which open connections may send one more request after the listening socket was closed, so that none is cut
 # off between its request and the answer.
 _GRACE = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any free one.
+    """Return a listening socket; port 0 means any free port.
 
     Raises:
-        UsageError: The port is in use or may not be taken, or the machine has no such address.
+        UsageError: The port is in use or needs privileges, or the machine does not have the address.
     """
     try:
-        # asyncio lets answers go at once (TCP_NODELAY) only if the socket names its protocol, which that of
-        # socket.create_server does not: each would take 40 ms more.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        # asyncio sends answers at once (TCP_NODELAY) only if the socket names its protocol, which the one of
+        # socket.create_server does not: each answer would take 40 ms more.
+        addresses = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = addresses[0]
         with contextlib.ExitStack() as undoing:
             listener = undoing.enter_context(socket.socket(family, kind, protocol))
             if os.name == "posix":  # elsewhere it would let two servers share a port
@@ -45,14 +47,14 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             reason = f"port {port} of {host} is in use; give another with --port, or --port 0 for any that is free"
         elif error.errno in (errno.EACCES, errno.EPERM):
-            reason = f"port {port} may not be used without privileges; give --port one from 1024 on"
+            reason = f"port {port} needs privileges; give --port 1024 or higher"
         else:
-            reason = f"cannot listen at {host}: {error.strerror}; give --host an address of this machine, such as 127.0.0.1"
+            reason = f"cannot listen on {host}: {error.strerror}; give --host an address of this machine, such as 127.0.0.1"
         raise UsageError(reason) from error
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the address at which a browser finds the socket."""
+    """Return the URL at which a browser reaches the socket."""
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
@@ -61,20 +63,20 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run(app: FastAPI, listener: socket.socket, *, seconds: float, announce: Callable[[], None]) -> int | None:
-    """Serve until SIGINT or SIGTERM, and answer what has come until then; a second SIGINT ends it at once.
+    """Serve until SIGINT or SIGTERM, and answer the requests received by then; a second SIGINT ends the server at once.
 
     Args:
-        app: Of `seqcls.apps.serving.app.create_app`.
-        listener: Of `listen`.
-        seconds: How long a request may take.
-        announce: Is called when requests are answered.
+        app: The application, from `seqcls.apps.serving.app.create_app`.
+        listener: The socket, from `listen`.
+        seconds: The longest time that a request may take.
+        announce: Called as soon as requests are answered.
 
     Returns:
-        The signal.
+        The signal that ended the server.
     """
     config = uvicorn.Config(
         app,
-        http="h11",  # the one that every installation has
+        http="h11",  # comes with every installation of uvicorn
         ws="none",
         lifespan="on",
         log_config=None,
@@ -89,7 +91,7 @@ def run(app: FastAPI, listener: socket.socket, *, seconds: float, announce: Call
 
 
 class _Server(uvicorn.Server):
-    """Of uvicorn's, one that says when it is ready, and whose open connections end only after an answer that says so."""
+    """uvicorn's server, which also announces that it is ready, and closes open connections only after a last answer."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, announce: Callable[[], None]) -> None:
         super().__init__(config)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
 from seqcls.apps.serving.app import create_app
+from seqcls.errors import MissingExtraError
 
 PROBLEM = "application/problem+json"
 
@@ -143,10 +146,10 @@ def test_models_are_described_and_nothing_tells_where_they_lie(client: Any, mode
 
 
 BODIES: list[tuple[bytes, int, str]] = [
-    (b"{", 400, "no JSON"),
-    (b"", 400, "no JSON"),
+    (b"{", 400, "not JSON"),
+    (b"", 400, "not JSON"),
     (b'{"texts": ["\xff\xfe"]}', 400, "UTF-8"),
-    (b"[" * 100_000, 400, "no JSON"),
+    (b"[" * 100_000, 400, "not JSON"),
     (b"[]", 422, "body"),
     (b"{}", 422, "texts: Field required"),
     (b'{"texts": []}', 422, "texts: List should have at least 1 item"),
@@ -159,9 +162,9 @@ BODIES: list[tuple[bytes, int, str]] = [
     (json.dumps({"texts": ["a"] * 65}).encode(), 422, "at most 64 items"),
     (json.dumps({"texts": "x" * 1_000_000}).encode(), 422, "at most 100000 characters"),
     (json.dumps({"texts": "x" * 1_100_000}).encode(), 413, "larger than 1,048,576 bytes"),
-    (b'{"texts": "a", "model": "toi"}', 404, "There is no model 'toi'; there are: toy, other."),
-    (b'{"texts": "a", "model": "../../etc/passwd"}', 404, "there are: toy, other"),
-    (b'{"\\ud800": 1, "texts": "a"}', 400, "no JSON"),
+    (b'{"texts": "a", "model": "toi"}', 404, "No such model: 'toi'; the models are toy, other."),
+    (b'{"texts": "a", "model": "../../etc/passwd"}', 404, "the models are toy, other"),
+    (b'{"\\ud800": 1, "texts": "a"}', 400, "not JSON"),
 ]
 
 
@@ -390,3 +393,11 @@ def test_what_its_client_has_left_is_not_computed(classifier: Classifier, monkey
 
     (metrics,) = _call(classifier, receive)
     assert re.search(r'^seqcls_requests_total\{path="/v1/predict",status="499"\} 1.0', metrics, re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])
+def test_without_the_extra_it_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "seqcls.apps.serving.app")
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed; run: pip install 'seqcls\[serve\]'"):
+        importlib.import_module("seqcls.apps.serving.app")
