@@ -1,7 +1,7 @@
-/* The time loop of LSTM layers, forward and backward: plain C with GCC's vectors, which Clang has too.
+/* The time loop of LSTM layers, forward and backward: plain C with the vector extensions of GCC and Clang.
 
-   Each unit of work is one direction of some sequences, from its first step to its last. Units share nothing but what they
-   read, so that a layer needs one barrier, at its end, and a row's result does not depend on the rows beside it. */
+   Each unit of work is one direction of a block of sequences, from the first step to the last. Units share only what they
+   read, so that a layer needs a single barrier, at its end, and the result of a row does not depend on the rows beside it. */
 
 #include <math.h>
 #include <stdint.h>
@@ -16,12 +16,12 @@
 #include <unistd.h>
 #endif
 
-#ifndef VECTOR_BYTES /* the build sets it to what the processor's registers hold */
+#ifndef VECTOR_BYTES /* the build sets it to the size of the processor's registers */
 #define VECTOR_BYTES 16
 #endif
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 6")
-/* Round a product before it is added to another: of two the compiler would fuse one with the addition, here this, there that. */
+/* Round a product before it is added to another: the compiler would fuse either one of them with the addition. */
 #if VECTOR_BYTES == 64
 #define ROUND(product) __asm__("" : "+v"(product))
 #elif defined(__SSE__)
@@ -31,7 +31,7 @@
 #else
 #define ROUND(product)
 #endif
-#if VECTOR_BYTES == 64 /* of two operands these return the second where one is NaN */
+#if VECTOR_BYTES == 64 /* where an operand is NaN, these return the second */
 #define LESSER _mm512_min_ps
 #define GREATER _mm512_max_ps
 #elif VECTOR_BYTES == 32
@@ -42,8 +42,8 @@
 #define GREATER _mm_max_ps
 #endif
 
-/* A tile is so many rows of four vectors: its sums, the four weights and a value must fit the registers. EACH_TILE cuts rows
-   into tiles, the last of which is smaller; the number of rows is a constant to the compiler. */
+/* A tile is ROWS rows of four vectors: its sums, four weights and one value must fit the registers. EACH_TILE divides rows into
+   tiles, of which the last may be smaller; to the compiler, each number of rows is a constant. */
 #if VECTOR_BYTES == 64
 #define ROWS 6
 #define LARGER_TILES(left, first, TILE) \
@@ -61,47 +61,47 @@
         if (left_ == 2) TILE(2, first_); else if (left_ == 1) TILE(1, first_); \
     }
 
-/* So many rows wait before the gradients of the weights, which are large, are read and written. */
+/* The number of rows that wait before the gradients of the weights, which are large, are read and written once. */
 #define WAITING 128
 
-/* lstm.py has the same. N is the number of real steps of all sequences, [N, ...] in the order of
-   time; within a step the sequences stand longest first, so that those still running come first. A panel is as many units as a
-   vector has lanes; columns are filled up with 0 to a multiple of four vectors. In bands of columns, a matrix of [4, hidden_size,
-   columns] a direction is [directions, columns / (4 * lanes), 4, hidden_size, 4 * lanes]. */
+/* The arguments of a pass; library.py declares the same fields. N is the number of real steps of all sequences. Arrays [N, ...] are
+   ordered by time and, within a step, by length, longest sequence first, so that those still running come first. A panel is as
+   many hidden units as a vector has lanes. Columns are padded with 0 to a multiple of four vectors. In bands of columns, the
+   matrices [4, hidden_size, columns] of the directions are [directions, columns / (4 * lanes), 4, hidden_size, 4 * lanes]. */
 typedef struct {
     int64_t steps, input_size, hidden_size, directions;
-    int64_t rows;    /* of inputs: N, or those that differ */
-    int64_t block;   /* most sequences of a unit, rows where inputs are projected */
-    int64_t units;   /* directions * blocks, blocks where inputs are projected, directions * panels for the layout and for tiles */
+    int64_t rows;    /* of inputs: N, or the number of different rows that `index` names */
+    int64_t block;   /* most sequences per unit; where inputs are projected, rows */
+    int64_t units;   /* directions * blocks; where inputs are projected, blocks; for the layout and for tiles, directions * panels */
     int64_t next;    /* the first unit that nobody has taken */
-    int64_t failed;  /* whether memory did not suffice */
+    int64_t failed;  /* whether memory ran out */
     const int64_t *starts;      /* [steps + 1] where the rows of each step begin */
     const void *inputs;         /* [rows, input_size] */
-    const void *parameters[8];  /* for the layout, those of PyTorch of each direction: weights of inputs, [4 * hidden_size,
-                                   input_size], and of states, biases of both */
+    const void *parameters[8];  /* for the layout, PyTorch's of each direction: weights of inputs, [4 * hidden_size,
+                                   input_size], weights of states, and the biases of both */
     void *weights;              /* forward: [directions, panels, input_size + hidden_size, 4, lanes]
-                                   backward: the recurrent ones, of states, in bands of columns */
+                                   backward: the weights of states, in bands of columns */
     void *biases;               /* forward: [directions, panels, 4, lanes] */
-    void *tiles;                /* for AMX, the weights of states, and before them those of inputs that are not projected, as
-                                   lstm_amx.h cuts them: as many bytes as the floats */
-    void *projections;          /* [rows, directions, panels, 4, lanes], inputs times weights, and biases. forward: NULL where
-                                   they are to be computed step by step */
-    const int64_t *index;       /* [N] the row of projections of each step; NULL: its own */
-    void *gates;                /* [N, directions, 4, hidden_size], i f g o; the backward pass turns them into their gradients.
-                                   forward: NULL where there will be no backward pass */
+    void *tiles;                /* for AMX, the weights of inputs, unless these are projected, and of states, in the pieces
+                                   of lstm_amx.h: as many bytes as the floats */
+    void *projections;          /* [rows, directions, panels, 4, lanes], inputs times weights, plus biases. forward: NULL to
+                                   compute them step by step */
+    const int64_t *index;       /* [N] the row of projections that each step reads; NULL: the step's own */
+    void *gates;                /* [N, directions, 4, hidden_size], i f g o; the backward pass replaces them by their gradients.
+                                   forward: NULL if there will be no backward pass */
     void *cells;                /* [N, directions, hidden_size] */
     void *states;               /* [N, directions, hidden_size] */
     /* For the backward pass: */
     const void *outside;        /* the gradients of the states, [N, directions, hidden_size] */
-    const void *input_weights;  /* those of inputs, in bands of columns */
-    void *input_gradients;      /* [directions, N, input_size]; NULL where nobody wants them */
-    void *weight_gradients;     /* [units, 4, hidden_size, columns] for inputs and states side by side, 0 at first */
+    const void *input_weights;  /* the weights of inputs, in bands of columns */
+    void *input_gradients;      /* [directions, N, input_size]; NULL if not wanted */
+    void *weight_gradients;     /* [units, 4, hidden_size, columns] of inputs and states side by side, 0 at first */
     void *bias_gradients;       /* [units, 4, hidden_size], 0 at first */
 } LAYER;
 
 static INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The sequences of a unit, the first of which is number `first`, that have this step. */
+/* The number of sequences of a unit that have this step; the first sequence of the unit is number `first`. */
 static INLINE int64_t rows_at(const LAYER *layer, int64_t step, int64_t first) {
     const int64_t rows = layer->starts[step + 1] - layer->starts[step] - first;
     return rows < 0 ? 0 : least(rows, layer->block);
@@ -136,12 +136,12 @@ typedef struct {
     unit_function unit;
 } WORK;
 
-#define FLUSH 0x8040 /* results and operands too small for full precision count as 0 */
+#define FLUSH 0x8040 /* treat results and operands that are too small for full precision as 0 */
 
 static void work(void *data) {
     const WORK *mine = data;
     LAYER *layer = mine->layer;
-#ifdef __SSE__ /* numbers too small for a normal float take a hundred times as long: zero is near enough */
+#ifdef __SSE__ /* denormal numbers take a hundred times as long, and zero is close enough */
     const unsigned control = _mm_getcsr();
     _mm_setcsr(control | FLUSH);
 #endif
@@ -160,7 +160,7 @@ static void flush(void *data) {
 #endif
 }
 
-/* Let the threads of a pool flush denormal numbers, or no longer: computing with them takes a hundred times as long. */
+/* Turn the flushing of denormal numbers to zero on or off, in all threads of the pool. */
 void seqcls_flush_denormals(int on, unsigned threads, void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
     if (parallel && threads > 1)
         parallel(flush, &on, threads, 0);
@@ -168,9 +168,9 @@ void seqcls_flush_denormals(int on, unsigned threads, void (*parallel)(void (*)(
         flush(&on);
 }
 
-/* Run a pass of a layer: 0 lays out the parameters for those forward, 1 projects the inputs, 2 goes forward, 3 backward; with AMX
-   4 makes tiles of what 0 laid out, with which 5 goes forward. Return 0 if memory did not suffice. `parallel` is GOMP_parallel of
-   the OpenMP library that PyTorch uses, whose threads wait already; NULL: this thread does it all. */
+/* Run a pass of a layer: 0 lays out the parameters for the forward passes, 1 projects the inputs, 2 goes forward, 3 backward. With
+   AMX, 4 makes tiles of what 0 laid out, and 5 goes forward with them. Return 0 if memory ran out. `parallel` is GOMP_parallel of
+   PyTorch's OpenMP library, whose threads are waiting already; NULL: this thread does everything. */
 int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
                 void (*parallel)(void (*)(void *), void *, unsigned, unsigned)) {
     static const unit_function functions[6][2] = {{layout_unit_float, layout_unit_double},
@@ -187,14 +187,14 @@ int seqcls_lstm(LAYER *layer, int pass, int is_double, unsigned threads,
     return !layer->failed;
 }
 
-/* To tell whether a library is of the version that calls it. */
+/* By this the caller recognizes a library of another version. */
 int seqcls_layer_bytes(void) { return (int)sizeof(LAYER); }
 
-/* Whether this machine can run the library, if its vector registers are large enough. */
+/* Whether this machine can run the library, given large enough vector registers. */
 int seqcls_usable(void) {
 #ifdef TILES
     unsigned a, b, c, d = 0;
-    const unsigned tiles = 1u << 22 | 1u << 24; /* AMX_BF16 and AMX_TILE; AVX512_BF16 in the next leaf */
+    const unsigned tiles = 1u << 22 | 1u << 24; /* AMX_BF16 and AMX_TILE; AVX512_BF16 is in the next leaf */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) != tiles) return 0;
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return 0;
     return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the data of tiles */) == 0;

@@ -1,18 +1,18 @@
-/* Prediction with the tiles of AMX: lstm_layer.h includes this for float, where the build wants them.
+/* Prediction with AMX tiles: lstm_layer.h includes this for float, where the build asks for it.
 
-   A tile multiplies numbers of 16 bits (bfloat16, 8 of them significant) and adds up in float. A float is the sum of two of them
-   to 2^-17; of the four products of two such sums the three larger are added (Henry, Tang & Heinecke 2019, "Leveraging the
-   bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations"). That is near enough for a prediction, not for
+   A tile multiplies numbers of 16 bits (bfloat16, 8 bits significant) and adds up in float. A float is the sum of two such numbers
+   to within 2^-17; of the four products of two sums, the three larger ones are added (Henry, Tang & Heinecke 2019, "Leveraging the
+   bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations"). That is exact enough for predictions, but not for
    gradients. Sizes are multiples of CHUNK. */
 
 #define PIECES 2
 #define TILE_ROWS 16
-#define CHUNK 32 /* values of a row of a tile */
+#define CHUNK 32 /* values per row of a tile */
 #define TILE (TILE_ROWS * CHUNK)
-#define GROUP (4 * LANES) /* sums of a row: those of four tiles */
+#define GROUP (4 * LANES) /* sums per row: those of four tiles */
 
-/* A unit of work: its cells, and in pieces, [block / TILE_ROWS, size / CHUNK, PIECES, TILE_ROWS, CHUNK], its inputs of a step
-   and the states before and after. Rows are sequences; of one that has not begun all is 0. */
+/* A unit of work: its cells and, in pieces [block / TILE_ROWS, size / CHUNK, PIECES, TILE_ROWS, CHUNK], the inputs of a step and the
+   states before and after it. Rows are sequences; the rows of sequences that have not begun are 0. */
 typedef struct {
     const LAYER *layer;
     int64_t direction;
@@ -20,25 +20,25 @@ typedef struct {
     uint16_t *inputs, *states, *new_states;
 } UNIT;
 
-/* Sums of a panel for the rows of a tile, and of how many rows the gates are computed. */
+/* Sums of a panel for the rows of a tile, and the number of rows whose gates are done. */
 typedef struct {
     float sums[TILE_ROWS * GROUP] __attribute__((aligned(64)));
     int64_t panel, row, rows, done;
-    int64_t at, next; /* where the row stands, and where something stands that is read a step later */
+    int64_t at, next; /* where the row is, and where the same row of the next step is */
 } PART;
 
 static INLINE int64_t panels_of(const LAYER *layer) { return layer->hidden_size / LANES; }
 static INLINE int64_t input_chunks(const LAYER *layer) { return layer->projections ? 0 : layer->input_size / CHUNK; }
 static INLINE int64_t state_chunks(const LAYER *layer) { return layer->hidden_size / CHUNK; }
 
-/* Take the upper 16 bits of values, rounded, and leave the rest. */
+/* Return the upper 16 bits of values, rounded, and keep the remainder. */
 static INLINE __m256i take_piece(VECTOR *rest) {
     const __m256bh upper = _mm512_cvtneps_pbh((__m512)*rest);
     *rest -= (VECTOR)_mm512_cvtpbh_ps(upper);
     return (__m256i)upper;
 }
 
-/* Values that have pieces: of an infinite one there would be no rest, so that the largest stands for it. */
+/* Values that can be cut into pieces: an infinite one has no remainder, so that the largest finite one replaces it. */
 static INLINE VECTOR clamped(VECTOR x) { return NAME(clamp)(x, 0x1.fep127f - (VECTOR){0}); }
 
 /* Write the pieces of LANES values of a row. */
@@ -59,11 +59,11 @@ static int tiles_unit(const LAYER *layer, int64_t number) {
     for (int64_t row = 0; row < depth - first; row += 2)
         for (int gate = 0; gate < 4; gate++) {
             const VECTOR *from = (const VECTOR *)((const float *)layer->weights + (number * depth + first + row) * GROUP) + gate;
-            VECTOR one = clamped(from[0]), other = clamped(from[4]);
+            VECTOR even = clamped(from[0]), odd = clamped(from[4]);
             uint16_t *to = tiles_of(layer, number) + (row / CHUNK * 4 + gate) * PIECES * TILE + row % CHUNK * LANES;
             for (int piece = 0; piece < PIECES; piece++) {
-                const __m512i lower = _mm512_cvtepu16_epi32(take_piece(&one));
-                const __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(take_piece(&other)), 16);
+                const __m512i lower = _mm512_cvtepu16_epi32(take_piece(&even));
+                const __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(take_piece(&odd)), 16);
                 _mm512_storeu_si512(to + piece * TILE, _mm512_or_si512(lower, upper));
             }
         }
@@ -76,7 +76,7 @@ static INLINE void finish_rows(const UNIT *unit, const PART *part, int rows) {
     const int64_t hidden = layer->hidden_size, column = part->panel * LANES, row = part->row + part->done;
     VECTOR sums[2][4], cells[2], states[2];
     UNROLL for (int number = 0; number < rows; number++) {
-        const VECTOR *own = (const VECTOR *)(part->sums + (part->done + number) * GROUP);
+        const VECTOR *products = (const VECTOR *)(part->sums + (part->done + number) * GROUP);
         const float *from = (const float *)layer->biases + (unit->direction * panels_of(layer) + part->panel) * GROUP;
         if (layer->projections) {
             from = NAME(projection)(layer, part->at + part->done + number, unit->direction, part->panel);
@@ -84,7 +84,7 @@ static INLINE void finish_rows(const UNIT *unit, const PART *part, int rows) {
             const float *later = NAME(projection)(layer, next, unit->direction, part->panel);
             for (int gate = 0; gate < 4; gate++) __builtin_prefetch(later + gate * LANES, 0, 2);
         }
-        for (int gate = 0; gate < 4; gate++) sums[number][gate] = ((const VECTOR *)from)[gate] + own[gate];
+        for (int gate = 0; gate < 4; gate++) sums[number][gate] = ((const VECTOR *)from)[gate] + products[gate];
         cells[number] = *(const VECTOR *)(unit->cells + (row + number) * hidden + column);
     }
     NAME(advance)(sums, rows, cells, states);
@@ -96,7 +96,7 @@ static INLINE void finish_rows(const UNIT *unit, const PART *part, int rows) {
     }
 }
 
-/* Compute the gates of a part until those of so many rows are done. */
+/* Compute the gates of a part until those of `rows` rows are done. */
 static __attribute__((noinline)) void finish_until(const UNIT *unit, PART *part, int64_t rows) {
     for (; part->done < least(rows, part->rows); part->done += 2)
         if (part->rows - part->done > 1)
@@ -108,7 +108,7 @@ static __attribute__((noinline)) void finish_until(const UNIT *unit, PART *part,
 /* GCC does not know that loads and stores of tiles read and write memory. */
 #define BARRIER __asm__ volatile("" ::: "memory")
 #define LOAD(tile, from) _tile_loadd(tile, from, CHUNK * sizeof(uint16_t))
-/* The sums of a gate += values, whose pieces are in tiles 4 and 5, times weights. */
+/* Add values, whose pieces are in tiles 4 and 5, times weights to the sums of a gate. */
 #define MULTIPLY(gate, weights)                            \
     LOAD(6, (weights) + (gate) * PIECES * TILE);           \
     _tile_dpbf16ps(gate, 4, 6);                            \
@@ -117,7 +117,7 @@ static __attribute__((noinline)) void finish_until(const UNIT *unit, PART *part,
     _tile_dpbf16ps(gate, 4, 7);
 #define STORE(gate, sums) _tile_stored(gate, (sums) + (gate) * LANES, GROUP * sizeof(float))
 
-/* The products of a part, and the gates of the one before: two kinds of arithmetic, neither of which waits for the other. */
+/* Compute the products of a part and the gates of the part before it: neither kind of arithmetic waits for the other. */
 static void multiply_part(const UNIT *unit, PART *part, PART *before) {
     const LAYER *layer = unit->layer;
     const int64_t inputs = input_chunks(layer), all = inputs + state_chunks(layer), tile = part->row / TILE_ROWS;
@@ -167,16 +167,16 @@ typedef struct {
     uint8_t rows[16];
 } CONFIGURATION;
 
-/* Tiles of sums and values have so many rows, those of weights all. */
+/* Tiles of sums and values have `rows` rows; those of weights have all. */
 static void configure(int64_t rows) {
     CONFIGURATION tiles = {.palette = 1};
     for (int tile = 0; tile < 8; tile++)
         tiles.row_bytes[tile] = CHUNK * sizeof(uint16_t), tiles.rows[tile] = tile < 6 ? rows : TILE_ROWS;
-    __asm__ volatile("" : : "r"(&tiles) : "memory"); /* nor that this reads all of them */
+    __asm__ volatile("" : : "r"(&tiles) : "memory"); /* nor does GCC know that this reads all of them */
     _tile_loadconfig(&tiles);
 }
 
-/* As `forward_unit`, for a layer of which nobody wants gradients. */
+/* Like `forward_unit`, for a layer whose gradients are not wanted. */
 static int tiled_forward_unit(const LAYER *layer, int64_t number) {
     const int64_t first = number / layer->directions * layer->block, inputs = layer->input_size;
     const int64_t rounded = (layer->block + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
