@@ -1,1 +1,1 @@
-"""Classifiers that need no PyTorch: on NumPy alone, and on ONNX Runtime; and the export to ONNX, which does need it."""
+"""Classifiers that do not need PyTorch, on NumPy alone and on ONNX Runtime, and the export to ONNX, which does need it."""

@@ -21,7 +21,8 @@ from seqcls.evaluation.predictions import Predictions
 from seqcls.evaluation.scores import Score
 from seqcls.inference.classifier import Classifier
 from seqcls.inference.labelled import labelled_pairs
-from seqcls.inference.portable.onnx_classifier import CONFIG, PRECISION, TOKENIZER, OnnxClassifier
+from seqcls.inference.portable.onnx_classifier import OnnxClassifier
+from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, TOKENIZER
 from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
 from seqcls.storage.run_directory import resolve_model_path
 from seqcls.system.files import replace_file
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import onnx
 
 TOLERANCE = 1e-5
-"""How far a logit may be from PyTorch's; of a larger one than 1, this part of it."""
+"""How far a logit may be from PyTorch's: absolutely up to 1, relatively above."""
 
 _CHECKS = 200
 _MOST_STEPS = 200
@@ -39,12 +40,12 @@ _MOST_STEPS = 200
 
 @dataclass(frozen=True)
 class Int8Comparison:
-    """What rounding the weights to 8 bits did on the validation split of the model's data.
+    """The effect of rounding the weights to 8 bits, on the validation split of the model's data.
 
     Attributes:
-        float32: Loss and accuracy of the model as it was.
-        int8: Those of the ONNX file.
-        largest_difference: The largest difference of a probability.
+        float32: Loss and accuracy of the model in float32.
+        int8: Loss and accuracy of the ONNX file.
+        largest_difference: The largest difference between two probabilities.
     """
 
     float32: Score
@@ -53,7 +54,7 @@ class Int8Comparison:
 
     @property
     def accuracy_loss(self) -> float:
-        """By how much the accuracy is lower; negative if it is higher."""
+        """How much lower the accuracy is in 8 bits; negative if it is higher."""
         return self.float32.accuracy - self.int8.accuracy
 
 
@@ -65,10 +66,10 @@ class OnnxExport:
         path: The file.
         bytes: Its size.
         model_bytes: The size of model.safetensors.
-        checks: How many random batches were given to both.
-        largest_difference: The largest difference of a logit from PyTorch's, in float32.
-        int8: What rounding to 8 bits did; None for a file in float32, or where the data were not there.
-        reason: Why that was not measured, in a word or a sentence.
+        checks: The number of random batches on which the file was compared with PyTorch.
+        largest_difference: The largest difference between a logit and PyTorch's, in float32.
+        int8: The effect of rounding to 8 bits; None for a file in float32, or if the data were not available.
+        reason: Why that effect was not measured.
     """
 
     path: Path
@@ -93,21 +94,21 @@ class OnnxExport:
 
 
 def export_onnx(model: str | Path, path: str | Path, *, int8: bool = False) -> OnnxExport:
-    """Write a trained model as an ONNX file that alone predicts: `OnnxClassifier`, `seqcls predict FILE.onnx`.
+    """Write a trained model as one ONNX file, for `OnnxClassifier` and `seqcls predict FILE.onnx`.
 
-    The graph takes any batch and length. It is kept only if ONNX Runtime gives PyTorch's logits, to `TOLERANCE`, for 200
-    batches of random sequences, lengths and paddings.
+    The graph takes batches of any size and length. It is kept only if ONNX Runtime returns PyTorch's logits, to within
+    `TOLERANCE`, for 200 batches of random sequences, lengths and paddings.
 
     Args:
         model: A model or run directory.
         path: The file to write, NAME.onnx, which must not exist.
-        int8: Round the weights of embeddings, products and LSTMs to 8 bits, and say what that costs on the validation split
-            of the data that the model was trained on.
+        int8: Round the weights of embeddings, products and LSTMs to 8 bits, and measure what that costs on the validation
+            split of the data that the model was trained on.
 
     Raises:
-        UsageError: The encoder or embedding has no ONNX form, or the file has another ending.
+        UsageError: The encoder or embedding has no ONNX form, or the name of the file does not end in .onnx.
         OutputExistsError: The file exists.
-        CheckpointError: The model cannot be read, the file cannot be written, or the two do not agree.
+        CheckpointError: The model cannot be read, the file cannot be written, or the two disagree.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     path = Path(path)
@@ -141,9 +142,9 @@ def export_onnx(model: str | Path, path: str | Path, *, int8: bool = False) -> O
 
 
 def _check_output(path: Path) -> None:
-    """Look at the output, and at what is installed, before anything takes time."""
+    """Check the path and the installed packages before anything takes time."""
     if path.suffix.lower() != ".onnx":
-        raise UsageError(f"{path} has another ending than .onnx, by which `seqcls predict` knows the file")
+        raise UsageError(f"{path} does not end in .onnx, by which `seqcls predict` recognizes the file")
     if path.exists() or path.is_symlink():
         raise OutputExistsError(f"{path} exists; choose another --output, or remove it")
     for package in ("onnx", "onnxruntime"):
@@ -154,7 +155,7 @@ def _check_output(path: Path) -> None:
 def _to_onnx(classifier: Classifier, contents: dict[str, bytes]) -> onnx.ModelProto:
     from onnx import helper
 
-    from seqcls.inference.portable.onnx_graph import build_graph
+    from seqcls.inference.portable.onnx_network import build_graph
 
     saved = classifier._saved
     weights = {name: tensor.numpy() for name, tensor in saved.weights.items()}
@@ -172,19 +173,19 @@ def _to_onnx(classifier: Classifier, contents: dict[str, bytes]) -> onnx.ModelPr
 
 
 def _check(classifier: Classifier, exported: OnnxClassifier) -> float:
-    """Return the largest difference of a logit over random batches; CheckpointError if there is one above the tolerance."""
+    """Return the largest difference between two logits over random batches; CheckpointError if it is not tolerable."""
     rng = np.random.default_rng(0)
     batches = [_random_batch(rng, classifier) for _ in range(_CHECKS)]
-    # One after the other, since the threads of either wait actively for a while, on the cores that the other needs.
+    # One after the other: the threads of either wait actively for a while, on the cores that the other needs.
     with torch.inference_mode():
-        wanted = [classifier._model(*map(torch.from_numpy, batch)).numpy() for batch in batches]
+        expected_logits = [classifier._model(*map(torch.from_numpy, batch)).numpy() for batch in batches]
     largest = 0.0
-    for number, ((inputs, lengths), expected) in enumerate(zip(batches, wanted, strict=True)):
+    for number, ((inputs, lengths), expected) in enumerate(zip(batches, expected_logits, strict=True)):
         difference = np.abs(exported._run(inputs, lengths) - expected)
         if not (difference <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
             raise CheckpointError(
-                f"the ONNX file is not kept: for random batch {number}, of lengths {lengths.tolist()}, a logit differs from "
-                f"PyTorch's by {difference.max():.2g}, and may by {TOLERANCE:g}; please report that"
+                f"the ONNX file was not kept: in random batch {number}, of lengths {lengths.tolist()}, a logit differs from "
+                f"PyTorch's by {difference.max():.2g}, which is more than {TOLERANCE:g}; please report this"
             )
         largest = max(largest, float(difference.max()))
     return largest
@@ -203,7 +204,7 @@ def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDA
 
 
 def _quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with weights of 8 bits; activations are rounded as they come."""
+    """Return the graph with weights of 8 bits; activations are rounded when they are computed."""
     import onnx
     from onnx import helper
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -223,12 +224,12 @@ def _quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:
-    # ONNX Runtime recommends, through the root logger, to optimize the graph first; there is nothing in ours to fold.
+    # Through the root logger, ONNX Runtime recommends optimizing the graph first; in ours there is nothing to fold.
     return "pre-processing before quantization" not in record.getMessage()
 
 
 def _compare(classifier: Classifier, exported: OnnxClassifier) -> Int8Comparison:
-    """Compare on the validation split; DataError if it is not at hand."""
+    """Compare on the validation split; DataError if that is not available."""
     config = classifier.config.data
     if config.dataset == SPLITS:
         raise DataError("the model was trained on splits given as objects")

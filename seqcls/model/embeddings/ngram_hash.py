@@ -9,8 +9,7 @@ from torch import Tensor
 
 from seqcls.data.rules import PAD_ID
 from seqcls.model.embeddings.base import Embedding, new_table
-
-_MULTIPLIER = 116_049_371  # fastText's
+from seqcls.model.embeddings.hashing import extend_hashes
 
 
 class NgramHashEmbedding(Embedding):
@@ -46,7 +45,8 @@ class NgramHashEmbedding(Embedding):
         hashes = inputs
         for n in range(2, self.max_n + 1):
             # The hash of the n-gram ending at t, from that of the (n-1)-gram ending at t - 1; early steps have none.
-            hashes = (hashes[:, :-1] * _MULTIPLIER + inputs[:, n - 1 :]) % self.buckets  # [B, T - n + 1]
-            buckets = (hashes + 1).masked_fill(inputs[:, n - 1 :] == PAD_ID, PAD_ID)
+            last = inputs[:, n - 1 :]  # [B, T - n + 1]
+            hashes = extend_hashes(hashes[:, :-1], last, buckets=self.buckets)
+            buckets = (hashes + 1).masked_fill(last == PAD_ID, PAD_ID)
             vectors[:, n - 1 :] += self.ngram_table(buckets)
         return vectors

@@ -15,7 +15,9 @@ from toy import LastStep, toy_config, toy_pairs, toy_splits
 from seqcls import Classifier, Splits, Trainer, load_recipe, registry
 from seqcls.config.options import describe
 from seqcls.errors import CheckpointError, DataError
-from seqcls.inference.portable.numpy_classifier import EMBEDDINGS, ENCODERS, NumpyClassifier
+from seqcls.inference.portable.numpy_classifier import NumpyClassifier
+from seqcls.inference.portable.numpy_network import EMBEDDINGS, ENCODERS
+from seqcls.inference.portable.plugins import _OPTIONS
 
 BOTH_WAYS: dict[str, Any] = {"hidden_size": 4, "num_layers": 2, "bidirectional": True}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -93,17 +95,17 @@ print(json.dumps(NumpyClassifier.from_pretrained({str(run)!r}).predict_proba(["s
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "known"), [("encoders", ENCODERS), ("embeddings", EMBEDDINGS)])
-def test_every_builtin_is_there_with_options_of_its_signature(kind: str, known: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("kind", "functions"), [("encoders", ENCODERS), ("embeddings", EMBEDDINGS)])
+def test_every_builtin_is_there_with_options_of_its_signature(kind: str, functions: dict[str, Any]) -> None:
     plugins = getattr(registry, kind)
-    assert set(plugins.builtins) == set(known)
+    assert set(plugins.builtins) == set(functions)
     for name in plugins.builtins:
-        assert set(known[name][1]) <= {option.name for option in describe(plugins.get(name))}
+        assert set(_OPTIONS[name]) <= {option.name for option in describe(plugins.get(name))}
 
 
 def test_what_it_cannot_do_is_told(tmp_path: Path) -> None:
     result = Trainer(LastStep(8), toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
-    with pytest.raises(CheckpointError, match="is not written in NumPy; use seqcls"):
+    with pytest.raises(CheckpointError, match="has no NumPy implementation; use seqcls"):
         NumpyClassifier.from_pretrained(result.run)
     with pytest.raises(CheckpointError, match="lacks manifest"):
         NumpyClassifier.from_pretrained(tmp_path)
