@@ -317,10 +317,9 @@ encoders: Registry[Any] = Registry(
         ),
         "cnn": Builtin("cnn:CNN", "Convolutions, then the maximum over time (Kim 2014)"),
         "transformer": Builtin("transformer:Transformer", "A small pre-norm transformer (Vaswani et al. 2017)"),
+        "bilstm": Builtin("bilstm:BiLSTM", "Bidirectional LSTM, whose steps are projected and then pooled"),
         "bilstm-mean-pool": Builtin(
-            "bilstm:BiLSTMMeanPool",
-            "The tutorial's bidirectional LSTM, whose steps are projected and then averaged",
-            aliases=("bilstm",),
+            "bilstm:BiLSTMMeanPool", "The tutorial's bidirectional LSTM, whose steps are projected and then averaged"
         ),
     },
 )

@@ -77,7 +77,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    encoder: str = "bilstm-mean-pool"
+    encoder: str = "bilstm"
     """Name of the encoder; `seqcls list` shows all encoders."""
     encoder_options: dict[str, OptionValue] = {}
     """Options of the encoder; `seqcls info encoder NAME` lists them."""

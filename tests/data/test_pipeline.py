@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy import LastStep, toy_pairs
 
-from seqcls import Classifier, Trainer
+from seqcls import Classifier, Trainer, registry
 from seqcls.config.settings import Config, DataConfig, ModelConfig
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.reviews import ReviewsDataset
@@ -113,9 +113,11 @@ def test_names_and_options_of_built_objects_are_recorded() -> None:
 
 
 def test_an_alias_is_recorded_by_its_full_name_and_options_are_converted() -> None:
-    settings = Config().updated({"model": {"encoder_options": {"num_layers": "2"}}}, source="test")
-    config = name_objects(settings, "bilstm", None)
-    assert config.model.encoder == "bilstm-mean-pool"
+    settings = Config().replace(encoder_options={"num_layers": "2"})
+    with registry.isolated():
+        registry.encoders.register("another-lstm", aliases=("other",))(LSTM)
+        config = name_objects(settings, "other", None)
+    assert config.model.encoder == "another-lstm"
     assert config.model.encoder_options == {"num_layers": 2}
 
 

@@ -126,7 +126,6 @@ def test_the_plugin_reference_has_every_builtin_with_its_options(generated: dict
     for known in registry.REGISTRIES.values():
         assert all(f"## {known.kind} `{name}`" in plugins for name in known.builtins)
     assert "| `pooling` |" in plugins
-    assert "Alias: `bilstm`." in plugins
 
 
 def test_the_api_reference_has_every_public_name() -> None:

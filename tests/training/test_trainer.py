@@ -395,7 +395,6 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.
 
 
 def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path) -> None:
-    # The default recipe has options for bilstm-mean-pool; none of them may stick to another, built encoder.
     data = ReviewsDataset(train_size=40, validation_size=10, test_size=10)
     result = Trainer(LSTM(8, hidden_size=4), data, output=tmp_path / "run", callbacks=[StopAt(1)]).fit()
     assert result.model is not None

@@ -211,6 +211,7 @@ ENCODERS: dict[str, Callable[..., Floats]] = {
     "gru": partial(_recurrent, _gru_step, 1),
     "min-gru": partial(_recurrent, _min_gru_step, 1),
     "torch-rnn": partial(_recurrent, _simple_rnn_step, 1),
+    "bilstm": _bilstm,
     "bilstm-mean-pool": _bilstm,
     "numpy-simple-rnn": _numpy_simple_rnn,
     "cnn": _cnn,

@@ -325,6 +325,7 @@ _ENCODERS: dict[str, Callable[..., str]] = {
     "gru": partial(_recurrent, _gru_layer),
     "min-gru": partial(_recurrent, _min_gru_layer),
     "torch-rnn": partial(_recurrent, _simple_rnn_layer),
+    "bilstm": _bilstm,
     "bilstm-mean-pool": _bilstm,
     "numpy-simple-rnn": _numpy_simple_rnn,
     "cnn": _cnn,

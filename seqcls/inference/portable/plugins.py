@@ -23,6 +23,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "gru": _RECURRENT,
     "min-gru": _RECURRENT,
     "torch-rnn": (*_RECURRENT, "nonlinearity"),
+    "bilstm": ("hidden_size", "num_layers", "pooling"),
     "bilstm-mean-pool": ("hidden_size", "num_layers", "pooling"),
     "numpy-simple-rnn": ("pooling",),
     "cnn": (),

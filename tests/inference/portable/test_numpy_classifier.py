@@ -27,7 +27,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru both ways": ("gru", {**BOTH_WAYS, "pooling": "mean+max"}),
     "min-gru both ways": ("min-gru", {**BOTH_WAYS, "pooling": "max"}),
     "torch-rnn with relu": ("torch-rnn", {**BOTH_WAYS, "nonlinearity": "relu"}),
-    "bilstm": ("bilstm-mean-pool", {"hidden_size": 4, "num_layers": 1, "projection_size": 5, "pooling": "mean+max"}),
+    "bilstm of other sizes": ("bilstm", {"hidden_size": 4, "num_layers": 2, "projection_size": 5, "pooling": "max"}),
     "cnn of other widths": ("cnn", {"widths": "1,4", "num_filters": 3}),
     "transformer of one layer": ("transformer", {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "pooling": "last"}),
     "mean-pool's maximum": ("mean-pool", {"pooling": "mean+max"}),

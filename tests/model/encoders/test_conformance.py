@@ -20,7 +20,8 @@ VARIANTS = {
     "mean-pool": [{}, {"pooling": "attention"}, {"pooling": "mean+max"}],
     "cnn": [{}, {"widths": "1", "num_filters": 3}, {"widths": "2,9"}],
     "transformer": [{}, {"num_layers": 1, "num_heads": 1, "pooling": "last"}],
-    "bilstm-mean-pool": [{}, {"num_layers": 1, "pooling": "mean+max"}, {"pooling": "max", "projection_size": 5}],
+    "bilstm": [{}, {"pooling": "max", "projection_size": 5}],
+    "bilstm-mean-pool": [{}, {"num_layers": 1}],
 }
 CASES = [(info.name, options) for info in registry.encoders.plugins() for options in VARIANTS.get(info.name, [{}])]
 
