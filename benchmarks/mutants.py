@@ -51,7 +51,7 @@ TESTS = {
         "test_registry.py",
         "apps/test_check.py",
         "test_public.py",
-        "apps/cli/test_cli.py",
+        "apps/cli",
         "testing",
     ),
     "storage/run_directory.py": (

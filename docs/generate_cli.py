@@ -34,7 +34,8 @@ def commands() -> str:
             continue
         context = command.make_context(f"seqcls {name}", [], resilient_parsing=True)
         usage = command.get_usage(context).removeprefix("Usage: ")
-        records = [parameter.get_help_record(context) for parameter in command.params]
+        parameters = command.get_params(context)[:-1]  # without --help
+        records = [parameter.get_help_record(context) for parameter in parameters]
         rows = [(_code(flags), help_text) for flags, help_text in filter(None, records)]
         table = _table(("argument or flag", "meaning"), rows)
         parts.append(f"## seqcls {name}\n\n{command.help}\n\n```text\n{usage}\n```\n\n{table}")

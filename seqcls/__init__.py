@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from seqcls.apps.check.report import DataReport
     from seqcls.apps.report.write import write_report
     from seqcls.apps.serving.app import create_app
+    from seqcls.apps.tuning.results import TuningResult
+    from seqcls.apps.tuning.study import tune
+    from seqcls.apps.tuning.trials import Trial
     from seqcls.config.recipe_files import load_recipe
     from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
     from seqcls.data.datasets.base import Dataset
@@ -70,12 +73,15 @@ _HOMES = {
     "Split": "seqcls.data.splits",
     "Splits": "seqcls.data.splits",
     "Trainer": "seqcls.training.trainer",
+    "Trial": "seqcls.apps.tuning.trials",
+    "TuningResult": "seqcls.apps.tuning.results",
     "check_data": "seqcls.apps.check.checks",
     "create_app": "seqcls.apps.serving.app",
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",
     "length_mask": "seqcls.model.encoders.masking",
     "load_recipe": "seqcls.config.recipe_files",
+    "tune": "seqcls.apps.tuning.study",
     "write_report": "seqcls.apps.report.write",
 }
 
@@ -109,12 +115,15 @@ __all__ = [
     "Split",
     "Splits",
     "Trainer",
+    "Trial",
+    "TuningResult",
     "check_data",
     "create_app",
     "export_onnx",
     "fit_baseline",
     "length_mask",
     "load_recipe",
+    "tune",
     "write_report",
 ]
 

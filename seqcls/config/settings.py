@@ -197,7 +197,7 @@ class Config(Section):
                 raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, sections)}")
             section = values[sections[name]]
             options = f"{name}_options"
-            if options in section and options not in settings and not _is_same_plugin(name, section[name], value):
+            if options in section and options not in settings and not is_same_plugin(name, section[name], value):
                 section[options] = {}
             section[name] = value
         return _checked(values, source="")
@@ -248,7 +248,7 @@ def _checked(values: Mapping[str, Any], *, source: str) -> Config:
         raise ConfigError(explain(error, source=source, known=all_settings_dotted())) from None
 
 
-def _is_same_plugin(kind: str, old: str, new: object) -> bool:
+def is_same_plugin(kind: str, old: str, new: object) -> bool:
     """Return whether two names mean the same plugin; a name that is not registered means only itself."""
     if old == new:
         return True

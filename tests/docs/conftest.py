@@ -26,7 +26,9 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest
     Reports would take most of them, and are written where the page is about them.
     """
     if "report" not in request.node.name:
-        monkeypatch.setattr("seqcls.apps.cli.fit._write_report", lambda trainer, result, quiet: result.run / FILE_NAME)
+        monkeypatch.setattr(
+            "seqcls.apps.cli.extras._write_report", lambda trainer, result, quiet: str(result.run / FILE_NAME)
+        )
     folder = tmp_path / "page"
     folder.mkdir()
     monkeypatch.chdir(folder)

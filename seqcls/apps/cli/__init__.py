@@ -1,1 +1,1 @@
-"""The command line: arguments in, calls out, words on the screen; nothing heavy is imported before a command runs."""
+"""The command line: one module per command; nothing heavy is imported before a command runs."""

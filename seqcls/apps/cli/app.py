@@ -1,4 +1,4 @@
-"""The Typer application, and the one place where errors become messages and exit codes."""
+"""The Typer application; here errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,22 @@ from typing import Annotated, Any
 
 import typer
 
-from seqcls.apps.cli import check, compare, export, fit, models, new, plugins, report, serve, tune
+from seqcls.apps.cli import (
+    check,
+    compare,
+    evaluate,
+    explain,
+    export,
+    fit,
+    new,
+    plugins,
+    predict,
+    push,
+    report,
+    serve,
+    tune,
+)
+from seqcls.apps.cli.flags import ComparisonCommand, DataSettingsCommand, SettingsCommand, SeveralEncodersCommand
 from seqcls.apps.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError, Terminated
 from seqcls.system.deprecation import RenamedWarning
@@ -28,18 +43,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("fit")(fit.fit)
-app.command("train", hidden=True)(fit.fit)
-app.command("tune")(tune.tune)
-app.command("check")(check.check)
-app.command("evaluate")(models.evaluate)
-app.command("predict")(models.predict)
-app.command("explain")(models.explain)
+app.command("fit", cls=SettingsCommand)(fit.fit)
+app.command("train", hidden=True, cls=SettingsCommand)(fit.fit)
+app.command("tune", cls=SeveralEncodersCommand)(tune.tune)
+app.command("check", cls=DataSettingsCommand)(check.check)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("report")(report.report)
-app.command("compare")(compare.compare)
+app.command("compare", cls=ComparisonCommand)(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
-app.command("push")(models.push)
+app.command("push")(push.push)
 app.command("list")(plugins.list_plugins)
 app.command("info")(plugins.info)
 app.command("new")(new.new)
@@ -63,7 +78,7 @@ def _options(
 
 
 class _ConsoleHandler(logging.Handler):
-    """Shows what the library has to tell, a line each, on stderr."""
+    """Shows the messages of the library on stderr, one per line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
@@ -88,21 +103,21 @@ def _showing_old_names() -> Iterator[None]:
 
 
 def _exit_on_sigterm(number: int, _frame: object) -> None:
-    # As an exception, so that temporary files are removed and other processes ended on the way out.
+    # An exception, so that temporary files are removed and other processes ended on the way out.
     print_error("terminated")
     raise Terminated(128 + number)
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
-    # A signal's handler overwrites what oneDNN of PyTorch 2.3 keeps below its stack, and the process aborts: this gives
-    # handlers a stack apart. (And a crash then shows where it was.)
+    """Run the command line and exit: 0 for success, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    # Signal handlers overwrite what oneDNN in PyTorch 2.3 keeps below its stack, and the process aborts; this gives handlers
+    # a stack of their own. A crash then also shows where it happened.
     faulthandler.enable(2)
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    if hasattr(signal, "SIGUSR1"):  # asks a run for a checkpoint: where there is none yet, or none any more, for nothing
+    if hasattr(signal, "SIGUSR1"):  # asks a run for a checkpoint; it must not kill a process that has no run
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     logger = logging.getLogger("seqcls")
-    logger.handlers = [_ConsoleHandler()]  # and not one more for each call
+    logger.handlers = [_ConsoleHandler()]  # not one more per call
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     try:
@@ -115,7 +130,7 @@ def main() -> None:
         print_error("interrupted")
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (head, less) has left; that is no error of ours. Python would complain again while
-        # flushing at exit, hence the redirection.
+        # The reader of our output (head, less) has left, which is not an error. Python would complain again when it flushes
+        # at exit, hence the redirection.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -3,60 +3,81 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqcls.apps.cli import flags
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import print_json, readable, say
 
 if TYPE_CHECKING:
+    from seqcls.config.settings import Config
     from seqcls.evaluation.intervals import Interval
+
+_TRAINING = "With --encoders"
+_WITHOUT_TRAINING = {"device", "callback_options"}  # what comparing runs takes, or has an empty value
 
 
 def compare(
+    context: typer.Context,
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Run or model directories, two or more.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="Two or more run or model directories.", show_default=False),
+    ] = None,
+    split: flags.Split = "test",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the accuracies into a .png, .svg or .pdf file.")
     ] = None,
     encoders: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Train these encoders, and compare them, instead.")
+        str | None,
+        typer.Option(
+            metavar="A,B,…", help="Train these encoders and compare them, instead of runs.", rich_help_panel=_TRAINING
+        ),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Data set; by default the one of the first model.")
+    seeds: Annotated[
+        int, typer.Option(metavar="INT", help="Runs per encoder, each with its own seed.", min=1, rich_help_panel=_TRAINING)
+    ] = 3,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Named settings to start from.", rich_help_panel=_TRAINING)
     ] = None,
-    dataset_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the data set.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    recipe: Annotated[str, typer.Option(help="With --encoders: named settings to train with.")] = "default",
     setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="With --encoders: a setting, such as epochs=3.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting, such as epochs=3.", rich_help_panel=_TRAINING),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="With --encoders: trainings of each, with other seeds.", min=1)] = 3,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="With --encoders: folder of the runs; what is there is not trained again."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the runs; those already in it are not trained again.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures: a .png, .svg or .pdf file.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: flags.Json = False,
 ) -> None:
-    """Say which of several models is better, by how much, and how sure that is."""
+    """Tell which model is better, and how certain that is."""
     with uninterrupted():
-        from seqcls.config.pairs import parse_pairs
+        from seqcls.apps.cli.settings import resolve
         from seqcls.errors import UsageError
 
-    pairs = parse_pairs(dataset_option or [], flag="--dataset-option")
     if (encoders is None) == (not runs) or (runs is not None and len(runs) == 1):
         raise UsageError("give two or more run directories, or --encoders A,B,… to train and compare")
+    chosen = flags.setting_flags(context)
+    changes = chosen.changes(setting)
     if encoders is None:
         assert runs is not None
-        if len({str(run) for run in runs}) < len(runs):
-            raise UsageError("a run is given twice")
-        result = _asked(runs, dataset, pairs, split=split, device=device)
+        if changes["model"].keys() - {"encoder_options", "embedding_options"} or set(changes["fit"]) - _WITHOUT_TRAINING:
+            raise UsageError("settings of model and training need --encoders, which are trained with them")
+        result = _compare_runs(runs, chosen.names["dataset"], changes, split=split)
     else:
         names = list(dict.fromkeys(name.strip() for name in encoders.split(",") if name.strip()))
-        result = _trained(names, dataset, pairs, setting or [], recipe=recipe, seeds=seeds, output=output, device=device)
+        configs = {name: resolve({**chosen.names, "encoder": name}, changes, recipe=recipe) for name in names}
+        result = _compare_encoders(configs, seeds=seeds, output=output)
     if plot is not None:
         from seqcls.apps.report.interval_plot import plot_intervals
 
@@ -76,20 +97,27 @@ class _Result:
     lines: list[str]
 
 
-def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, split: str, device: str) -> _Result:
-    """Compare trained models by their answers."""
+def _compare_runs(
+    runs: Sequence[Path], dataset: str | None, changes: Mapping[str, Mapping[str, Any]], *, split: str
+) -> _Result:
+    """Compare trained models by their predictions for the same examples."""
     from seqcls.apps.report.contestants import ask
+    from seqcls.errors import UsageError
     from seqcls.evaluation.differences import differences
     from seqcls.evaluation.intervals import accuracy_interval
 
+    if len({str(run) for run in runs}) < len(runs):
+        raise UsageError("a run is given twice")
     contestants = []
     for run in runs:
-        say(f"asking {run}")
-        contestants.append(ask(run, dataset, split=split, options=pairs, device=device))
+        say(f"evaluating {run}")
+        device = changes["fit"].get("device", "auto")
+        contestants.append(ask(run, dataset, split=split, options=changes["data"]["dataset_options"], device=device))
     models = [contestant.as_dict() for contestant in contestants]
-    intervals = {contestant.name: accuracy_interval(contestant.predictions) for contestant in contestants}
-    found = differences({contestant.name: contestant.predictions for contestant in contestants})
-    columns = [
+    predictions = {contestant.name: contestant.predictions for contestant in contestants}
+    intervals = {name: accuracy_interval(answers) for name, answers in predictions.items()}
+    compared = differences(predictions)
+    rows = [
         [
             row["name"],
             intervals[row["name"]].in_percent(),
@@ -101,71 +129,63 @@ def _asked(runs: list[Path], dataset: str | None, pairs: dict[str, str], *, spli
         ]
         for row in models
     ]
-    lines = _table([["model", "accuracy, 95% interval", "macro F1", "loss", "ex./s", "parameters", "MB"], *columns])
-    values = {"split": split, "models": models, "differences": [item.as_dict() for item in found]}
-    return _Result(values, intervals, [*lines, "", *(item.sentence() for item in found)])
+    lines = _table([["model", "accuracy, 95% interval", "macro F1", "loss", "ex./s", "parameters", "MB"], *rows])
+    values = {"split": split, "models": models, "differences": [difference.as_dict() for difference in compared]}
+    return _Result(values, intervals, [*lines, "", *(difference.sentence() for difference in compared)])
 
 
-def _trained(
-    names: list[str],
-    dataset: str | None,
-    pairs: dict[str, str],
-    settings: list[str],
-    *,
-    recipe: str,
-    seeds: int,
-    output: Path | None,
-    device: str,
-) -> _Result:
-    """Train each encoder with each seed, and compare what they come to."""
+def _compare_encoders(configs: Mapping[str, Config], *, seeds: int, output: Path | None) -> _Result:
+    """Train each encoder with each seed, and compare the accuracies."""
     with uninterrupted():
-        from seqcls.apps.report.contestants import train
-        from seqcls.config.pairs import parse_settings
-        from seqcls.config.recipe_files import load_recipe
-        from seqcls.config.settings import merge
         from seqcls.evaluation.differences import seed_differences
         from seqcls.evaluation.intervals import mean_interval
-        from seqcls.training.callbacks.console import ConsoleReporter
 
-    changes = merge(parse_settings(settings, flag="--set"), {"data": {"dataset_options": pairs}, "fit": {"device": device}})
-    configs = {
-        name: load_recipe(recipe, encoder=name, dataset=dataset).updated(changes, source="command line") for name in names
-    }
     folder = output or Path("comparisons") / next(iter(configs.values())).data.dataset.replace("/", "_")
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for seed in range(seeds):  # a seed of each first, so that a comparison that is cut short compares
-        for name, config in configs.items():
-            say(f"{name}, seed {seed}: {folder / f'{name}-{seed}'}")
-            seeded = config.updated({"fit": {"seed": seed}}, source="--seeds")
-            rows[name].append(train(seeded, folder / f"{name}-{seed}", callbacks=[ConsoleReporter()]))
-    accuracies = {name: [(row["test"] or row["validation"])["accuracy"] for row in found] for name, found in rows.items()}
-    intervals = {name: mean_interval(found) for name, found in accuracies.items()}
+    trained = _train(configs, folder, seeds=seeds)
+    accuracies = {name: [(row["test"] or row["validation"])["accuracy"] for row in rows] for name, rows in trained.items()}
+    intervals = {name: mean_interval(values) for name, values in accuracies.items()}
     models = [
         {
             "name": name,
             "accuracy": asdict(intervals[name]),
             "accuracies": accuracies[name],
-            "seconds": statistics.median(row["seconds"] for row in found),
-            "parameters": found[0]["parameters"],
+            "seconds": statistics.median(row["seconds"] for row in rows),
+            "parameters": rows[0]["parameters"],
         }
-        for name, found in rows.items()
+        for name, rows in trained.items()
     ]
     compared = seed_differences(accuracies)
-    columns = [
-        [row["name"], intervals[row["name"]].in_percent(), f"{row['seconds']:.1f}", f"{row['parameters']:,}"]
-        for row in models
+    rows = [
+        [model["name"], intervals[model["name"]].in_percent(), f"{model['seconds']:.1f}", f"{model['parameters']:,}"]
+        for model in models
     ]
-    lines = _table([["encoder", f"accuracy, mean of {seeds}", "seconds", "parameters"], *columns])
-    values = {"runs": str(folder), "models": models, "differences": [item.as_dict() for item in compared]}
-    return _Result(values, intervals, [*lines, "", *(item.sentence() for item in compared)])
+    lines = _table([["encoder", f"accuracy, mean of {seeds}", "seconds", "parameters"], *rows])
+    values = {"runs": str(folder), "models": models, "differences": [difference.as_dict() for difference in compared]}
+    return _Result(values, intervals, [*lines, "", *(difference.sentence() for difference in compared)])
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def _train(configs: Mapping[str, Config], folder: Path, *, seeds: int) -> dict[str, list[dict[str, Any]]]:
+    """Train the encoders and return the results of their runs; those that are in the folder are only read."""
+    from seqcls.apps.report.contestants import train
+    from seqcls.training.callbacks.console import ConsoleReporter
+
+    trained: dict[str, list[dict[str, Any]]] = {name: [] for name in configs}
+    for seed in range(seeds):  # each encoder once before any of them twice: an interrupted comparison then compares
+        for name, config in configs.items():
+            run = folder / f"{name}-{seed}"
+            say(f"{name}, seed {seed}: {run}")
+            seeded = config.updated({"fit": {"seed": seed}}, source="--seeds")
+            trained[name].append(train(seeded, run, callbacks=[ConsoleReporter()]))
+    return trained
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines; the first column is left-aligned, the others are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            readable(cell).ljust(width) if not number else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if position else readable(cell).ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seqcls.apps.cli import flags
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import print_json, say
 
@@ -15,17 +16,20 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model or run directory.", show_default=False)],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model or run directory.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write, NAME.onnx; by default named as the model.", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="File to write; by default MODEL.onnx.", show_default=False),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Round weights to 8 bits, and say what that costs on the validation split.")
+        bool, typer.Option("--int8", help="Round weights to 8 bits, and measure the loss of accuracy on validation.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: flags.Json = False,
 ) -> None:
-    """Write a model as an ONNX file, checked against PyTorch, that `seqcls predict` and ONNX Runtime read."""
+    """Write a model as an ONNX file.
+
+    The file is checked against PyTorch; `seqcls predict` and ONNX Runtime read it.
+    """
     with uninterrupted():
         from seqcls.inference.portable.onnx_export import export_onnx
 
@@ -35,7 +39,7 @@ def export(
         print_json(exported.as_dict())
         return
     typer.echo(
-        f"Same as PyTorch in {exported.checks} batches of random lengths and paddings: "
+        f"Same as PyTorch on {exported.checks} batches of random lengths and paddings: "
         f"logits differ by at most {exported.largest_difference:.1e}"
     )
     if int8:
@@ -45,11 +49,12 @@ def export(
 
 
 def _int8_line(exported: OnnxExport) -> str:
-    found = exported.int8
-    if found is None:
-        return f"In 8 bits the accuracy was not measured: {exported.reason}"
-    before, after = (100 * score.accuracy for score in (found.float32, found.int8))
+    measured = exported.int8
+    if measured is None:
+        return f"The accuracy with 8-bit weights was not measured: {exported.reason}"
+    before, after = (100 * score.accuracy for score in (measured.float32, measured.int8))
     return (
-        f"In 8 bits the accuracy on the {found.int8.count:,} validation examples is {after:.2f}%, and was {before:.2f}%: "
-        f"a loss of {before - after:.2f} points; probabilities differ by at most {found.largest_difference:.4f}"
+        f"With 8-bit weights the accuracy on {measured.int8.count:,} validation examples is {after:.2f}%, down from "
+        f"{before:.2f}%: a loss of {before - after:.2f} points; "
+        f"probabilities differ by at most {measured.largest_difference:.4f}"
     )

@@ -1,4 +1,4 @@
-"""Importing what a command needs, which takes a second or two, without being torn in the middle."""
+"""Importing the modules that a command needs, which takes a second or two, without interruption."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Keep SIGINT and SIGTERM waiting until the end of the block.
+    """Hold back SIGINT and SIGTERM until the end of the block.
 
-    A handler's exception amid the import of a compiled library is lost, or aborts Python: PyTorch's C++ parts call back into
-    Python where nothing can be thrown.
+    An exception from a signal handler during the import of a compiled library is lost, or aborts Python: PyTorch's C++ code
+    calls back into Python at places where nothing can be thrown.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -1,4 +1,4 @@
-"""`seqcls new`: write a plugin package to start from."""
+"""`seqcls new`: a plugin package to start from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seqcls.apps.cli.output import say
 
 
 class NewKind(StrEnum):
-    """What a package can be written for."""
+    """The kinds of plugins that a package can be created for."""
 
     encoder = "encoder"
     dataset = "dataset"
@@ -20,11 +20,16 @@ class NewKind(StrEnum):
 
 
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="encoder, dataset or callback.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-encoder.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder in which seqcls-NAME is made.")] = Path(),
+    kind: Annotated[NewKind, typer.Argument(metavar="KIND", help="encoder, dataset or callback.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin, such as my-encoder.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder in which seqcls-NAME is created.")
+    ] = Path(),
 ) -> None:
-    """Write a package with an encoder, a data set or a callback of your own, its entry point and its tests."""
+    """Create a package for an encoder, data set or callback.
+
+    It has an entry point and tests, and works as it is.
+    """
     from seqcls.testing.scaffold import new_package
 
     folder = new_package(kind.value, name, parent=output)

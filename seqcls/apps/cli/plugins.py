@@ -1,4 +1,4 @@
-"""`seqcls list` and `seqcls info`: which encoders, embeddings, data sets and callbacks there are, and what they take."""
+"""`seqcls list` and `seqcls info`: the encoders, embeddings, data sets and callbacks, and their options."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from seqcls import registry
+from seqcls.apps.cli import flags
 from seqcls.apps.cli.output import print_json, say
 from seqcls.errors import UsageError
 
 
 class Kind(StrEnum):
-    """What there is something to know about."""
+    """The things that `seqcls info` describes."""
 
     encoder = "encoder"
     embedding = "embedding"
@@ -26,31 +27,42 @@ class Kind(StrEnum):
 
 def list_plugins(
     check: Annotated[
-        bool, typer.Option("--check", help="Import each and test that it keeps its contract; exit code 1 if one does not.")
+        bool,
+        typer.Option("--check", help="Import each plugin and test that it keeps its contract; exit with code 1 otherwise."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: flags.Json = False,
 ) -> None:
-    """Show all encoders, embeddings, data sets and callbacks with their provider; imports none, except with --check."""
+    """List encoders, embeddings, data sets and callbacks.
+
+    Each is shown with the distribution that provides it; none is imported, except with --check.
+    """
     infos = {kind: known.plugins() for kind, known in registry.REGISTRIES.items()}
     if check:
-        infos = {kind: [_checked(info) for info in found] for kind, found in infos.items()}
+        infos = {kind: [_checked(info) for info in of_kind] for kind, of_kind in infos.items()}
     if as_json:
-        print_json({f"{kind}s": [_as_dict(info) for info in found] for kind, found in infos.items()})
+        print_json({f"{kind}s": [_as_dict(info) for info in of_kind] for kind, of_kind in infos.items()})
         _fail_if_any_is_broken(infos, check=check)
         return
-    for kind, found in infos.items():
-        rows = [(_names(info), info.origin, _remark(info)) for info in found]
+    for kind, of_kind in infos.items():
+        rows = [(_names(info), info.origin, _remark(info)) for info in of_kind]
         _print_table([(f"{kind.upper()}S", "FROM", ""), *rows])
         typer.echo()
     _fail_if_any_is_broken(infos, check=check)
 
 
 def info(
-    kind: Annotated[Kind, typer.Argument(help="encoder, embedding, dataset, callback, or system.", show_default=False)],
-    name: Annotated[str | None, typer.Argument(help="Registered name; none for system.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    kind: Annotated[
+        Kind, typer.Argument(metavar="KIND", help="encoder, embedding, dataset, callback or system.", show_default=False)
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Registered name; omit it for system.", show_default=False)
+    ] = None,
+    as_json: flags.Json = False,
 ) -> None:
-    """Show where an encoder, embedding, data set or callback comes from, and its options; or what the system is."""
+    """Show a plugin's origin and options, or describe the system.
+
+    Plugins are encoders, embeddings, data sets and callbacks.
+    """
     if (kind == Kind.system) != (name is None):
         raise UsageError("give a name: `seqcls info encoder lstm`" if name is None else "`seqcls info system` takes no name")
     if name is None:
@@ -59,12 +71,12 @@ def info(
     from seqcls.config import options
 
     known = registry.REGISTRIES[kind.value]
-    found = known.info(name)
+    plugin = known.info(name)
     described = options.describe(known.get(name))
     if as_json:
-        print_json({**_as_dict(found), "options": [vars(option) for option in described]})
+        print_json({**_as_dict(plugin), "options": [vars(option) for option in described]})
         return
-    _print_table([(f"{_names(found)}: {found.description}",), (f"from {found.origin}, {found.target}",)])
+    _print_table([(f"{_names(plugin)}: {plugin.description}",), (f"from {plugin.origin}, {plugin.target}",)])
     typer.echo()
     rows = [
         (
@@ -79,7 +91,7 @@ def info(
 
 
 def _show_system(*, as_json: bool) -> None:
-    """Print what a run would note of the machine it runs on."""
+    """Print what a run records about its machine."""
     from seqcls.system.device import resolve_device
     from seqcls.training.environment import describe_environment
 
@@ -91,7 +103,7 @@ def _show_system(*, as_json: bool) -> None:
 
 
 def _checked(info: registry.PluginInfo) -> registry.PluginInfo:
-    """Return ``info`` with what a look at the plugin itself shows to be wrong."""
+    """Return ``info`` with the problem that loading and testing the plugin shows, if any."""
     from seqcls.testing.plugins import find_problem
 
     say(f"checking the {info.kind} {info.name} of {info.origin}")
@@ -99,22 +111,22 @@ def _checked(info: registry.PluginInfo) -> registry.PluginInfo:
 
 
 def _fail_if_any_is_broken(infos: dict[str, list[registry.PluginInfo]], *, check: bool) -> None:
-    if check and any(info.problem for found in infos.values() for info in found):
+    if check and any(info.problem for of_kind in infos.values() for info in of_kind):
         raise typer.Exit(1)
 
 
-def _as_dict(found: registry.PluginInfo) -> dict[str, Any]:
-    return {**vars(found), "aliases": list(found.aliases)}
+def _as_dict(info: registry.PluginInfo) -> dict[str, Any]:
+    return {**vars(info), "aliases": list(info.aliases)}
 
 
-def _names(found: registry.PluginInfo) -> str:
-    return f"{found.name} ({', '.join(found.aliases)})" if found.aliases else found.name
+def _names(info: registry.PluginInfo) -> str:
+    return f"{info.name} ({', '.join(info.aliases)})" if info.aliases else info.name
 
 
-def _remark(found: registry.PluginInfo) -> str:
-    if found.shadowed:
-        return "not used: the name belongs to another"
-    return found.problem or found.description
+def _remark(info: registry.PluginInfo) -> str:
+    if info.shadowed:
+        return "not used: another plugin has this name"
+    return info.problem or info.description
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
@@ -128,5 +140,5 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
         table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    # Off a terminal rich would cut to 80 columns: scripts want whole lines.
+    # Without a terminal rich would cut lines at 80 columns; scripts want whole lines.
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)

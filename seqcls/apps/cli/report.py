@@ -7,25 +7,32 @@ from typing import Annotated
 
 import typer
 
+from seqcls.apps.cli import flags
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import console
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or model directory.", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; by default report.html in the directory.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write; by default report.html in the directory."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Data set, where it is not where the run found it.")
+        str | None,
+        typer.Option("--dataset", "-d", metavar="NAME|PATH", help="Data set, if it has moved since the run."),
     ] = None,
-    dataset_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the data set.")] = None,
+    dataset_option: flags.DatasetOption = None,
     split: Annotated[
-        str | None, typer.Option(help="train, validation or test; by default test, or validation if there is none.")
+        str | None,
+        typer.Option(metavar="SPLIT", help="train, validation or test; by default test, or validation if there is no test."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: flags.Device = "auto",
 ) -> None:
-    """Write what there is to know of a run as one HTML file: curves, figures, mistakes, data, settings, cost."""
+    """Write a report on a run as one HTML file.
+
+    It shows curves, figures, mistakes, data, settings and cost.
+    """
     with uninterrupted():
         from seqcls.apps.report.write import write_report
         from seqcls.config.pairs import parse_pairs

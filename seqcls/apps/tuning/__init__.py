@@ -1,1 +1,1 @@
-"""Better settings for a data set: trials by Optuna within a given time, each a training judged by validation."""
+"""Hyper-parameter search: trials proposed by Optuna within a given time, each a training judged on validation."""

@@ -1,4 +1,4 @@
-"""Which trial comes next: Optuna's sampler and pruner, told of the trials before it each time."""
+"""Which trial comes next: Optuna's sampler and pruner, which are told about all earlier trials each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seqcls.apps.tuning.space import Choice, Dimension, Interval, Space
+from seqcls.apps.tuning.dimensions import Choice, Dimension, Interval
+from seqcls.apps.tuning.space import Space
 from seqcls.apps.tuning.trials import Trial, best_of
 from seqcls.config.values import OptionValue
 from seqcls.errors import CheckpointError, MissingExtraError
@@ -16,17 +17,17 @@ from seqcls.errors import CheckpointError, MissingExtraError
 if TYPE_CHECKING:
     import optuna
 
-# Trials at random, the starting settings included, before the sampler learns from them; Optuna's own 10 would be most of a
-# small budget. As many must be complete before one is pruned.
+# Random trials, including the starting settings, before the sampler learns from them; Optuna's default of 10 would
+# use up a small budget. As many trials must be complete before one is pruned.
 _STARTUP_TRIALS = 5
-_FEWEST_FOR_IMPORTANCES = 8
+_MIN_TRIALS_FOR_IMPORTANCES = 8
 
 
 class Sampler:
     """Proposes trials.
 
     Args:
-        spaces: What may be tried, by encoder, in the order in which their starting settings are tried.
+        spaces: The values to try, by encoder. The starting settings are tried first, in this order.
         seed: Seed of the proposals.
         monitor: The figure that trials are judged by.
     """
@@ -38,14 +39,17 @@ class Sampler:
         self._monitor = monitor
 
     def ask(self, trials: Sequence[Trial]) -> tuple[optuna.Trial, str, dict[str, OptionValue]]:
-        """Return the trial that comes after ``trials``: as Optuna prunes it, its encoder, and its values."""
-        asked = self._study(trials).ask()
-        encoder = asked.suggest_categorical("encoder", list(self._spaces))
-        dimensions = self._spaces[encoder].dimensions
-        return asked, encoder, {name: found.suggest(asked, _parameter(encoder, name)) for name, found in dimensions.items()}
+        """Return the trial that comes after ``trials``: Optuna's trial, which prunes it, its encoder, and its values."""
+        proposal = self._study(trials).ask()
+        encoder = proposal.suggest_categorical("encoder", list(self._spaces))
+        values = {
+            name: dimension.suggest(proposal, _parameter(encoder, name))
+            for name, dimension in self._spaces[encoder].dimensions.items()
+        }
+        return proposal, encoder, values
 
     def _study(self, trials: Sequence[Trial]) -> optuna.Study:
-        """Return a study of Optuna that knows the trials and is to say which one comes next."""
+        """Return a study of Optuna that knows the trials and proposes the next one."""
         import optuna
 
         number = len(trials)
@@ -60,7 +64,7 @@ class Sampler:
             study.add_trials([self._frozen(trial) for trial in trials])
         except (KeyError, ValueError) as error:
             raise CheckpointError(
-                f"the trials in the file do not fit what is searched: {error}; start anew with --force"
+                f"the recorded trials do not fit the settings that are searched: {error}; start over with --force"
             ) from None
         if number < len(self._spaces):
             encoder, space = list(self._spaces.items())[number]
@@ -68,12 +72,12 @@ class Sampler:
         return study
 
     def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
-        """Return a trial as Optuna knows it."""
+        """Return a trial in Optuna's form."""
         import optuna
 
         dimensions = self._spaces[trial.encoder].dimensions
-        distributions = {_parameter(trial.encoder, name): _distribution(found) for name, found in dimensions.items()}
-        # Optuna looks away from a trial that failed; one that is pruned keeps it from trying the like again.
+        distributions = {_parameter(trial.encoder, name): _distribution(each) for name, each in dimensions.items()}
+        # Optuna ignores a failed trial; a pruned one keeps it from trying similar values again.
         state = optuna.trial.TrialState.COMPLETE if trial.value is not None else optuna.trial.TrialState.PRUNED
         return optuna.trial.create_trial(
             state=state,
@@ -88,21 +92,21 @@ class Sampler:
         return {_parameter(encoder, name): dimensions[name].parameter(value) for name, value in values.items()}
 
     def importances(self, trials: Sequence[Trial]) -> dict[str, float] | None:
-        """Return how much each setting has mattered, by fANOVA (Hutter et al. 2014); None where that cannot be known."""
+        """Return how much each setting has mattered, by fANOVA (Hutter et al. 2014); None if that cannot be known."""
         import optuna
 
         best = best_of(trials, self._monitor)
         assert best is not None
         trials = [trial for trial in trials if trial.encoder == best.encoder and trial.value is not None]
-        if len(trials) < _FEWEST_FOR_IMPORTANCES or len({trial.value for trial in trials}) == 1:
+        if len(trials) < _MIN_TRIALS_FOR_IMPORTANCES or len({trial.value for trial in trials}) == 1:
             return None
         try:
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         except ImportError:  # scikit-learn is missing
             return None
         names = {_parameter(best.encoder, name): name for name in best.values}
-        found = optuna.importance.get_param_importances(self._study(trials), evaluator=evaluator, params=list(names))
-        return {names[parameter]: round(float(value), 4) for parameter, value in found.items()}
+        importances = optuna.importance.get_param_importances(self._study(trials), evaluator=evaluator, params=list(names))
+        return {names[parameter]: round(float(value), 4) for parameter, value in importances.items()}
 
 
 def require_optuna() -> None:
@@ -114,23 +118,23 @@ def require_optuna() -> None:
 
 
 def _parameter(encoder: str, name: str) -> str:
-    """Return Optuna's name of what is searched: what suits one encoder tells nothing of another."""
+    """Return the name of a setting in Optuna: one per encoder, since what suits one tells nothing about another."""
     return f"{encoder}:{name}"
 
 
-def _distribution(found: Dimension) -> optuna.distributions.BaseDistribution:
+def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(found, Choice):
-        return CategoricalDistribution(found.values)
-    if isinstance(found, Interval):
-        return FloatDistribution(found.low, found.high, log=found.is_log)
-    return IntDistribution(0, len(found.values) - 1)
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.values)
+    if isinstance(dimension, Interval):
+        return FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
+    return IntDistribution(0, len(dimension.values) - 1)
 
 
 @contextmanager
 def _without_messages(log: Any) -> Iterator[None]:
-    """Keep Optuna from telling of each study: there is one a trial."""
+    """Keep Optuna from reporting each study: there is one per trial."""
     before = log.get_verbosity()
     log.set_verbosity(log.WARNING)
     try:

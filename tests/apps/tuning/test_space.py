@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from seqcls import Encoder, load_recipe, registry
-from seqcls.apps.tuning.space import Choice, Interval, Sizes, dimension_of, search_space
+from seqcls.apps.tuning.dimensions import Choice, Interval, Sizes, dimension_of
+from seqcls.apps.tuning.space import search_space
 from seqcls.errors import ConfigError
 from seqcls.model.build import build_encoder
 

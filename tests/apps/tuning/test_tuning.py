@@ -14,8 +14,10 @@ from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Config, Encoder, Evaluation, FitState, Splits, Trainer, registry
 from seqcls.apps.tuning import study
-from seqcls.apps.tuning.study import bytes_of, tune
-from seqcls.apps.tuning.trials import Trial, TuningResult
+from seqcls.apps.tuning.limits import bytes_of
+from seqcls.apps.tuning.results import TuningResult
+from seqcls.apps.tuning.study import tune
+from seqcls.apps.tuning.trials import Trial
 from seqcls.config.toml import load_toml
 from seqcls.errors import CheckpointError, ConfigError, MissingExtraError, OutputExistsError, TrainingError, UsageError
 
@@ -153,7 +155,7 @@ def test_models_that_are_too_large_are_not_trained(tmp_path: Path) -> None:
 
 
 def test_of_no_model_small_enough_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "_MOST_WASTED", 8)
+    monkeypatch.setattr(study, "_MAX_WASTED", 8)
     with pytest.raises(TrainingError, match=r"none of 8 trials is complete; the last one: too large: \d\.\d\d MB"):
         _tune(tmp_path, trials=20, max_size=100)
 
@@ -163,7 +165,7 @@ def test_the_time_budget_is_kept_and_more_time_goes_on(tmp_path: Path) -> None:
     endless = {"epochs": 100_000}
     with pytest.raises(
         TrainingError,
-        match=r"no trial is complete, and the time budget of 0:00:05 is used up; the same command with more time goes on",
+        match=r"no trial is complete, and the time budget of 0:00:05 is used up",
     ):
         _tune(tmp_path, fit=endless, trials=None, time_budget=5.0)
     assert time.monotonic() - began < 5.0
@@ -204,7 +206,7 @@ def test_a_trial_that_is_behind_is_stopped(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "_MOST_TIMES", 0)
+    monkeypatch.setattr(study, "_MAX_RATIO", 0)
     monkeypatch.setattr(study, "_SHORT_SECONDS", 0.0)
     result = _tune(tmp_path, trials=3)
     assert [trial.state for trial in result.trials] == ["complete", "pruned", "pruned"]
@@ -240,7 +242,7 @@ def test_only_the_best_run_is_kept_in_files_that_execute_nothing(tmp_path: Path)
 
 def test_other_settings_do_not_go_on_with_it(tmp_path: Path) -> None:
     _tune(tmp_path / "tuning", trials=2)
-    with pytest.raises(ConfigError, match=r"other settings \(starts\.0\.fit\.epochs was 2, and is 3\); give another"):
+    with pytest.raises(ConfigError, match=r"settings \(starts\.0\.fit\.epochs was 2, and is 3\)"):
         _tune(tmp_path / "tuning", fit={"epochs": 3})
     with pytest.raises(ConfigError, match=r"other settings \(data was"):
         _tune(tmp_path / "tuning", data=toy_splits(70))
@@ -248,7 +250,7 @@ def test_other_settings_do_not_go_on_with_it(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(OutputExistsError, match="holds no tuning"):
+        with pytest.raises(OutputExistsError, match="does not hold a search"):
             _tune(tmp_path / "other", overwrite=overwrite)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
@@ -269,7 +271,7 @@ def test_damaged_records_are_one_clear_error(tmp_path: Path, damage: Any) -> Non
     before = records.read_text()
     records.write_text("\n".join(damage(before.splitlines())) + "\n")
     assert records.read_text() != before
-    with pytest.raises(CheckpointError, match="start anew with --force"):
+    with pytest.raises(CheckpointError, match="start over with --force"):
         _tune(tmp_path, trials=4)
 
 
