@@ -42,7 +42,7 @@ MODULES = {
     "seqcls.state": (),
     "seqcls.text": ("seqcls.data.tokenizer",),
     "seqcls.trainer": (),
-    "seqcls.tuning": ("seqcls.apps.tuning.study", "seqcls.apps.tuning.trials"),
+    "seqcls.tuning": ("seqcls.apps.tuning.limits", "seqcls.apps.tuning.study"),
 }
 """Modules, and packages that had names of their own: old name → where to look for what is not a public name of seqcls."""
 
