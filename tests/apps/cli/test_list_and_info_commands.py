@@ -14,7 +14,7 @@ def test_list_shows_everything_and_imports_none_of_it() -> None:
     code += "print([name for name in sys.modules if name == 'torch' or name.startswith(('seqcls.model', 'seqcls.data'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for name in ("bilstm-mean-pool", "lstm", "torch-rnn", "imdb", "reviews", "seqcls 0"):
+    for name in ("bilstm", "bilstm-mean-pool", "lstm", "torch-rnn", "imdb", "reviews", "seqcls 0"):
         assert name in done.stdout
 
 
