@@ -71,6 +71,11 @@ def make_directory(path: Path) -> None:
         sync_directory(folder.parent)
 
 
+def directory_bytes(path: Path) -> int:
+    """Return the size of the files in a directory, without its subdirectories."""
+    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+
+
 def is_temporary(path: Path) -> bool:
     """Return whether the functions here gave the name, to what a killed process has left half written."""
     return _TEMPORARY.fullmatch(path.name) is not None

@@ -28,7 +28,7 @@ VOID = {"meta", "br", "img", "input", "link", "hr"}
 
 
 class Parsed(HTMLParser):
-    """A page as elements: fails on tags that do not match; keeps the text, the attributes and the rows of tables."""
+    """The text, the attributes and the table rows of a page; parsing fails if tags do not match."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -126,7 +126,7 @@ def test_the_page_needs_no_network_and_no_script(run: Path, page: Parsed) -> Non
     assert policy.startswith("default-src 'none'")
 
 
-def test_names_on_the_page_are_unique_and_what_refers_to_them_finds_them(page: Parsed) -> None:
+def test_ids_on_the_page_are_unique_and_references_to_them_resolve(page: Parsed) -> None:
     names = [value for _, attributes in page.tags if (value := attributes.get("id"))]
     assert len(set(names)) == len(names)
     wanted = [attributes[name] for _, attributes in page.tags for name in ("aria-labelledby",) if name in attributes]
@@ -161,9 +161,9 @@ def test_hostile_labels_and_texts_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "there", "absent"),
     [
-        ("several", ["has it, said", "Each pair of an example and a label counts"], ["Rows are the labels"]),
-        ("numbers", ["Accuracy by length, in steps", "its steps"], ["unknown tokens", "seqcls check"]),
-        ("many", ["The commonest confusions", "class 49", "The labels with the least area"], []),
+        ("several", ["true positives", "Each pair of an example and a label counts"], ["Rows are true labels"]),
+        ("numbers", ["Accuracy by length, in steps", "the steps"], ["unknown tokens", "seqcls check"]),
+        ("many", ["The most frequent confusions", "class 49", "The labels with the smallest areas"], []),
     ],
 )
 def test_kinds_of_data(name: str, there: list[str], absent: list[str], report_pages: dict[str, Path]) -> None:
@@ -178,8 +178,8 @@ def test_without_a_test_split_validation_is_shown_and_the_page_says_so(tmp_path:
     splits = Splits.from_pairs(toy_pairs(64), validation=toy_pairs(16, seed=1))
     found = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
     assert "On validation, 16 examples" in found.text
-    assert "The data have no test split" in found.text
-    with pytest.raises(DataError, match="the data has no test split; it has train, validation"):
+    assert "no test split" in found.text
+    with pytest.raises(DataError, match="no test split; it has train, validation"):
         write_report(tmp_path / "run", data=splits, split="test")
 
 
@@ -205,10 +205,10 @@ def test_a_loss_that_is_not_finite_is_shown_and_spoils_no_plot(run: Path, tmp_pa
 
 def test_a_model_without_mistakes_has_a_report(run: Path, tmp_path: Path) -> None:
     pairs = toy_pairs(200)
-    said = Classifier.from_pretrained(run).predict([text for text, _ in pairs])
-    right = [pair for pair, label in zip(pairs, said, strict=True) if pair[1] == label]
+    predicted = Classifier.from_pretrained(run).predict([text for text, _ in pairs])
+    right = [pair for pair, label in zip(pairs, predicted, strict=True) if pair[1] == label]
     found = parse(write_report(run, tmp_path / "page.html", data=Splits.from_pairs(toy_pairs(64), test=right)))
-    assert "There is none." in found.text
+    assert "There are none." in found.text
 
 
 def test_without_the_data_the_page_shows_what_the_run_knows(run: Path, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_data_that_have_changed_are_named(tmp_path: Path) -> None:
     assert "On validation, 8 examples" in parse(write_report(run)).text
     write(str.upper)
     found = parse(write_report(run))
-    assert "The model cannot be judged by the data set as it is now" in found.text
+    assert "cannot be evaluated on the data set as it is now" in found.text
     assert "GOOD" in found.text
     with pytest.raises(DataError, match="GOOD"):
         write_report(run, data=str(path))
@@ -256,21 +256,22 @@ def test_an_interrupted_run_has_a_report_of_what_there_is(run: Path, tmp_path: P
     shutil.copytree(run, tmp_path / "half")
     shutil.rmtree(tmp_path / "half" / "model")
     found = parse(write_report(tmp_path / "half", data=toy_splits()))
-    assert "The run has not ended: the figures are those of its best checkpoint so far." in found.text
+    assert "those of its best checkpoint so far" in found.text
     (tmp_path / "half" / "metrics.jsonl").unlink()
     found = parse(write_report(tmp_path / "half", data=toy_splits()))
-    assert "those of the weights that it began with" in found.text
+    assert "those of its initial weights" in found.text
     assert "training" not in found.headings()
 
 
-def test_of_a_large_split_a_sample_is_judged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqcls.apps.report.collect.MOST_EXAMPLES", 7)
+def test_a_large_split_is_judged_by_a_sample(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqcls.apps.report.answers.MAX_EXAMPLES", 7)
     subject = collect(run, data=toy_splits(), options={}, split=None, device="cpu", encoder=None, loaded=None)
-    assert subject.answers is not None
-    assert (subject.answers.total, len(subject.answers.predictions.labels), len(subject.answers.lengths)) == (20, 7, 7)
-    assert "Of the 20 examples of test, the model was asked about a random 7." in subject.notes
+    answers = subject.data.answers
+    assert answers is not None
+    assert (answers.total, len(answers.predictions.labels), len(answers.lengths)) == (20, 7, 7)
+    assert any("7 of the 20 examples of test" in note for note in subject.notes)
     texts = [text for text, _ in toy_pairs(20, seed=2)]
-    for mistake in subject.answers.mistakes:
+    for mistake in answers.mistakes:
         assert mistake.explanation.text == texts[mistake.number - 1]
 
 
@@ -279,7 +280,7 @@ def test_lengths_and_unknown_words_are_those_of_whole_texts(tmp_path: Path) -> N
     test = [("superb film " * 10 + "never-seen", "good"), ("", "bad")]
     splits = Splits.from_pairs(train, validation=train[:16], test=test)
     folder = train_run(tmp_path / "run", splits, data={"max_length": 3, "tokenizer": "word"})
-    answers = collect(folder, data=splits, options={}, split=None, device="cpu", encoder=None, loaded=None).answers
+    answers = collect(folder, data=splits, options={}, split=None, device="cpu", encoder=None, loaded=None).data.answers
     assert answers is not None
     assert answers.unknown_rates is not None
     assert answers.lengths[0] > 20
@@ -305,14 +306,14 @@ def test_the_file_is_written_whole_or_not_at_all(run: Path, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == [old]
 
 
-def test_where_it_cannot_be_written_is_said_before_any_work(run: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its folder does not exist"):
         write_report(run, tmp_path / "no" / "page.html")
     with pytest.raises(DataError, match="it is a folder"):
         write_report(run, tmp_path)
 
 
-def test_what_is_no_run_or_is_damaged_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_run_or_is_damaged_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="neither a model directory"):
         write_report(tmp_path)
     shutil.copytree(run, tmp_path / "run")

@@ -1,102 +1,78 @@
-"""What a report is made from: the files of the run, and what its model says of a split."""
+"""Everything that a report tells: read from the files of the run, and from the answers of its model."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqcls import registry
 from seqcls.apps.check.checks import quick_findings
 from seqcls.apps.check.findings import Finding
-from seqcls.apps.report.figures import worst, wrongness
+from seqcls.apps.report.answers import Answers, ask
 from seqcls.config.data_paths import dataset_of_path, is_data_path
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
-from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.prepare import SPLITS, build_dataset, load_splits
-from seqcls.data.rules import UNK_ID
+from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Split, Splits
 from seqcls.errors import CheckpointError, DataError, SeqclsError
-from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier
-from seqcls.inference.explanation import Explanation, strongest
 from seqcls.model.encoders.base import Encoder
 from seqcls.storage.model_directory import SavedModel, load_model_directory, load_training
 from seqcls.storage.run_directory import RunDirectory, resolve_model_path
 from seqcls.storage.schemas import BaselineFigures, EvaluationRow
-
-MOST_EXAMPLES = 50_000
-"""Of a larger split the model is asked about a sample: a report is to take seconds."""
-MISTAKES = 10
-"""The number of mistakes that are shown."""
-
-_WORDS = 6  # of a mistake that are named
+from seqcls.system.files import directory_bytes
 
 logger = logging.getLogger("seqcls")
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """An example that the model got wrong.
+class History:
+    """What the run directory tells about the training; all of it is empty for a model directory.
 
     Attributes:
-        number: Its place in the split, from 1.
-        true: The names of its labels.
-        said: The names of those that the model gave.
-        explanation: Why the model gave the label; where a text may have several, about the one that it got most wrong.
-        words: The tokens that contribute most to it, each with what it adds to the log-odds.
+        evaluations: The log of evaluations.
+        baseline: The figures of the linear baseline, if it was trained.
+        environment: Where the model was trained, according to the last checkpoint.
     """
 
-    number: int
-    true: tuple[str, ...]
-    said: tuple[str, ...]
-    explanation: Explanation
-    words: Sequence[tuple[str, float]]
+    evaluations: Sequence[EvaluationRow] = ()
+    baseline: BaselineFigures | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What the model says of a split.
+class Examined:
+    """What the data set tells, and what the model answers on it; all of it is empty if the data set cannot be read.
 
     Attributes:
-        split: Its name.
-        total: The number of its examples, of which ``predictions`` may be a sample.
-        predictions: What the model says.
-        lengths: int64 [N], tokens of each text before it is cut, or steps.
-        unknown_rates: float64 [N], the share of a text's tokens that the model does not know; None for numbers.
-        mistakes: The worst.
+        label_sizes: The number of examples of each label, by split.
+        findings: What is wrong with the data.
+        answers: The answers of the model; None also if the data have changed so that the model cannot be asked.
     """
 
-    split: str
-    total: int
-    predictions: Predictions
-    lengths: NDArray[np.int64]
-    unknown_rates: NDArray[np.float64] | None
-    mistakes: Sequence[Mistake]
+    label_sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """All that a report tells.
+    """Everything that a report tells.
 
     Attributes:
-        name: That of the directory.
-        model: The model directory, read.
+        name: The name of the directory.
+        model: The model directory.
         parameters: The number of weights.
         megabytes: The size of the model directory.
-        evaluations: The log of evaluations; empty for a model directory.
-        baseline: The linear baseline's figures, if it was trained.
-        environment: What the last checkpoint says of where it was trained; empty for a model directory.
-        label_sizes: Of each split, the number of examples of each label; empty if the data cannot be read.
-        findings: What is wrong with the data.
-        answers: None if the data cannot be read.
+        history: What is known about the training.
+        data: What is known from the data set.
         notes: What is missing, and why.
     """
 
@@ -104,12 +80,8 @@ class Subject:
     model: SavedModel
     parameters: int
     megabytes: float
-    evaluations: Sequence[EvaluationRow]
-    baseline: BaselineFigures | None
-    environment: Mapping[str, Any]
-    label_sizes: Mapping[str, Sequence[int]]
-    findings: Sequence[Finding]
-    answers: Answers | None
+    history: History
+    data: Examined
     notes: Sequence[str]
 
     @property
@@ -121,97 +93,86 @@ class Subject:
 def collect(
     path: Path,
     *,
-    data: str | Dataset | Splits | None,
+    data: DataLike | None,
     options: Mapping[str, OptionValue],
     split: str | None,
     device: str,
     encoder: Encoder | None,
     loaded: Splits | None,
 ) -> Subject:
-    """Read a run or model directory, and ask the model; arguments and errors are those of `write_report`."""
-    place = resolve_model_path(path)
-    saved = load_model_directory(place)
+    """Read a run or model directory and ask the model; arguments and errors are those of `write_report`."""
+    model_directory = resolve_model_path(path)
+    saved = load_model_directory(model_directory)
     classifier = Classifier(saved, device=device, encoder=encoder)
-    run = RunDirectory(path)
-    is_run = run.pointer_file.is_file()
-    notes = _notes_on(run) if is_run else ["This is a model directory: how the training went is known to its run directory."]
-    environment: Mapping[str, Any] = {}
-    if is_run:
-        try:
-            environment = _environment(run)
-        except CheckpointError as error:
-            notes.append(f"Where it was trained is not known: {error}")
-    findings, sizes, answers = [], {}, None
-    is_own = data is None and not options
+    notes: list[str] = []
+    history = _read_history(RunDirectory(path), notes)
+    is_own_data = data is None and not options
     try:
         loaded = loaded or _load(saved.config, data, options)
         splits = load_splits(saved.config.data, loaded)
     except SeqclsError as error:
-        if not is_own:
+        if not is_own_data:
             raise
-        notes.append(f"The data set cannot be read, so that all that needs it is left out: {error}")
+        notes.append(f"The data set cannot be read, so everything that needs it is missing: {error}")
         logger.warning("the report lacks what needs the data set: %s", error)
+        examined = Examined()
     else:
-        findings = quick_findings(loaded) if loaded.train.kind == "text" else []
-        sizes = {name: _counts(found) for name, found in splits.labelled().items()}
-        name = _choose(splits, split, notes)
-        try:
-            answers = _ask(classifier, saved, splits, name, is_own=is_own)
-        except DataError as error:  # the data have changed
-            if not is_own:
-                raise
-            logger.warning("the report does not judge the model: %s", error)
-            notes.append(f"The model cannot be judged by the data set as it is now: {error}")
-        else:
-            if answers.total > len(answers.predictions.labels):
-                notes.append(
-                    f"Of the {answers.total:,} examples of {name}, the model was asked about a random {MOST_EXAMPLES:,}."
-                )
+        examined = Examined(
+            label_sizes={name: _label_sizes(labelled) for name, labelled in splits.labelled().items()},
+            findings=quick_findings(loaded) if loaded.train.kind == "text" else [],
+            answers=_ask(classifier, saved, splits, _choose(splits, split, notes), notes, is_own_data=is_own_data),
+        )
     return Subject(
         name=path.resolve().name,
         model=saved,
         parameters=classifier.num_parameters,
-        megabytes=sum(file.stat().st_size for file in place.iterdir() if file.is_file()) / 1e6,
-        evaluations=run.evaluations() if is_run else [],
-        baseline=run.baseline() if is_run else None,
-        environment=environment,
-        label_sizes=sizes,
-        findings=findings,
-        answers=answers,
+        megabytes=directory_bytes(model_directory) / 1e6,
+        history=history,
+        data=examined,
         notes=notes,
     )
 
 
-def _notes_on(run: RunDirectory) -> list[str]:
-    if run.model.is_dir():
-        return []
-    found = "of its best checkpoint so far" if run.evaluations() else "of the weights that it began with"
-    return [f"The run has not ended: the figures are those {found}."]
+def _read_history(run: RunDirectory, notes: list[str]) -> History:
+    if not run.pointer_file.is_file():
+        notes.append("This is a model directory: the history of the training is in its run directory.")
+        return History()
+    evaluations = run.evaluations()
+    if not run.model.is_dir():
+        weights = "its best checkpoint so far" if evaluations else "its initial weights"
+        notes.append(f"The run has not finished; the figures are those of {weights}.")
+    environment: Mapping[str, Any] = {}
+    try:
+        environment = _environment(run)
+    except CheckpointError as error:
+        notes.append(f"It is not known where the model was trained: {error}")
+    return History(evaluations, run.baseline(), environment)
 
 
 def _environment(run: RunDirectory) -> Mapping[str, Any]:
     last = run.pointed("last")
     assert last is not None
-    found: Mapping[str, Any] = load_training(last).values["environment"]
-    return found
+    environment: Mapping[str, Any] = load_training(last).values["environment"]
+    return environment
 
 
-def _load(config: Config, data: str | Dataset | Splits | None, options: Mapping[str, OptionValue]) -> Splits:
-    """Return the data set of the run, or the one that takes its place, with the options of the run where they fit it."""
-    if isinstance(data, Splits):
-        return data
-    if isinstance(data, Dataset):
-        return data.load()
-    if data is None and config.data.dataset == SPLITS:
+def _load(config: Config, data: DataLike | None, options: Mapping[str, OptionValue]) -> Splits:
+    """Return the data set of the run, or the one given instead, which inherits the options of the run if it is the same."""
+    source = None if data is None else source_of(data)
+    if isinstance(source, Splits):
+        return source
+    if isinstance(source, Dataset):
+        return source.load()
+    if source is None and config.data.dataset == SPLITS:
         raise DataError("the run was given its splits as objects; `seqcls.write_report` takes them as data")
-    if data is not None:
-        name = dataset_of_path(data) if is_data_path(data) else registry.datasets.resolve(data)
+    if source is not None:
+        name = dataset_of_path(source) if is_data_path(source) else registry.datasets.resolve(source)
         kept = config.data.dataset_options if name == config.data.dataset else {}
-        config = config.replace(dataset=data, dataset_options=kept)
+        config = config.replace(dataset=source, dataset_options=kept)
     return build_dataset(config.updated({"data": {"dataset_options": dict(options)}}, source="data").data).load()
 
 
-def _counts(split: Split) -> list[int]:
+def _label_sizes(split: Split) -> list[int]:
     """Return the number of examples of each label."""
     labels = split.labels
     assert labels is not None
@@ -220,61 +181,33 @@ def _counts(split: Split) -> list[int]:
 
 
 def _choose(splits: Splits, wanted: str | None, notes: list[str]) -> str:
-    there = splits.labelled()
+    """Return the split to ask about: by default test, or validation if there is no test split."""
+    names = list(splits.labelled())
     if wanted is not None:
-        if wanted not in there:
-            raise DataError(f"the data has no {wanted} split; it has {', '.join(there)}")
+        if wanted not in names:
+            raise DataError(f"the data has no {wanted} split; it has {', '.join(names)}")
         return wanted
-    if "test" in there:
+    if "test" in names:
         return "test"
     notes.append(
-        "The data have no test split: the figures are those of validation, by which the checkpoint was chosen and "
-        "calibrated, so that they are a little too good."
+        "The data has no test split. The figures are those of validation, on which the checkpoint was chosen and the model "
+        "calibrated, so they are slightly optimistic."
     )
     return "validation"
 
 
-def _ask(classifier: Classifier, saved: SavedModel, splits: Splits, name: str, *, is_own: bool) -> Answers:
-    """Ask the model about a split; that of the run's own data is in the cache, encoded."""
-    split = splits.labelled()[name]
-    total = len(split)
-    places = np.arange(total)
-    if total > MOST_EXAMPLES:
-        places = np.sort(np.random.default_rng(0).choice(total, size=MOST_EXAMPLES, replace=False))
-        split = split.take(places)
-        sampled: dict[str, Any] = {name: split}
-        splits, is_own = replace(splits, **sampled), False
-    predictions = classifier.predictions(None if is_own else splits, split=name)
-    lengths, unknown_rates = _measure(saved, split)
-    return Answers(
-        split=name,
-        total=total,
-        predictions=predictions,
-        lengths=lengths,
-        unknown_rates=unknown_rates,
-        mistakes=[
-            _mistake(classifier, predictions, split, row, number=int(places[row]) + 1)
-            for row in worst(predictions, MISTAKES).tolist()
-        ],
-    )
-
-
-def _measure(saved: SavedModel, split: Split) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """Return the lengths of whole sequences, and the shares of unknown words in texts."""
-    if saved.preprocessor.kind == "features":
-        return np.fromiter(map(len, split.sequences), dtype=np.int64, count=len(split)), None
-    content, path = saved.preprocessor.to_json().encode(), saved.path / "tokenizer.json"
-    uncut = parse_preprocessor(content, path, max_length=None, truncating="middle")
-    values, offsets = uncut.encode_batch(split.texts)
-    unknown = np.add.reduceat((values == UNK_ID).astype(np.int64), offsets[:-1])
-    return np.diff(offsets), unknown / np.diff(offsets)
-
-
-def _mistake(classifier: Classifier, predictions: Predictions, split: Split, row: int, *, number: int) -> Mistake:
-    names = predictions.label_names
-    true, said = (
-        tuple(names[label] for label in np.flatnonzero(has[row])) for has in (predictions.true, predictions.predicted)
-    )
-    label = names[int(wrongness(predictions)[row].argmax())] if classifier.is_multi_label else said[0]
-    explanation = classifier.explain(split.sequences[row], label=label)
-    return Mistake(number, true, said, explanation, strongest(explanation, _WORDS))
+def _ask(
+    classifier: Classifier, saved: SavedModel, splits: Splits, name: str, notes: list[str], *, is_own_data: bool
+) -> Answers | None:
+    try:
+        answers = ask(classifier, saved, splits, name, is_own_data=is_own_data)
+    except DataError as error:  # the data have changed since the training
+        if not is_own_data:
+            raise
+        logger.warning("the report lacks the evaluation of the model: %s", error)
+        notes.append(f"The model cannot be evaluated on the data set as it is now: {error}")
+        return None
+    asked = len(answers.predictions.labels)
+    if answers.total > asked:
+        notes.append(f"The figures are those of a random sample, {asked:,} of the {answers.total:,} examples of {name}.")
+    return answers

@@ -9,15 +9,14 @@ from typing import Any
 
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
-from seqcls.data.datasets.base import Dataset
-from seqcls.data.splits import Splits
+from seqcls.data.sources import DataLike
 from seqcls.errors import TrainingError
 from seqcls.evaluation.intervals import accuracy_interval
 from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier
 from seqcls.storage.model_directory import to_json
 from seqcls.storage.run_directory import RunDirectory, resolve_model_path
-from seqcls.system.files import replace_file
+from seqcls.system.files import directory_bytes, replace_file
 from seqcls.system.untrusted import parse_json
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.trainer import Trainer
@@ -57,7 +56,7 @@ class Contestant:
 
 def ask(
     path: str | Path,
-    data: str | Dataset | Splits | None = None,
+    data: DataLike | None = None,
     *,
     split: str = "test",
     options: Mapping[str, OptionValue] | None = None,
@@ -69,13 +68,8 @@ def ask(
         name=str(path),
         predictions=classifier.predictions(data, split=split, options=options),
         parameters=classifier.num_parameters,
-        megabytes=directory_megabytes(resolve_model_path(Path(path))),
+        megabytes=directory_bytes(resolve_model_path(Path(path))) / 1e6,
     )
-
-
-def directory_megabytes(path: Path) -> float:
-    """Return the size of the files in a directory in MB."""
-    return sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
 
 
 def train(config: Config, folder: Path, *, callbacks: Sequence[Callback]) -> dict[str, Any]:

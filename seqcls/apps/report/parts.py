@@ -1,4 +1,4 @@
-"""What the sections of a report are made of: tables, plots, and numbers as they are shown."""
+"""What the sections of a report are made of: tables, plots, and percentages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first of each row names it."""
+    """Cells as text; the first cell of a row is its heading."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -18,7 +18,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with what its lines are, what to see in it, and its numbers for those who want, or need, these."""
+    """A plot with the names of its lines, a note on how to read it, and its numbers as a table, which everyone can read."""
 
     title: str
     svg: Markup

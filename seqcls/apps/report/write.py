@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that opens without a network and runs no script.
+"""Writing the report of a run: one HTML file that opens without a network and runs no scripts.
 
-collect.py reads the run and asks its model; figures.py computes, and plots.py draws; page.py and judgement.py say what
-stands on the page, whose form is page.html.jinja's.
+collect.py and answers.py gather what is told, figures.py computes and plots.py draws; the four *_section.py say what the
+page tells, and render.py fills it into page.html.jinja.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from seqcls.config.values import OptionValue
-from seqcls.data.datasets.base import Dataset
+from seqcls.data.sources import DataLike
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError, MissingExtraError
 from seqcls.model.encoders.base import Encoder
@@ -20,44 +20,44 @@ from seqcls.system.files import replacing
 __all__ = ["FILE_NAME", "require_extra", "write_report"]
 
 FILE_NAME = "report.html"
-"""The report's name in the directory that it is about."""
+"""The name of the report in the directory that it is about."""
 
-_NEEDED = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+_PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 
 
 def write_report(
     path: str | Path,
     output: str | Path | None = None,
     *,
-    data: str | Dataset | Splits | None = None,
+    data: DataLike | None = None,
     options: Mapping[str, OptionValue] | None = None,
     split: str | None = None,
     device: str = "auto",
     encoder: Encoder | None = None,
     loaded: Splits | None = None,
 ) -> Path:
-    """Write a report on a run, or on a model, as one HTML file, whole or not at all, and return where it is.
+    """Write the report of a run or of a model as one HTML file, whole or not at all, and return its path.
 
-    What cannot be known, since the data set is not there or the run was interrupted, is left out, and the report says why.
+    What is not known, because the data set is missing or the run was interrupted, is left out, and the report says why.
 
     Args:
-        path: The run directory, which may be that of an interrupted run; or a model directory.
+        path: A run directory, which may be that of an interrupted run, or a model directory.
         output: The file; by default ``report.html`` in ``path``.
-        data: The data set, where it is not where the run found it: a registered name, a path, a data set or splits.
-        options: Options of the named data set, over those that it had in training.
-        split: The split on which the model is judged: "test" by default, "validation" where there is none.
+        data: The data set, if it is not where the run found it: a registered name, a path, or any other `DataLike`.
+        options: Options of the named data set, which override those it had in training.
+        split: The split on which the model is evaluated: by default "test", or "validation" if there is no test split.
         device: auto, cpu, cuda, cuda:N or mps.
-        encoder: The built encoder, where the model was trained with one that is not registered.
-        loaded: The run's own data set, where the caller has loaded it already (`Trainer.loaded`), which saves the time.
+        encoder: The built encoder, if the model was trained with one that is not registered.
+        loaded: The data set of the run, if the caller has already loaded it (`Trainer.loaded`), which saves time.
 
     Raises:
         MissingExtraError: The extra `report` is not installed.
-        CheckpointError: It is no run or model directory, or a file in it is damaged.
-        DataError: The data lacks the split that is asked for, or the file cannot be written.
+        CheckpointError: The path is not a run or model directory, or a file in it is damaged.
+        DataError: The data lack the split that is asked for, or the file cannot be written.
     """
     require_extra()
     from seqcls.apps.report.collect import collect
-    from seqcls.apps.report.page import render
+    from seqcls.apps.report.render import render
 
     folder = Path(path)
     target = folder / FILE_NAME if output is None else Path(output)
@@ -74,7 +74,7 @@ def write_report(
 
 
 def require_extra() -> None:
-    """Raise MissingExtraError where a package of the extra `report` is not installed."""
-    for module, package in _NEEDED.items():
+    """Raise MissingExtraError unless the packages of the extra `report` are installed."""
+    for module, package in _PACKAGES.items():
         if find_spec(module) is None:
             raise MissingExtraError(package, "report")

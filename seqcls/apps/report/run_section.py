@@ -1,0 +1,154 @@
+"""What the page tells about the run: curves, scores, the linear baseline, costs, settings, and the sizes of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from seqcls.apps.report import plots
+from seqcls.apps.report.collect import Subject
+from seqcls.apps.report.parts import Plot, Table, percent
+from seqcls.evaluation.scores import Score
+from seqcls.storage.schemas import EvaluationRow, Figures
+from seqcls.training.callbacks.console import format_seconds
+
+
+class RunSection:
+    """What the page tells about the run."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._history = subject.history
+        self._config = subject.model.config
+        self.encoder = self._config.model.encoder
+        self.dataset = self._config.data.dataset
+
+    @property
+    def parameters(self) -> str:
+        """The number of weights, short enough for a card."""
+        count = self._subject.parameters
+        return f"{count:,}" if count < 1_000_000 else f"{count / 1e6:.2f} M"
+
+    @cached_property
+    def curves(self) -> list[Plot]:
+        """Loss and accuracy of training and validation over the epochs."""
+        rows = self._history.evaluations
+        if not rows:
+            return []
+        steps_per_epoch = rows[0].step / rows[0].epoch if rows[0].epoch else rows[0].step
+        epochs = [row.step / steps_per_epoch for row in rows]
+        best = next((number for number in reversed(range(len(rows))) if rows[number].best), 0)
+        return [
+            self._curve(rows, epochs, best, "loss", scale=1, digits=4, y_label="loss"),
+            self._curve(rows, epochs, best, "accuracy", scale=100, digits=1, y_label="accuracy (%)"),
+        ]
+
+    @staticmethod
+    def _curve(
+        rows: Sequence[EvaluationRow], epochs: list[float], best: int, name: str, *, scale: int, digits: int, y_label: str
+    ) -> Plot:
+        series = [[scale * getattr(getattr(row, split), name) for row in rows] for split in ("train", "validation")]
+        svg = plots.draw_curves(
+            f"curve-{name}",
+            f"Line plot: {name} of training and validation by epoch",
+            [(epochs, values) for values in series],
+            x_label="epoch",
+            y_label=y_label,
+            marked_x=epochs[best],
+        )
+        cells = [[f"{value:.{digits}f}" for value in values] for values in series]
+        table = Table(
+            ["epoch", "training", "validation", "learning rate", "time"],
+            [
+                [f"{epoch:.3g}", *values, f"{row.lr:.2e}", format_seconds(row.seconds)]
+                for epoch, *values, row in zip(epochs, *cells, rows, strict=True)
+            ],
+        )
+        note = f"The dotted line marks the best evaluation, after {epochs[best]:.3g} epochs, whose weights the model has."
+        return Plot(f"{name.capitalize()} by epoch", svg, note, table, ("training, with dropout", "validation"))
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The scores that the run stored with its model, by split."""
+        metrics = self._subject.model.metrics
+        scores = {name: metrics[name] for name in ("validation", "test") if isinstance(metrics.get(name), dict)}
+        return {name: Score(**values) for name, values in scores.items()}
+
+    def linear_accuracy(self, split: str) -> str | None:
+        """Return the accuracy of the linear baseline on a split; None if it was not scored there."""
+        score = self._history.baseline and getattr(self._history.baseline, split, None)
+        return percent(score.accuracy) if score else None
+
+    @cached_property
+    def baseline(self) -> Table | None:
+        """The network beside the linear baseline, on the splits on which both were scored."""
+        baseline = self._history.baseline
+        if baseline is None:
+            return None
+        pairs = {name: (score, getattr(baseline, name)) for name, score in self.scores.items()}
+        rows = [
+            [name, _accuracy_and_f1(network), _accuracy_and_f1(linear), f"{network.loss:.3f}", f"{linear.loss:.3f}"]
+            for name, (network, linear) in pairs.items()
+            if linear is not None
+        ]
+        return Table(["split", "network, accuracy", "linear, accuracy", "network, loss", "linear, loss"], rows)
+
+    @cached_property
+    def baseline_verdict(self) -> str:
+        """A sentence about which of the two is better on validation."""
+        baseline, score = self._history.baseline, self.scores.get("validation")
+        assert baseline is not None
+        if score is None:
+            return ""
+        figure, network, linear = "accuracy", score.accuracy, baseline.validation.accuracy
+        if score.f1 is not None and baseline.validation.f1 is not None:
+            figure, network, linear = "F1", score.f1, baseline.validation.f1
+        points = f"{100 * abs(network - linear):.1f} points of {figure}"
+        if network > linear:
+            return f"On validation, the network is better than the linear model by {points}."
+        if network == linear:
+            return "On validation, the network and the linear model are equally good."
+        return (
+            f"On validation, the linear model is better than the network by {points}: try other settings, another encoder "
+            "or more data, or use a linear model."
+        )
+
+    @cached_property
+    def costs(self) -> list[tuple[str, str]]:
+        """What the training took, and what the model needs."""
+        rows, baseline = self._history.evaluations, self._history.baseline
+        costs = []
+        if rows:
+            costs.append(("training, including preparation and evaluation", format_seconds(rows[-1].seconds)))
+            costs.append(("training speed", f"{rows[-1].examples_per_second:,.0f} examples/s"))
+        costs.append(("parameters", f"{self._subject.parameters:,}"))
+        costs.append(("model directory", f"{self._subject.megabytes:.2f} MB"))
+        if baseline is not None:
+            costs.append(("linear baseline", f"{baseline.seconds:.1f} s, {baseline.features:,} n-grams"))
+        return costs
+
+    @cached_property
+    def settings(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """All settings, by section."""
+        sections = self._config.model_dump(mode="json")
+        return [(name, [(key, _shown(value)) for key, value in values.items()]) for name, values in sections.items()]
+
+    @cached_property
+    def sizes(self) -> Table:
+        """The number of examples of each label in each split."""
+        sizes, names = self._subject.data.label_sizes, self._subject.model.label_names
+        rows = [
+            [name, *(f"{counts[number] if number < len(counts) else 0:,}" for counts in sizes.values())]
+            for number, name in enumerate(names)
+        ]
+        return Table(["label", *sizes], rows)
+
+
+def _accuracy_and_f1(score: Score | Figures) -> str:
+    return percent(score.accuracy) if score.f1 is None else f"{percent(score.accuracy)}, F1 {score.f1:.3f}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {_shown(item)}" for name, item in value.items()) or "–"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
