@@ -35,7 +35,7 @@ def predict_logits(
     batch_size: int,
     precision: str = "fp32",
     must_stop: Callable[[], bool] = never,
-    places: NDArray[np.int64] | None = None,
+    indices: NDArray[np.int64] | None = None,
 ) -> Tensor:
     """Return the model's logits; its training mode is left as it was.
 
@@ -46,7 +46,7 @@ def predict_logits(
         batch_size: Largest number of sequences per batch; a CPU takes fewer of long sequences.
         precision: The dtype to compute in; see `seqcls.system.device.autocast`.
         must_stop: Asked before each batch.
-        places: int64 [N], the sequences to read, at least one; by default all of them.
+        indices: int64 [N], the sequences to read, at least one; by default all of them.
 
     Returns:
         float32 [N, C] on the CPU.
@@ -54,10 +54,10 @@ def predict_logits(
     Raises:
         StoppedError: ``must_stop`` returned True.
     """
-    lengths = sequences.lengths if places is None else sequences.lengths[places]
+    lengths = sequences.lengths if indices is None else sequences.lengths[indices]
     max_tokens = CPU_TOKENS if device.type == "cpu" else None
     rows = evaluation_order(lengths, batch_size=batch_size, max_tokens=max_tokens)  # of the result, batch by batch
-    order = rows if places is None else [places[part] for part in rows]
+    order = rows if indices is None else [indices[part] for part in rows]
 
     def outputs() -> list[Tensor]:
         outputs = []

@@ -65,8 +65,8 @@ class Scorer:
 
     def _logits_of_share(self, model: Network, split: str, must_stop: Callable[[], bool]) -> Tensor:
         sequences = self._data.splits[split]
-        places = self._world.share(np.arange(len(sequences)))
-        if not len(places):
+        indices = self._world.share(np.arange(len(sequences)))
+        if not len(indices):
             return torch.zeros(0, len(self._data.label_names))
         while True:
             try:
@@ -77,7 +77,7 @@ class Scorer:
                     batch_size=self._batch_size,
                     precision=self._config.precision,
                     must_stop=must_stop,
-                    places=places,
+                    indices=indices,
                 )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

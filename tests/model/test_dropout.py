@@ -12,13 +12,13 @@ from seqcls.model.dropout import Dropout
 def test_values_are_dropped_as_often_as_asked_and_the_others_scaled(p: float, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x = torch.ones(shape)
-    found = Dropout(p).train()(x)
-    assert found.shape == x.shape
-    kept = found != 0
-    assert torch.allclose(found[kept], torch.full_like(found[kept], 1 / (1 - p)), rtol=1e-4)
+    output = Dropout(p).train()(x)
+    assert output.shape == x.shape
+    kept = output != 0
+    assert torch.allclose(output[kept], torch.full_like(output[kept], 1 / (1 - p)), rtol=1e-4)
     if x.numel() == 100_000:  # three standard deviations of a mean of so many
         assert (~kept).double().mean().item() == pytest.approx(p, abs=3 * (p * (1 - p) / x.numel()) ** 0.5)
-        assert found.mean().item() == pytest.approx(1, abs=0.02)
+        assert output.mean().item() == pytest.approx(1, abs=0.02)
         halves = kept.flatten().double().view(2, -1)
         assert torch.corrcoef(halves)[0, 1].abs() < 0.02
 
@@ -35,10 +35,10 @@ def test_masks_follow_from_the_state_of_torchs_generator() -> None:
 
 def test_the_gradient_passes_where_the_value_did() -> None:
     x = torch.randn(50, 4, requires_grad=True)
-    found = Dropout(0.25).train()(x)
-    found.sum().backward()
+    output = Dropout(0.25).train()(x)
+    output.sum().backward()
     assert x.grad is not None
-    assert torch.equal(x.grad != 0, found != 0)
+    assert torch.equal(x.grad != 0, output != 0)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0, 1e-9])

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Sum(Encoder):
-    """Sums the vectors of a sequence and notes what it was given."""
+    """Sums the vectors of a sequence and keeps its inputs."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()

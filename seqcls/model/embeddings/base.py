@@ -1,4 +1,4 @@
-"""The contract that every embedding keeps."""
+"""The contract of embeddings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class Embedding(nn.Module, ABC):
     """Map each step of a sequence to a vector.
 
     ``__init__(self, input_size: int, embedding_size: int, *, ...)`` takes the number of different ids, or the size of a
-    feature vector, then the size of the vectors it gives, then its options as keyword-only arguments.
+    feature vector; then the size of the vectors that it returns; then the options, as keyword-only arguments.
 
-    Laws: the vector of a step depends on the steps of its own sequence up to there alone, never on padding; the state dict
-    round-trips.
+    It keeps these laws: the vector of a step depends only on that step and earlier steps of its own sequence, never on
+    padding; the state dict round-trips.
 
     Attributes:
         kind: The kind of data that it embeds: token ids of "text", or "features".
-        is_table: Whether the vector of a step depends on its id alone, so that those of a batch's different ids are enough.
+        is_table: Whether the vector of a step depends only on its id. Prediction then embeds each different id of a batch
+            once.
     """
 
     kind: ClassVar[Kind] = "text"
@@ -48,21 +49,21 @@ class Embedding(nn.Module, ABC):
         """
 
     def start(self, words: Sequence[str]) -> None:
-        """Prepare the initial weights of a new training; by default there is nothing to do.
+        """Prepare the initial weights before a new training run; by default, do nothing.
 
-        It is not called when a saved model is loaded: whatever it sets must be in the state dict.
+        This is not called when a saved model is loaded: whatever it sets must be in the state dict.
 
         Args:
             words: The vocabulary, in the order of the ids.
 
         Raises:
-            DataError: What it needs is missing or damaged.
-            ConfigError: It does not fit the settings.
+            DataError: A file that it needs is missing or damaged.
+            ConfigError: The file does not fit the settings.
         """
 
 
 def new_table(rows: int, embedding_size: int, std: float) -> nn.Embedding:
-    """Build a table of vectors drawn from N(0, std^2), the one of `PAD_ID` zero."""
+    """Build a table of vectors drawn from N(0, std^2); the vector of `PAD_ID` is zero."""
     table = nn.Embedding(rows, embedding_size, padding_idx=PAD_ID)
     nn.init.normal_(table.weight, std=std)
     table.weight.data[PAD_ID] = 0.0

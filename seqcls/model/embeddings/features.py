@@ -11,7 +11,12 @@ from seqcls.model.embeddings.base import Embedding
 
 
 class FeatureEmbedding(Embedding):
-    """A linear map of each step's features: W x_t + b."""
+    """A linear map of the features of each step: W x_t + b.
+
+    Example:
+        >>> FeatureEmbedding(3, 8)(torch.randn(2, 5, 3)).shape
+        torch.Size([2, 5, 8])
+    """
 
     kind: ClassVar[Kind] = "features"
 

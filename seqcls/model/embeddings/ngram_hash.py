@@ -10,18 +10,23 @@ from torch import Tensor
 from seqcls.data.rules import PAD_ID
 from seqcls.model.embeddings.base import Embedding, new_table
 from seqcls.model.embeddings.hashing import extend_hashes
+from seqcls.model.option_types import PositiveFloat, PositiveInt
 
 
 class NgramHashEmbedding(Embedding):
-    """Word vectors plus those of the n-grams ending there, which share hashed buckets (Joulin et al. 2017, sec. 2.2).
+    """The vector of each word plus those of the n-grams that end there, in hashed buckets (Joulin et al. 2017, sec. 2.2).
 
-    With the encoder ``mean-pool`` this is fastText: the mean over time of these sums is the sum of all word and n-gram
-    vectors, over the length.
+    With the encoder ``mean-pool`` this is fastText: the mean of these sums over time is the sum of all word and n-gram
+    vectors, divided by the length.
 
     Args:
         std: Standard deviation of the initial vectors.
         max_n: Longest n-gram, in words.
         buckets: Number of vectors that n-grams share (Weinberger et al. 2009).
+
+    Example:
+        >>> NgramHashEmbedding(1000, 8, max_n=3)(torch.tensor([[5, 6, 0], [7, 0, 0]])).shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(
@@ -29,9 +34,9 @@ class NgramHashEmbedding(Embedding):
         input_size: int,
         embedding_size: int,
         *,
-        std: Annotated[float, Field(gt=0)] = 0.1,
+        std: PositiveFloat = 0.1,
         max_n: Annotated[int, Field(ge=2, le=5)] = 2,
-        buckets: Annotated[int, Field(ge=1)] = 200_000,
+        buckets: PositiveInt = 200_000,
     ) -> None:
         super().__init__()
         self.max_n = max_n
@@ -44,7 +49,7 @@ class NgramHashEmbedding(Embedding):
         vectors: Tensor = self.table(inputs)
         hashes = inputs
         for n in range(2, self.max_n + 1):
-            # The hash of the n-gram ending at t, from that of the (n-1)-gram ending at t - 1; early steps have none.
+            # The n-gram that ends at step t extends the (n-1)-gram that ends at t - 1; the first steps have none.
             last = inputs[:, n - 1 :]  # [B, T - n + 1]
             hashes = extend_hashes(hashes[:, :-1], last, buckets=self.buckets)
             buckets = (hashes + 1).masked_fill(last == PAD_ID, PAD_ID)

@@ -1,4 +1,4 @@
-"""`pretrained`: word vectors from a file of GloVe, word2vec (text) or fastText (.vec)."""
+"""`pretrained`: word vectors from a GloVe, word2vec (text) or fastText (.vec) file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger("seqcls")
 
 
 class PretrainedEmbedding(Embedding):
-    """Word vectors read from a file, of GloVe (Pennington et al. 2014), word2vec as text, or fastText (.vec); also .gz.
+    """Word vectors from a file of GloVe (Pennington et al. 2014), word2vec (text) or fastText (.vec), perhaps as .gz.
 
-    The file is read line by line, and only the vectors of the vocabulary are kept. A word that it lacks gets a random
-    vector of the same spread. Words are looked up as the tokenizer spells them, in lower case.
+    The file is read line by line, and only the vectors of words in the vocabulary are kept. Words are looked up as the
+    tokenizer spells them, in lower case. A word that the file lacks gets a random vector of the same spread.
 
     Args:
         path: The file.
-        freeze: Keep the vectors as they are, instead of training them on.
+        freeze: Keep the vectors as they are instead of training them further.
     """
 
     is_table = True
@@ -49,36 +49,36 @@ class PretrainedEmbedding(Embedding):
 
     @torch.no_grad()
     def start(self, words: Sequence[str]) -> None:
-        """Read the vectors of ``words`` and say how many there are.
+        """Read the vectors of ``words`` and log how many the file has.
 
         Raises:
-            DataError: The file is missing or damaged (with the line), or has none of the words.
-            ConfigError: Its vectors have another size.
+            DataError: The file is missing, has none of the words, or is damaged; the message then names the line.
+            ConfigError: The vectors of the file have another size than the settings say.
         """
         ids = {word: index for index, word in enumerate(words)}
         weight = self.table.weight
-        found = torch.zeros(len(words), dtype=torch.bool)
+        is_known = torch.zeros(len(words), dtype=torch.bool)
         for word, vector in read_vectors(self.path, expected_size=weight.shape[1]):
             index = ids.get(word)
-            if index is not None and not found[index]:
+            if index is not None and not is_known[index]:
                 weight[index] = torch.from_numpy(vector)
-                found[index] = True
-        count = int(found.sum())
+                is_known[index] = True
+        count = int(is_known.sum())
         if not count:
-            raise DataError(f"{self.path} has a vector for none of the {len(words):,} words; is it of another language?")
-        missing = ~found
-        missing[:2] = False  # padding stays zero; no file has the unknown word
-        weight[missing] *= weight[found].std() / INITIAL_STD
+            raise DataError(f"{self.path} has a vector for none of the {len(words):,} words; is it in another language?")
+        is_missing = ~is_known
+        is_missing[:2] = False  # padding stays zero, and no file has the unknown word
+        weight[is_missing] *= weight[is_known].std() / INITIAL_STD
         share = 100 * count / len(words)
         logger.info(f"{self.path} has vectors for {count:,} of {len(words):,} words ({share:.1f}%)")
 
 
 def read_vectors(path: Path, *, expected_size: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield (word, float32 [size]) from a file of a word and its numbers a line, the first line perhaps "COUNT SIZE".
+    """Yield (word, float32 [size]) from a file with one word and its numbers per line; the first may be "COUNT SIZE".
 
     Raises:
         DataError: The file cannot be read, or a line is broken; the message has its number.
-        ConfigError: The vectors do not have ``expected_size``.
+        ConfigError: The vectors do not have ``expected_size`` numbers.
     """
     try:
         with closing(_open(path)) as file:
@@ -93,7 +93,7 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 
 def _parse(file: Iterable[bytes], path: Path, expected_size: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for number, line in enumerate(file, start=1):
-        # Split at spaces from the right: GloVe's largest file has words with spaces in them.
+        # Split from the right: the words of GloVe's largest file contain spaces.
         fields = line.rstrip().split(b" ") if number == 1 else line.rstrip().rsplit(b" ", expected_size)
         if number == 1:
             is_header = len(fields) == 2 and all(field.isdigit() and len(field) < 20 for field in fields)
@@ -112,7 +112,7 @@ def _vector(fields: list[bytes], expected_size: int, where: str) -> NDArray[np.f
     if len(fields) != expected_size:
         raise DataError(f"{where}: {len(fields)} numbers after the word, not {expected_size}; the file is damaged")
     try:
-        with np.errstate(over="ignore"):  # an overflow is an infinity, and refused as one
+        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is refused below
             vector = np.array(fields, dtype=np.float32)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from seqcls.errors import ConfigError
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.masking import Pool, length_mask
-from seqcls.model.encoders.option_types import PositiveInt
+from seqcls.model.option_types import PositiveInt
 
 
 class CNN(Encoder):

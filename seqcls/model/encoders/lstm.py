@@ -6,14 +6,14 @@ from torch import nn
 
 from seqcls.model.encoders.initialization import Initialization
 from seqcls.model.encoders.masking import Pooling
-from seqcls.model.encoders.option_types import PositiveInt, Probability
 from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
+from seqcls.model.option_types import PositiveInt, Probability
 
 
 class LSTM(RecurrentEncoder):
     """Long short-term memory, in one or both directions, with any pooling (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
-    Beside its state h, a layer carries a cell c, which a step changes only as far as the gates i, f and o let it::
+    Beside its state h, a layer has a cell state c, which a step changes only as far as the gates i, f and o let it::
 
         i, f, o = sigmoid(W x_t + U h_{t-1} + b)        one W, U and b for each gate
         g       = tanh(W_g x_t + U_g h_{t-1} + b_g)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seqcls.model.encoders.masking import Pooling
-from seqcls.model.encoders.option_types import PositiveInt, Probability
 from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
+from seqcls.model.option_types import PositiveInt, Probability
 
 
 class MinGRU(RecurrentEncoder):

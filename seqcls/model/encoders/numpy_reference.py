@@ -1,8 +1,8 @@
-"""What the recurrent encoders compute, in NumPy alone and forward only: to read, and to test them against.
+"""What the recurrent encoders compute, in NumPy alone and forward only: for reading, and for testing them.
 
-A recurrence is a function of one step, from an input and the state before to the state after. `run` turns any of them into
-a network over a padded batch, `run_both_ways` into a bidirectional one, and the functions at the end make one vector of the
-states. Weights are those of torch.nn, gates one below the other in its order.
+A recurrence is a function of one step: it maps an input and the earlier state to the next state. `run` turns a recurrence
+into a network over a padded batch, and `run_both_ways` turns two into a bidirectional one. The functions at the end reduce
+the states to one vector. Weights are those of torch.nn, with the gates stacked in its order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Float = TypeVar("Float", np.float32, np.float64)
 Array = NDArray[Float]
-# A state is a tuple of arrays [B, H]; the first is what the network shows, the rest is its private memory.
+# A state is a tuple of arrays [B, H]: the first is the visible state, the others are private memory.
 State = tuple[NDArray[Float], ...]
 Step = Callable[[NDArray[Float], State[Float]], State[Float]]
 
@@ -37,10 +37,10 @@ def simple_rnn_step(x: Array[Float], state: State[Float], W: Array[Float], U: Ar
 def lstm_step(x: Array[Float], state: State[Float], W: Array[Float], U: Array[Float], b: Array[Float]) -> State[Float]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
-    Beside the state h there is the carry c, which a step changes only as far as its gates let it::
+    Beside the state h there is the cell state c, which a step changes only as far as its gates let it::
 
-        i, f, o = sigmoid(W_i x + U_i h + b_i), ...      what to add, to keep, to show
-        g       = tanh(W_g x + U_g h + b_g)              what could be added
+        i, f, o = sigmoid(W_i x + U_i h + b_i), ...      how much to add, to keep, to show
+        g       = tanh(W_g x + U_g h + b_g)              the candidate to add
         c       = f * c + i * g
         h       = o * tanh(c)
 
@@ -64,7 +64,7 @@ def gru_step(
 
     The new state lies between the old one and a candidate n::
 
-        r, z = sigmoid(W_r x + b_r + U_r h + c_r), ...   what of the state the candidate sees; how much of it stays
+        r, z = sigmoid(W_r x + b_r + U_r h + c_r), ...   how much of the state the candidate sees; how much stays
         n    = tanh(W_n x + b_n + r * (U_n h + c_n))
         h    = (1 - z) * n + z * h
 
@@ -109,17 +109,17 @@ def run(step: Step[Float], x: Array[Float], lengths: NDArray[np.int64], state: S
         step: Maps (x_t, state) to the next state, such as ``lambda x, state: lstm_step(x, state, W, U, b)``.
         x: float [B, T, D].
         lengths: int64 [B], each in 1..T.
-        state: The first state, such as `zeros`.
+        state: The state before the first step, such as `zeros`.
 
     Returns:
         float [B, T, H], the visible part of each state.
     """
-    shown = []
+    visible = []
     for t in range(x.shape[1]):
         running = (t < lengths)[:, None]
         state = tuple(np.where(running, new, old) for new, old in zip(step(x[:, t], state), state, strict=True))
-        shown.append(state[0])
-    return np.stack(shown, axis=1)
+        visible.append(state[0])
+    return np.stack(visible, axis=1)
 
 
 def run_both_ways(
@@ -130,8 +130,8 @@ def run_both_ways(
     Returns:
         float [B, T, 2 H]: the states of both at each step, side by side.
     """
-    turned = reverse(run(back, reverse(x, lengths), lengths, state), lengths)
-    return np.concatenate([run(ahead, x, lengths, state), turned], axis=-1)
+    backward = reverse(run(back, reverse(x, lengths), lengths, state), lengths)
+    return np.concatenate([run(ahead, x, lengths, state), backward], axis=-1)
 
 
 def zeros(batch_size: int, hidden_size: int, dtype: np.dtype[Float], *, parts: int = 1) -> State[Float]:
@@ -140,11 +140,11 @@ def zeros(batch_size: int, hidden_size: int, dtype: np.dtype[Float], *, parts: i
 
 
 def reverse(x: Array[Float], lengths: NDArray[np.int64]) -> Array[Float]:
-    """Turn each sequence of x [B, T, H] round within its own length."""
-    turned = x.copy()
+    """Reverse each sequence of x [B, T, H] within its own length."""
+    reversed_x = x.copy()
     for row, length in enumerate(lengths):
-        turned[row, :length] = x[row, :length][::-1]
-    return turned
+        reversed_x[row, :length] = x[row, :length][::-1]
+    return reversed_x
 
 
 def last_state(states: Array[Float], lengths: NDArray[np.int64]) -> Array[Float]:
@@ -163,6 +163,6 @@ def max_pool(states: Array[Float], lengths: NDArray[np.int64]) -> Array[Float]:
 
 
 def sigmoid(x: Array[Float]) -> Array[Float]:
-    """Return 1 / (1 + exp(-x)), written so that it cannot overflow."""
+    """Return 1 / (1 + exp(-x)), in a form that cannot overflow."""
     result: Array[Float] = 0.5 * (np.tanh(0.5 * x) + 1)
     return result

@@ -1,7 +1,7 @@
 """The simple recurrent network in NumPy alone: the loop, the loop over a batch, and its gradients.
 
 Read it from the top: `simple_rnn` is the idea, `simple_rnn_batch` does the same for many sequences at once, and
-`simple_rnn_gradients` walks the loop backwards. The encoder `numpy-simple-rnn` trains with these very functions.
+`simple_rnn_gradients` walks the loop backwards. The encoder `numpy-simple-rnn` trains with these functions.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Float = TypeVar("Float", np.float32, np.float64)
 def simple_rnn(inputs: NDArray[Float], W: NDArray[Float], U: NDArray[Float], b: NDArray[Float]) -> NDArray[Float]:
     """Run one sequence through a simple recurrent network (Elman 1990).
 
-    At each step the network sees an input and its own state, and what it makes of both is its new state::
+    At each step, the network computes its next state from an input and its current state::
 
         h_0 = 0
         h_t = tanh(W x_t + U h_{t-1} + b)        t = 1 ... T
 
     Args:
         inputs: float [timesteps, input_features], the x_t.
-        W: float [output_features, input_features], reads the input.
-        U: float [output_features, output_features], reads the state.
+        W: float [output_features, input_features], the weights of the input.
+        U: float [output_features, output_features], the weights of the state.
         b: float [output_features].
 
     Returns:
-        float [timesteps, output_features], every state h_t; the last one has seen the whole sequence.
+        float [timesteps, output_features], all states h_t; the last one has seen the whole sequence.
     """
     state = np.zeros_like(b)
     outputs = []
@@ -44,9 +44,9 @@ def simple_rnn_batch(
 ) -> NDArray[Float]:
     """Run a padded batch of sequences, each to its own end, where its state stays.
 
-    The product W x_t needs no state, so that one large matrix product serves all steps; what is left for the loop is a
-    product with U and a tanh, for the whole batch at once. Time comes first in the arrays of the loop, so that a step is
-    one piece of memory.
+    The products W x_t do not need the state: one large matrix product computes them for all steps. The loop is left with a
+    product with U and a tanh, for the whole batch at once. Time comes first in the arrays of the loop, so that each step is
+    contiguous in memory.
 
     Args:
         x: float [B, T, D]; what stands at and beyond a sequence's length is never used.
@@ -79,28 +79,28 @@ def simple_rnn_gradients(
     W: NDArray[Float],
     U: NDArray[Float],
 ) -> tuple[NDArray[Float], NDArray[Float], NDArray[Float], NDArray[Float]]:
-    """Backpropagate through time (Werbos 1990): from the gradient of the states to that of all that made them.
+    """Backpropagate through time (Werbos 1990): from the gradient of the states to those of inputs and weights.
 
-    With a_t = W x_t + U h_{t-1} + b and h_t = tanh(a_t), and with ``d_v`` for the gradient of the loss by v::
+    With a_t = W x_t + U h_{t-1} + b, h_t = tanh(a_t), and ``d_v`` for the gradient of the loss with respect to v::
 
-        d_h_t  =  what later layers want of h_t  +  U^T d_a_{t+1}        the state is used twice
+        d_h_t  =  gradient from later layers  +  U^T d_a_{t+1}           the state is used twice
         d_a_t  =  (1 - h_t^2) d_h_t                                      tanh' = 1 - tanh^2
         d_x_t  =  W^T d_a_t
         d_W = sum_t d_a_t x_t^T     d_U = sum_t d_a_t h_{t-1}^T     d_b = sum_t d_a_t
 
-    The loop runs from the last step to the first; it only needs U, and the sums are large products after it. Where a
-    sequence has ended, the state was copied: the gradient goes on to the step before as it is.
+    The loop runs from the last step to the first and needs only U; the sums are large products after it. Where a sequence
+    has ended, the state was copied, so the gradient passes to the step before unchanged.
 
     Args:
-        d_states: float [T, B, H], gradients by what `simple_rnn_batch` returned.
-        states: float [T, B, H], what it returned.
-        x: float [B, T, D], as it was given.
-        lengths: int64 [B], as they were given.
+        d_states: float [T, B, H], the gradient with respect to ``states``.
+        states: float [T, B, H], the result of `simple_rnn_batch`.
+        x: float [B, T, D], its argument.
+        lengths: int64 [B], its argument.
         W: float [H, D].
         U: float [H, H].
 
     Returns:
-        The gradients by x [B, T, D], W [H, D], U [H, H] and b [H].
+        The gradients with respect to x [B, T, D], W [H, D], U [H, H] and b [H].
     """
     running = _still_running(lengths, len(states))
     d_a: NDArray[Float] = 1 - states * states  # [T, B, H]: tanh' for now
@@ -122,7 +122,7 @@ def simple_rnn_gradients(
 
 
 def _time_first(x: NDArray[Float], lengths: NDArray[np.int64]) -> NDArray[Float]:
-    """Return x [B, T, D] as [T, B, D], zero in the padding: 0 times what stood there could be NaN."""
+    """Return x [B, T, D] as [T, B, D], zero in the padding, since 0 times an arbitrary value could be NaN."""
     steps = np.ascontiguousarray(x.swapaxes(0, 1))
     running = _still_running(lengths, len(steps))
     return steps if running.all() else np.where(running, steps, np.zeros((), x.dtype))

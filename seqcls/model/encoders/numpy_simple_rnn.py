@@ -16,7 +16,7 @@ from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.initialization import initialize_weights
 from seqcls.model.encoders.masking import Pool, Pooling
 from seqcls.model.encoders.numpy_rnn import simple_rnn_batch, simple_rnn_gradients
-from seqcls.model.encoders.option_types import PositiveInt
+from seqcls.model.option_types import PositiveInt
 
 
 class NumpySimpleRNN(Encoder):

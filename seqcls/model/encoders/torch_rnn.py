@@ -8,8 +8,8 @@ from torch import nn
 
 from seqcls.model.encoders.initialization import Initialization
 from seqcls.model.encoders.masking import Pooling
-from seqcls.model.encoders.option_types import PositiveInt, Probability
 from seqcls.model.encoders.recurrent import RecurrentEncoder, RecurrentStack
+from seqcls.model.option_types import PositiveInt, Probability
 
 
 class TorchRNN(RecurrentEncoder):

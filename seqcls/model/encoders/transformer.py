@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqcls.errors import ConfigError
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.masking import Pool, Pooling, length_mask
-from seqcls.model.encoders.option_types import PositiveInt, Probability
+from seqcls.model.option_types import PositiveInt, Probability
 
 
 class Transformer(Encoder):

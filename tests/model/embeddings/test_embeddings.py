@@ -79,14 +79,14 @@ def test_ngrams_add_the_vectors_of_their_buckets(sequence: list[int], max_n: int
                 value = (value * 116_049_371 + following) % buckets
             vector += ngrams[1 + value]
         expected.append(vector)
-    found = embedding(torch.tensor([sequence]))[0]
-    assert torch.allclose(found, torch.stack(expected), atol=1e-6)
+    vectors = embedding(torch.tensor([sequence]))[0]
+    assert torch.allclose(vectors, torch.stack(expected), atol=1e-6)
 
 
 def test_bigrams_tell_orders_apart() -> None:
     embedding = NgramHashEmbedding(20, 4, buckets=1000)
-    one, other = embedding(torch.tensor([[5, 6, 7], [7, 6, 5]])).sum(dim=1)
-    assert not torch.allclose(one, other)
+    forward, backward = embedding(torch.tensor([[5, 6, 7], [7, 6, 5]])).sum(dim=1)
+    assert not torch.allclose(forward, backward)
 
 
 def test_features_are_mapped_linearly() -> None:
@@ -185,8 +185,8 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: object) -> None:
 
 def test_words_with_spaces_and_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_bytes(b"good 1 2\n. . . 3 4\ncaf\xe9 5 6\n")
-    found = {word: vector.tolist() for word, vector in read_vectors(tmp_path / "v.txt", expected_size=2)}
-    assert found == {"good": [1, 2], ". . .": [3, 4], "caf�": [5, 6]}
+    vectors = {word: vector.tolist() for word, vector in read_vectors(tmp_path / "v.txt", expected_size=2)}
+    assert vectors == {"good": [1, 2], ". . .": [3, 4], "caf�": [5, 6]}
 
 
 def test_a_file_is_read_in_bounded_memory(tmp_path: Path) -> None:

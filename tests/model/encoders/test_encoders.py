@@ -48,10 +48,10 @@ def test_heads_that_do_not_divide_are_refused_with_both_numbers(size: int, heads
 
 
 def test_positions_are_sines_and_cosines() -> None:
-    found = _positions(3, 4, torch.device("cpu"))
+    positions = _positions(3, 4, torch.device("cpu"))
     for t in range(3):
         expected = [np.sin(t), np.cos(t), np.sin(t / 100), np.cos(t / 100)]  # 10,000^(2/4) = 100
-        np.testing.assert_allclose(found[t].numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(positions[t].numpy(), expected, atol=1e-6)
 
 
 def test_a_transformer_is_pre_norm_attention_written_out() -> None:
@@ -81,8 +81,8 @@ def test_attention_pooling_is_a_learned_mean() -> None:
         steps = x[row, :length].numpy()
         scores = np.tanh(steps @ A.T + c) @ v[0]
         weights = np.exp(scores) / np.exp(scores).sum()
-        found = pool(x, torch.tensor(lengths))[row]
-        np.testing.assert_allclose(found.detach().numpy(), weights @ steps, atol=1e-12)
+        pooled = pool(x, torch.tensor(lengths))[row]
+        np.testing.assert_allclose(pooled.detach().numpy(), weights @ steps, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [info.name for info in registry.encoders.plugins() if info.provider == "seqcls"])
@@ -109,8 +109,8 @@ def test_weight_dropout_hits_recurrent_weights_in_training_only() -> None:
 def test_weights_dropped_with_probability_zero_are_the_layers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     take("torch", monkeypatch)
     encoder, x = LSTM(3, hidden_size=4, weight_dropout=1e-12), torch.randn(2, 5, 3)  # too seldom to be seen
-    found, _ = encoder.recurrence(x, torch.tensor([5, 5]))
-    assert torch.allclose(found, encoder.recurrence.layers[0][0](x)[0], atol=1e-6)
+    states, _ = encoder.recurrence(x, torch.tensor([5, 5]))
+    assert torch.allclose(states, encoder.recurrence.layers[0][0](x)[0], atol=1e-6)
 
 
 def test_a_dropped_recurrent_weight_gets_no_gradient_in_its_batch() -> None:

@@ -118,8 +118,8 @@ def test_golden_step_of_the_gru() -> None:
 
 def test_the_sigmoid_does_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
-        found = reference.sigmoid(np.array([-1e4, -1.0, 0.0, 1.0, 1e4]))
-    np.testing.assert_allclose(found, [0, 1 / (1 + np.e), 0.5, np.e / (1 + np.e), 1])
+        values = reference.sigmoid(np.array([-1e4, -1.0, 0.0, 1.0, 1e4]))
+    np.testing.assert_allclose(values, [0, 1 / (1 + np.e), 0.5, np.e / (1 + np.e), 1])
 
 
 @given(steps=st.integers(1, 40), seed=st.integers(0, 99))

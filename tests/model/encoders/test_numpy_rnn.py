@@ -83,9 +83,10 @@ def test_states_and_all_gradients_are_those_of_torch(lengths: list[int], sizes: 
         theirs = _pooled(reference, theirs_x, lengths, pooling)
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
         our_gradients = torch.autograd.grad((ours * weights).sum(), [x, *encoder.parameters()])
-        wanted = [theirs_x, reference.weight_ih_l0, reference.weight_hh_l0, reference.bias_ih_l0]
-        for one, other in zip(our_gradients, torch.autograd.grad((theirs * weights).sum(), wanted), strict=True):
-            assert torch.allclose(one, other, rtol=0, atol=1e-10)
+        their_inputs = [theirs_x, reference.weight_ih_l0, reference.weight_hh_l0, reference.bias_ih_l0]
+        their_gradients = torch.autograd.grad((theirs * weights).sum(), their_inputs)
+        for ours_, theirs_ in zip(our_gradients, their_gradients, strict=True):
+            assert torch.allclose(ours_, theirs_, rtol=0, atol=1e-10)
 
 
 def _pooled(reference: nn.RNN, x: Tensor, lengths: list[int], pooling: str) -> Tensor:
@@ -130,11 +131,11 @@ def test_two_hundred_steps_of_training_follow_torch() -> None:
     head = nn.Linear(8, 2)
     losses = []
     for model in (encoder, peer):
-        own_head = nn.Linear(8, 2)
-        own_head.load_state_dict(head.state_dict())
-        wanted = [*own_head.parameters(), *(p for p in model.parameters() if p.requires_grad)]
-        optimizer = torch.optim.Adam(wanted, lr=0.01)
-        losses.append([_train_step(model, own_head, optimizer, seed) for seed in range(200)])
+        head_copy = nn.Linear(8, 2)
+        head_copy.load_state_dict(head.state_dict())
+        trained = [*head_copy.parameters(), *(p for p in model.parameters() if p.requires_grad)]
+        optimizer = torch.optim.Adam(trained, lr=0.01)
+        losses.append([_train_step(model, head_copy, optimizer, seed) for seed in range(200)])
     ours, theirs = map(np.array, losses)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
     assert ours[-20:].mean() < 0.5 * ours[:20].mean()  # it learns: the label is whether the first feature sums above zero

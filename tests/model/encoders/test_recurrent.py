@@ -72,8 +72,8 @@ def test_pooling_is_that_of_a_loop_over_sequences(lengths: list[int], seed: int)
     }
     expected["mean+max"] = [np.concatenate(pair) for pair in zip(expected["mean"], expected["max"], strict=True)]
     for pooling, rows in expected.items():
-        found = Pool(3, pooling)(torch.from_numpy(x), torch.tensor(lengths))  # type: ignore[arg-type]
-        np.testing.assert_allclose(found.numpy(), np.stack(rows), atol=1e-12)
+        pooled = Pool(3, pooling)(torch.from_numpy(x), torch.tensor(lengths))  # type: ignore[arg-type]
+        np.testing.assert_allclose(pooled.numpy(), np.stack(rows), atol=1e-12)
 
 
 def test_reversal_turns_each_sequence_within_its_length() -> None:

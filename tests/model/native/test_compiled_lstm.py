@@ -49,15 +49,15 @@ def test_states_and_gradients_are_those_of_torch(
     packed, _ = reference(pack_padded_sequence(x, sizes, batch_first=True, enforce_sorted=False))
     expected, _ = pad_packed_sequence(packed, batch_first=True)
     outside = torch.randn_like(expected) * _real(sizes, expected)
-    wanted = torch.autograd.grad((expected * outside).sum(), [x, *reference.parameters()])
+    expected_gradients = torch.autograd.grad((expected * outside).sum(), [x, *reference.parameters()])
     with pytest.MonkeyPatch.context() as patch:
         take(name, patch)
         patch.setattr(torch, "get_num_threads", lambda: threads)
         packing = Packing(sizes, max(lengths))
         states = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(reference)))
-        found = torch.autograd.grad((states * outside).sum(), [x, *reference.parameters()])
+        gradients = torch.autograd.grad((states * outside).sum(), [x, *reference.parameters()])
     assert torch.allclose(states, expected, atol=tolerance)
-    for ours, theirs in zip(found, wanted, strict=True):
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=tolerance * len(lengths), rtol=tolerance)
 
 
@@ -120,8 +120,8 @@ def test_functions_of_large_and_strange_values_end_where_they_should(path: str) 
     packing = Packing(torch.tensor([1]), 1)
     for value in (0.0, 1e-30, -1e-30, 0.3, 5.0, 8.9, 9.1, 88.0, -3.0, -100.0, 1e30, -1e30, float("inf"), -float("inf")):
         x = torch.full((1, 1, 1), value)
-        found, _ = layer(x)
-        assert torch.allclose(lstm_layer(packing.pack(x), packing, weights_of(layer)), found[0], atol=1e-6), value
+        expected, _ = layer(x)
+        assert torch.allclose(lstm_layer(packing.pack(x), packing, weights_of(layer)), expected[0], atol=1e-6), value
     assert lstm_layer(torch.full((1, 1), float("nan")), packing, weights_of(layer)).isnan().all()
 
 
@@ -135,8 +135,8 @@ def test_the_tangent_is_that_of_torch_within_a_few_roundings(path: str) -> None:
         layer.bias_ih_l0[[0, 3]] = 100.0
     x = torch.linspace(-10, 10, 4001).view(-1, 1, 1)
     packing = Packing(torch.ones(4001, dtype=torch.int64), 1)
-    found = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(layer))).flatten()
-    assert (found.double() - x.flatten().double().tanh().tanh()).abs().max() < 5e-7
+    states = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(layer))).flatten()
+    assert (states.double() - x.flatten().double().tanh().tanh()).abs().max() < 5e-7
 
 
 def test_a_gradient_that_is_not_contiguous_is_read_rightly(path: str) -> None:

@@ -24,7 +24,7 @@ def test_a_second_backward_pass_over_a_retained_graph_gives_the_same(path: str) 
     total = lstm_layer(x, packing, weights_of(layer)).square().sum()
     first = torch.autograd.grad(total, [x, *layer.parameters()], retain_graph=True)
     second = torch.autograd.grad(total, [x, *layer.parameters()])
-    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert all(map(torch.equal, first, second))
 
 
 def test_gradients_of_several_passes_add_up(path: str) -> None:
@@ -52,7 +52,7 @@ def test_passes_that_overlap_do_not_share_memory(path: str) -> None:
     alone = [gradient(x) for x in inputs]
     totals = [lstm_layer(x, packing, weights_of(layer)).square().sum() for x in inputs]
     together = [torch.autograd.grad(total, x)[0] for total, x in reversed(list(zip(totals, inputs, strict=True)))]
-    assert all(torch.equal(one, other) for one, other in zip(alone, reversed(together), strict=True))
+    assert all(map(torch.equal, alone, reversed(together)))
 
 
 def test_passes_in_several_threads_do_not_share_memory(path: str) -> None:
@@ -68,7 +68,7 @@ def test_passes_in_several_threads_do_not_share_memory(path: str) -> None:
     alone = [gradient(number) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(gradient, list(range(4)) * 25))
-    assert all(torch.equal(found, alone[number % 4]) for number, found in enumerate(together))
+    assert all(torch.equal(gradient, alone[number % 4]) for number, gradient in enumerate(together))
 
 
 def test_memory_kept_for_the_next_step_does_not_grow(path: str) -> None:
@@ -95,9 +95,11 @@ def test_gradients_that_would_take_too_much_memory_come_from_fewer_blocks(
     torch.manual_seed(0)
     layer, packing = nn.LSTM(3, 4), Packing(torch.tensor([5, 4, 4, 2]), 5)
     x = torch.randn(15, 3, requires_grad=True)
-    found = []
+    gradients = []
     for most in (0, 1 << 30):
         monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
         monkeypatch.setattr(compiled_lstm, "_MOST_GRADIENT_BYTES", most)
-        found.append(torch.autograd.grad(lstm_layer(x, packing, weights_of(layer)).square().sum(), [x, *layer.parameters()]))
-    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+        gradients.append(
+            torch.autograd.grad(lstm_layer(x, packing, weights_of(layer)).square().sum(), [x, *layer.parameters()])
+        )
+    assert all(torch.allclose(first, second, atol=1e-6) for first, second in zip(*gradients, strict=True))

@@ -60,8 +60,8 @@ def test_tiles_predict_what_torch_does_in_double_precision(
     padded = packing.unpack(x if index is None else x[index]).double()
     packed = pack_padded_sequence(padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     expected, _ = pad_packed_sequence(layer.double()(packed)[0], batch_first=True)
-    # A factor is off by 2^-17 of itself at most, and so is what is left out of a product: 2e-5 is the most that was found. A
-    # product that were missing would be 2^-9 of the whole, a hundred times as much.
+    # A factor is off by 2^-17 of itself at most, and so is the part of a product that is left out. The largest difference
+    # seen was 2e-5. A product that was missing altogether would be 2^-9 of the whole, a hundred times as much.
     assert torch.allclose(states.double(), expected, atol=5e-5 * max(1, scale))
 
 
@@ -76,8 +76,8 @@ def test_tiles_of_a_row_do_not_depend_on_the_rows_beside_it_to_the_last_bit(
         states = together.unpack(lstm_layer(together.pack(x), together, weights_of(layer)))
         for row, length in enumerate(lengths.tolist()):
             alone = Packing(lengths[row : row + 1], length)
-            own = lstm_layer(alone.pack(x[row : row + 1, :length]), alone, weights_of(layer))
-            assert torch.equal(own, states[row, :length])
+            states_alone = lstm_layer(alone.pack(x[row : row + 1, :length]), alone, weights_of(layer))
+            assert torch.equal(states_alone, states[row, :length])
     assert tiles.count("tiled forward") == 38
 
 
@@ -89,12 +89,12 @@ def test_tiles_keep_strange_values_to_their_own_sequence(tiles: list[str]) -> No
         usual = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(layer)))
         for row, value in enumerate((float("nan"), float("inf"), -float("inf"), 3e38, 1e-40)):
             x[row, 1, 5] = value
-        found = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(layer)))
+        states = packing.unpack(lstm_layer(packing.pack(x), packing, weights_of(layer)))
     assert tiles.count("tiled forward") == 2
-    assert torch.equal(found[5:], usual[5:])
-    assert found[0, 1:, :32].isnan().all()
-    assert found[1:].isfinite().all()
-    assert found[1:].abs().max() <= 1
+    assert torch.equal(states[5:], usual[5:])
+    assert states[0, 1:, :32].isnan().all()
+    assert states[1:].isfinite().all()
+    assert states[1:].abs().max() <= 1
 
 
 def test_tiles_are_for_predictions_in_single_precision_of_sizes_that_fill_them(monkeypatch: pytest.MonkeyPatch) -> None:

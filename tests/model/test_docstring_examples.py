@@ -1,4 +1,4 @@
-"""The examples in the docstrings of encoders, and of what encoders are built from."""
+"""The examples in the docstrings of encoders, embeddings, and what encoders are built from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from seqcls import Encoder, Pool, length_mask, registry
 
-DOCUMENTED = [*map(registry.encoders.get, registry.encoders.builtins), Encoder, Pool, length_mask]
+ENCODERS = map(registry.encoders.get, registry.encoders.builtins)
+EMBEDDINGS = map(registry.embeddings.get, ["word", "ngram-hash", "features"])
+DOCUMENTED = [*ENCODERS, *EMBEDDINGS, Encoder, Pool, length_mask]
 
 
 @pytest.mark.parametrize("documented", DOCUMENTED, ids=lambda documented: documented.__name__)
