@@ -127,7 +127,7 @@ def _read_tokenizer(path: Path) -> None:
 
 def _tokenizers() -> list[bytes]:
     texts = ["the film was good", "the room was bad"]
-    ours = [TextTokenizer.fit(texts, num_words=300, rules=rules) for rules in ("word", "character", "bpe")]
+    ours = [TextTokenizer.fit(texts, vocab_size=300, rules=rules) for rules in ("word", "character", "bpe")]
     features = json.dumps({"mean": [0.5, 1.0], "std": [1.0, 2.0]})
     unigram = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["film", -1.0]], "byte_fallback": False}
     piece = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}

@@ -1,4 +1,4 @@
-"""Batches, and the order they come in: a pure function of (seed, epoch), so that a run can be taken up anywhere."""
+"""Batches and their order, which is a pure function of (seed, epoch), so that a run can resume anywhere."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from seqcls.data.sequences import Sequences
 from seqcls.errors import TrainingError
 from seqcls.system.device import to_device
 
-# Sequences are sorted by length within a pool of this many batches: padding nearly vanishes, while which sequences meet in a
-# batch still changes from epoch to epoch.
+# Sequences are sorted by length within pools of this many batches: padding nearly vanishes, and the composition of batches
+# still changes from epoch to epoch.
 POOL_BATCHES = 50
 
 _WITHOUT_WORKERS = "use --num-workers 0, which needs no other process"
@@ -38,7 +38,7 @@ class Batch:
         inputs: int64 [B, T] token ids, or float32 [B, T, D], 0 in the padding; T is the longest length of the batch.
         lengths: int64 [B], always on the CPU.
         labels: int64 [B], uint8 [B, K], or None where there are none.
-        indices: int64 [B], the examples' places in their split; NumPy, on the CPU.
+        indices: int64 [B], the indices of the examples in their split; a NumPy array.
     """
 
     inputs: Tensor
@@ -62,7 +62,7 @@ def training_order(
 ) -> list[NDArray[np.int64]]:
     """Return the batches of an epoch, each as the indices of its examples.
 
-    Every example comes once. With ``bucket`` a batch holds examples of like length (Khomenko et al. 2016).
+    Every example occurs once. With ``bucket``, a batch holds examples of similar length (Khomenko et al. 2016).
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
@@ -71,18 +71,18 @@ def training_order(
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [batches[place] for place in rng.permutation(len(batches))]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def evaluation_order(
     lengths: NDArray[np.int64], *, batch_size: int, max_tokens: int | None = None
 ) -> list[NDArray[np.int64]]:
-    """Return batches of examples sorted by length, longest first, so that a lack of memory shows at once.
+    """Return batches of examples sorted by length, the longest first, so that a lack of memory shows at once.
 
     Args:
         lengths: int64 [N].
-        batch_size: Most examples of a batch.
-        max_tokens: Most tokens of a batch, padding included; a longer sequence is a batch of its own.
+        batch_size: Largest number of examples per batch.
+        max_tokens: Largest number of tokens per batch, padding included; a longer sequence is a batch of its own.
     """
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -120,9 +120,9 @@ def _as_batch(arrays: tuple[NDArray[Any] | None, ...]) -> Batch:
 def batches(
     sequences: Sequences, order: Sequence[NDArray[np.int64]], device: torch.device, *, num_workers: int = 0
 ) -> Generator[Batch]:
-    """Yield the batches of ``order`` on ``device``; with workers, made ahead by as many other processes.
+    """Yield the batches of ``order`` on ``device``; with workers, that many other processes prepare them in advance.
 
-    On a GPU they are made there, of sequences that stay there, if these fit. A single batch goes over as it is.
+    On a GPU the sequences stay on the device if they fit, and batches are gathered there; a single batch is just copied.
 
     Raises:
         TrainingError: A worker cannot be started.
@@ -132,9 +132,9 @@ def batches(
             yield _batch(sequences, indices, device, may_stay=len(order) > 1)
         return
     try:
-        context = multiprocessing.get_context("fork")  # the others would copy the data
-        context.Event()  # what the workers need first; the loader would fail half built
-    except (OSError, ValueError) as error:  # the latter where there is no fork
+        context = multiprocessing.get_context("fork")  # other start methods would copy the data
+        context.Event()  # the first thing that workers need; otherwise the loader would fail half built
+    except (OSError, ValueError) as error:  # ValueError: the platform has no fork
         reason = error.strerror if isinstance(error, OSError) else error
         raise TrainingError(f"data workers cannot be started: {reason}; {_WITHOUT_WORKERS}") from error
     loader: DataLoader[Any] = DataLoader(
@@ -144,20 +144,20 @@ def batches(
         collate_fn=_as_it_is,
         worker_init_fn=_belong_to_the_trainer,
         multiprocessing_context=context,
-        generator=torch.Generator(),  # of its own: the loader draws a number, which must not be one of the training's
+        generator=torch.Generator(),  # separate: the loader draws a number, which must not disturb the training
     )
     for arrays in loader:
         yield _as_batch(arrays).to(device)
 
 
 def _batch(sequences: Sequences, indices: NDArray[np.int64], device: torch.device, *, may_stay: bool) -> Batch:
-    # Asked for anew each time: a generator that waits would hold a copy that is to be freed.
+    # Looked up for each batch: a suspended generator would keep alive a copy that is to be freed.
     source = resident(sequences, device) if may_stay else None
     return collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
 
 
 class _Gathered(Dataset[Any]):
-    """Batches as arrays: they come through a pipe, where tensors would take shared memory, and hang when it is full."""
+    """Batches as arrays, which go through a pipe; tensors would take shared memory, and hang when it is full."""
 
     def __init__(self, sequences: Sequences, order: Sequence[NDArray[np.int64]]) -> None:
         self._sequences, self._order = sequences, order
@@ -174,15 +174,15 @@ def _as_it_is(arrays: Any) -> Any:
 
 
 def _belong_to_the_trainer(_worker: int) -> None:
-    # Ctrl-C and schedulers signal every process; the trainer still needs batches to come to a good end.
+    # Ctrl-C and schedulers signal every process, but the trainer still needs batches to finish cleanly.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_trainer, daemon=True).start()
 
 
 def _end_with_the_trainer() -> None:
-    # PyTorch's own watch asks who the parent is when the worker is ready: if the trainer was killed before that, it takes
-    # the parent of orphans for the trainer, and waits for ever.
+    # PyTorch's own watchdog looks up the parent once the worker is ready: if the trainer was killed before that, the
+    # watchdog mistakes the parent of orphans for the trainer, and waits forever.
     trainer = multiprocessing.parent_process()
     assert trainer is not None
     while os.getppid() == trainer.pid:
@@ -191,14 +191,14 @@ def _end_with_the_trainer() -> None:
 
 
 def explain_dead_worker(error: BaseException) -> TrainingError | None:
-    """Return what is to be raised if an error says that a process that makes batches has died, else None."""
+    """Return the error to raise if ``error`` says that a data worker has died; otherwise None."""
     if "DataLoader worker" not in str(error):
         return None
     return TrainingError(f"{str(error).strip().splitlines()[-1]}; {_WITHOUT_WORKERS}")
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Cut a batch into at most so many parts, each as long as its own longest sequence."""
+    """Divide a batch into at most ``parts`` parts, each padded to its own longest sequence."""
     if parts == 1:
         return [batch]
     size = math.ceil(len(batch) / parts)

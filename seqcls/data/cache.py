@@ -1,4 +1,4 @@
-"""The cache of encoded data: one folder per entry, checked by hash when opened, written whole or not at all."""
+"""The cache of encoded data: one folder per entry, verified by hash when opened, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seqcls.errors import DataError, SeqclsError
 from seqcls.system.files import replace_file, sync_directory
 from seqcls.system.untrusted import GARBLED
 
-# Raise it whenever the layout of an entry or the rules of the tokenizer change: older entries are then rebuilt.
+# Raise this whenever the layout of an entry or the rules of a tokenizer change: older entries are then rebuilt.
 FORMAT_VERSION = 2
 
 _MANIFEST = "manifest.json"
@@ -33,8 +33,8 @@ logger = logging.getLogger("seqcls")
 class EncodedCache:
     """Keeps encoded data in a folder, one entry per key: tokenizer.json, one safetensors file per split, manifest.json.
 
-    A fault of the folder never stops the work: an entry that cannot be trusted counts as missing, and a folder that
-    cannot be written to is left alone, both with a warning. Processes may share a folder.
+    A fault of the folder never stops the work: an entry that cannot be trusted counts as missing, and a
+    folder that cannot be written is not used, both with a warning. Processes may share a folder.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -46,7 +46,7 @@ class EncodedCache:
         For a file above 256 MB, 256 evenly spaced blocks are checked, so that a large entry opens at once.
 
         Args:
-            key: A hash of all that the data depends on; letters, digits, "-" and "_".
+            key: A hash of everything that the data depend on, made of letters, digits, "-" and "_".
         """
         folder = self._folder(key)
         try:
@@ -151,7 +151,7 @@ def _is_sound(folder: Path, key: str) -> bool:
 
 def _move_away(path: Path, target: Path) -> None:
     try:
-        path.rename(target)  # removed with the folder it goes to
+        path.rename(target)  # it is removed together with the staging folder
     except FileNotFoundError:
         return  # another process was faster
 
@@ -161,7 +161,7 @@ def _split_file(split: str) -> str:
 
 
 def _file_record(path: Path) -> dict[str, int | str]:
-    """Return size and SHA-256, the latter of a large file's evenly spaced blocks: it may be larger than memory."""
+    """Return size and SHA-256; of a large file, the SHA-256 of evenly spaced blocks, so that it is fast."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Which examples are held out for validation or test."""
+"""The choice of the examples that are held out for validation or test."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from numpy.typing import NDArray
 from seqcls.errors import DataError
 
 
-def choose_validation(
-    labels: NDArray[Any], *, groups: Sequence[str] | None, fraction: float, seed: int
-) -> NDArray[np.bool_]:
+def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Choose examples to hold out: about ``fraction`` of each class, and whole groups only.
 
-    Groups are visited in seeded random order and taken while no class they hold exceeds its share; with no groups, each
-    example is its own group, so that the shares come out exact to one example a class. Where a text may have several labels,
-    each label is a class, and so is having none.
+    Groups are visited in a seeded random order, and each is taken unless a class would exceed its share. Without groups,
+    every example is its own group, so that the shares are exact to one example per class. In multi-label data, each label is
+    a class, and so is having no label.
 
     Args:
-        labels: int64 [N], or uint8 [N, K].
-        groups: N names, or None.
-        fraction: Share to hold out.
-        seed: Seed of the order.
+        labels: int64 [N], or uint8 [N, K] for multi-label data.
+        groups: N names of groups, or None.
+        fraction: The share to hold out, between 0 and 1.
+        seed: The seed of the random order.
 
     Returns:
-        bool [N], True where the example is held out.
+        bool [N], True for the examples that are held out.
 
     Raises:
-        DataError: Nothing, or everything, would be held out.
+        DataError: No example, or every example, would be held out.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"the validation fraction is {fraction}; give a number between 0 and 1")
+        raise DataError(f"the fraction to hold out is {fraction}; give a number between 0 and 1")
     if groups is None and labels.ndim == 1:
         held_out, num_groups = _choose_singly(labels, fraction, seed), len(labels)
     else:
@@ -42,7 +40,7 @@ def choose_validation(
     if not held_out.any() or held_out.all():
         raise DataError(
             f"{len(labels)} training examples in {num_groups} groups are too few to hold out {fraction:.0%} "
-            "for validation; give a validation split or more data"
+            "of them; give a validation split, or more data"
         )
     return held_out
 

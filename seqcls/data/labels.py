@@ -1,4 +1,4 @@
-"""Labels: their forms, their order, and the arrays that hold them."""
+"""Labels: the forms in which they come, their order, and the arrays that hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ L = TypeVar("L", int, str, int | str)
 
 
 def pack_labels(indices: Sequence[tuple[int, ...]], num_labels: int | None) -> NDArray[Any]:
-    """Return the labels of N texts as int64 [N], or, if ``num_labels`` is given, as uint8 [N, num_labels]."""
+    """Return the labels of N examples as int64 [N]; as uint8 [N, num_labels] if ``num_labels`` is given (multi-label)."""
     counts = np.fromiter(map(len, indices), dtype=np.int64, count=len(indices))
     flat = np.fromiter(chain.from_iterable(indices), dtype=np.int64, count=int(counts.sum()))
     if num_labels is None:

@@ -100,7 +100,7 @@ def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
     if config.tokenizer in RULES:
         return TextTokenizer.fit(
             texts,
-            num_words=config.vocab_size,
+            vocab_size=config.vocab_size,
             rules=config.tokenizer,
             max_length=config.max_length,
             truncating=config.truncating,

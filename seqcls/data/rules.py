@@ -1,4 +1,4 @@
-"""Rules by which text is cut into words, each a tokenizer without a vocabulary, and ids that every vocabulary has."""
+"""Rules that split text into words: tokenizers without a vocabulary, and the ids that every vocabulary has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 PAD_ID = 0
 UNK_ID = 1
-SPECIALS = ("[PAD]", "[UNK]")  # at their ids; the rules never make these of a text
+SPECIALS = ("[PAD]", "[UNK]")  # in the order of their ids; no rules produce these words from a text
 
 _LINE_BREAK = r"(?i)<br\s*/?>"
 _PART = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
@@ -24,12 +24,12 @@ _BASIC_ENGLISH_SPACE = r"[\s\x1c-\x1f;:]+"  # Python counts four control charact
 
 @dataclass(frozen=True)
 class Rules:
-    """How texts become words.
+    """How texts are split into words.
 
     Attributes:
-        new: Makes a tokenizer with these rules and no vocabulary.
-        split_ascii: The words of an ASCII text, as the tokenizer finds them; None where only it can tell.
-        alphabet: The number of words that every vocabulary has.
+        new: Builds a tokenizer with these rules and no vocabulary.
+        split_ascii: A faster way to the words of an ASCII text, with the same result; None if there is none.
+        alphabet: The number of words that every vocabulary holds.
     """
 
     new: Callable[[], Tokenizer]
@@ -68,7 +68,7 @@ def _split_ascii_word(text: str) -> list[str]:
 
 
 def _new_basic_english() -> Tokenizer:
-    # Quotes go first: what they leave behind can be a line break.
+    # Quotes are removed first: what remains can be a line break.
     return _new_word_level(
         [normalizers.Lowercase(), normalizers.Replace('"', ""), normalizers.Replace("<br />", " ")],
         pre_tokenizers.Sequence(
@@ -95,11 +95,11 @@ def _new_bpe() -> Tokenizer:
     return _new(models.BPE(), None, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
 
 
-def fit_bpe(texts: Iterable[str], num_words: int) -> Tokenizer:
-    """Learn merges; the specials get the first two ids, as words that no text can hold."""
+def fit_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
+    """Learn a byte-pair encoding of ``vocab_size`` words; the specials get the first two ids, and no text contains them."""
     tokenizer = _new_bpe()
     trainer = trainers.BpeTrainer(
-        vocab_size=num_words - len(SPECIALS),
+        vocab_size=vocab_size - len(SPECIALS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[],
         show_progress=False,
@@ -118,15 +118,15 @@ RULES: dict[str, Rules] = {
     "character": Rules(_new_character, list),
     "bpe": Rules(_new_bpe, alphabet=256),
 }
-"""How texts become words, by name."""
+"""The rules by name."""
 
 
 def find_rules(tokenizer: Tokenizer) -> Rules | None:
-    """Return the rules of ours that a tokenizer has, if it has any."""
+    """Return which of our rules a tokenizer has; None if it has others."""
     if tokenizer.get_added_tokens_decoder():
         return None
-    found = _parts(tokenizer)
-    return next((rules for rules in RULES.values() if _parts(rules.new()) == found), None)
+    parts = _parts(tokenizer)
+    return next((rules for rules in RULES.values() if _parts(rules.new()) == parts), None)
 
 
 def _parts(tokenizer: Tokenizer) -> list[object]:

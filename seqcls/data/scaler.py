@@ -1,4 +1,4 @@
-"""Sequences of numbers → standardized features: what a tokenizer is for text."""
+"""The feature scaler, which standardizes sequences of numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CHUNK = 2_000  # sequences
 
 
 class FeatureScaler(Preprocessor):
-    """Subtracts the mean of each feature and divides by its standard deviation, both over all steps of the training split.
+    """Standardizes each feature: (x - mean) / std, both taken over all steps of the training split.
 
-    A feature that never changes there is only centred.
+    A feature that is constant in the training split is only centred.
 
     Args:
         mean: float64 [D].
@@ -37,17 +37,17 @@ class FeatureScaler(Preprocessor):
 
     @classmethod
     def fit(cls, sequences: Sequence[Any]) -> FeatureScaler:
-        """Take mean and standard deviation from the training sequences, each float [T, D].
+        """Compute mean and standard deviation of the training sequences, each float [T, D].
 
         Raises:
-            DataError: A sequence is not of this form, or has no step.
+            DataError: A sequence has another form, or no step.
         """
         count, mean, squares = 0, np.zeros(1), np.zeros(1)
         for number, sequence in enumerate(sequences):
             steps = as_features(sequence, size=None if number == 0 else len(mean), where=f"sequence {number}").astype(
                 np.float64
             )
-            # Chan, Golub & LeVeque 1983, eq. 2.1: sums of parts, none of them large against its differences.
+            # Chan, Golub & LeVeque 1983, eq. 2.1: sums of squared differences are added part by part, which is stable.
             part_mean = steps.mean(axis=0)
             delta = part_mean - mean if count else part_mean
             total = count + len(steps)
@@ -73,7 +73,7 @@ class FeatureScaler(Preprocessor):
     def from_json(cls, data: bytes, path: Path) -> FeatureScaler:
         """Read the content of the file ``path``; raises like `load`."""
         if len(data) > JSON_LIMIT:
-            raise CheckpointError(f"{path} has {len(data):,} bytes, more than the statistics of any features")
+            raise CheckpointError(f"{path} has {len(data):,} bytes, too many for the statistics of features")
         content = parse_json(data, path)
         try:
             mean, std = (np.array(content[name], dtype=np.float64) for name in ("mean", "std"))
@@ -115,22 +115,23 @@ def _are_sound(mean: NDArray[np.float64], std: NDArray[np.float64]) -> bool:
 
 
 def as_features(sequence: Any, *, size: int | None, where: str) -> NDArray[Any]:
-    """Return a sequence as a float array [T, D]; of single numbers [T], D is 1.
+    """Return a sequence as an array [T, D]; a sequence of single numbers, [T], becomes [T, 1].
 
     Raises:
-        DataError: It is not of this form, has no step, another D than ``size``, or a value that is not finite.
+        DataError: It has another form, no step, another D than ``size``, or a value that is not finite; the message says
+            ``where`` it stands.
     """
     try:
         steps = np.asarray(sequence)
     except ValueError as error:
-        raise DataError(f"{where} is no table of numbers, [T, D]: {error}") from None
+        raise DataError(f"{where} is not a table of numbers, [T, D]: {error}") from None
     if steps.dtype.kind not in "fiub" or steps.ndim not in (1, 2):
         raise DataError(f"{where} is {steps.dtype} of shape {list(steps.shape)}; give numbers, [T, D] or [T]")
     steps = steps.reshape(len(steps), math.prod(steps.shape[1:])) if steps.ndim == 2 or len(steps) else steps.reshape(0, 1)
     if not len(steps) or not steps.shape[1]:
-        raise DataError(f"{where} has no step; leave it out")
+        raise DataError(f"{where} has no steps; leave it out")
     if size is not None and steps.shape[1] != size:
-        raise DataError(f"{where} has {steps.shape[1]} features where the others have {size}")
+        raise DataError(f"{where} has {steps.shape[1]} features, but the others have {size}")
     bad = ~np.isfinite(steps)
     if bad.any():
         step, feature = np.argwhere(bad)[0]

@@ -1,4 +1,4 @@
-"""Splits: (sequence, label) examples, label names and groups."""
+"""Splits: the examples of a data set with their labels and groups, and the names of the labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.holdout import choose_validation
+from seqcls.data.holdout import choose_held_out
 from seqcls.data.labels import Label, are_in_range, as_set, pack_labels, sort_labels
 from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.preprocessor import Kind
@@ -22,13 +22,13 @@ from seqcls.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]]):
-    """Examples of one split, in a fixed order: (sequence, label), or (sequence, labels) where one may have several.
+    """The examples of one split, in a fixed order: (sequence, label), or (sequence, labels) if the data are multi-label.
 
     Attributes:
-        sequences: N texts, or N sequences of numbers, float [T, D] each with its own T.
-        labels: int64 [N], indices into ``Splits.label_names``; or, where a sequence may have several labels, uint8 [N, K],
-            1 for each it has; None where the split is unlabelled.
-        groups: N group names (a movie, a patient); a validation split never shares one with training.
+        sequences: N texts, or N arrays of numbers, float [T, D], each with its own T.
+        labels: int64 [N], indices into ``Splits.label_names``; for multi-label data uint8 [N, K], 1 for each label that the
+            sequence has; None if the split is unlabelled.
+        groups: N names of what belongs together (a film, a patient); validation never shares a group with training.
     """
 
     sequences: Sequence[Any]
@@ -38,8 +38,8 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
     def __post_init__(self) -> None:
         for name, values in (("labels", self.labels), ("groups", self.groups)):
             if values is not None and len(values) != len(self.sequences):
-                what = "texts" if self.kind == "text" else "sequences"
-                raise DataError(f"a split has {len(self.sequences)} {what} but {len(values)} {name}; give one per text")
+                noun = "texts" if self.kind == "text" else "sequences"
+                raise DataError(f"a split has {len(self.sequences)} {noun} but {len(values)} {name}; give one per example")
 
     @property
     def kind(self) -> Kind:
@@ -48,9 +48,9 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
 
     @property
     def texts(self) -> Sequence[str]:
-        """The sequences, if they are texts; DataError if they are numbers."""
+        """The sequences of a split of texts; DataError if they are numbers."""
         if self.kind != "text":
-            raise DataError("the data are sequences of numbers, where texts are needed")
+            raise DataError("the data are sequences of numbers, but texts are needed")
         return self.sequences
 
     def __len__(self) -> int:
@@ -76,23 +76,23 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
 
     def take(self, indices: Iterable[int]) -> Split:
         """Return the examples at ``indices``, in that order."""
-        chosen, stored = np.fromiter(indices, dtype=np.int64), self.sequences
+        chosen, sequences = np.fromiter(indices, dtype=np.int64), self.sequences
         return Split(
-            stored.take(chosen) if isinstance(stored, StoredTexts) else [stored[index] for index in chosen],
+            sequences.take(chosen) if isinstance(sequences, StoredTexts) else [sequences[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             groups=None if self.groups is None else [self.groups[index] for index in chosen],
         )
 
     def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
-        """Return all but about a ``fraction``, and that: seeded, stratified by label, whole groups only."""
+        """Divide the split into a larger part and one of about ``fraction``; see `choose_held_out`."""
         assert self.labels is not None
-        held_out = choose_validation(self.labels, groups=self.groups, fraction=fraction, seed=seed)
+        held_out = choose_held_out(self.labels, groups=self.groups, fraction=fraction, seed=seed)
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The splits of a data set. ``train`` is labelled and not empty; the others may be missing."""
+    """The splits of a data set: ``train`` is labelled and not empty; the others may be missing."""
 
     train: Split
     validation: Split | None = None
@@ -102,14 +102,14 @@ class Splits:
 
     def __post_init__(self) -> None:
         if not len(self.train):
-            raise DataError("the training split is empty; give it at least one example of two classes")
+            raise DataError("the training split is empty; give at least one example of each of two classes")
         if len(self.label_names) < 2:
-            raise DataError(f"a classifier needs at least two labels; the data has {list(self.label_names)}")
+            raise DataError(f"a classifier needs at least two labels; the data have {list(self.label_names)}")
         if len(set(self.label_names)) < len(self.label_names):
-            raise DataError(f"two labels have one name (are some integers and some strings?): {list(self.label_names)}")
+            raise DataError(f"two labels have the same name (are some integers and some strings?): {list(self.label_names)}")
         for name, split in self.labelled().items():
             if split.labels is None:
-                raise DataError(f"the {name} split has no labels; only 'unlabelled' may do without")
+                raise DataError(f"the {name} split has no labels; only the split 'unlabelled' may have none")
             if split.labels.ndim != 1 + self.is_multi_label or not are_in_range(split.labels, len(self.label_names)):
                 raise DataError(
                     f"the {name} split has labels outside 0..{len(self.label_names) - 1} "
@@ -118,7 +118,7 @@ class Splits:
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether a text may have several labels, or none."""
+        """Whether a sequence may have several labels, or none."""
         return self.train.labels is not None and self.train.labels.ndim == 2
 
     def labelled(self) -> dict[str, Split]:
@@ -134,12 +134,13 @@ class Splits:
         validation: Iterable[tuple[Any, Label]] | None = None,
         test: Iterable[tuple[Any, Label]] | None = None,
     ) -> Splits:
-        """Build splits from (text, label) pairs; labels are strings or integers, their names sorted.
+        """Build splits from (sequence, label) pairs.
 
-        Where every label is a list (or tuple) of strings, a text may have any number of labels.
+        Labels are strings or integers, and ``label_names`` are sorted: integers as numbers, others as strings. The data are
+        multi-label if every label is a list (or tuple) of strings.
 
         Raises:
-            DataError: An item is not a (text, label) pair, or a label in validation or test never occurs in train.
+            DataError: An item is not a (sequence, label) pair, or a label of validation or test never occurs in train.
         """
         pairs = {"train": list(train)}
         pairs |= {name: list(items) for name, items in (("validation", validation), ("test", test)) if items is not None}
@@ -147,24 +148,24 @@ class Splits:
             for index, item in enumerate(items):
                 check_pair(item, f"{name}[{index}]")
         labels = [label for items in pairs.values() for _, label in items]
-        is_multi = bool(labels) and all(isinstance(label, list | tuple) for label in labels)
-        if not is_multi and any(isinstance(label, list | tuple) for label in labels):
-            raise DataError("some labels are lists and some are not; give each text a list, or none")
+        is_multi_label = bool(labels) and all(isinstance(label, list | tuple) for label in labels)
+        if not is_multi_label and any(isinstance(label, list | tuple) for label in labels):
+            raise DataError("some labels are lists and others are not; give every example a list, or none")
         sets = {name: [as_set(label) for _, label in items] for name, items in pairs.items()}
         kinds = {isinstance(text, str) for items in pairs.values() for text, _ in items}
         if len(kinds) > 1:
-            raise DataError("some sequences are texts and some are numbers; give only one kind")
+            raise DataError("some sequences are texts and some are numbers; give one kind only")
         label_names = sort_labels(set(chain.from_iterable(sets["train"])))
         index_of = {label: index for index, label in enumerate(label_names)}
-        for name, found in sets.items():
-            unseen = sorted({str(label) for label in chain.from_iterable(found) if label not in index_of})
+        for name, label_sets in sets.items():
+            unseen = sorted({str(label) for label in chain.from_iterable(label_sets) if label not in index_of})
             if unseen:
                 raise DataError(f"labels {unseen} occur in {name} but never in train (which has {label_names})")
         splits = {}
-        for name, found in sets.items():
-            indices = [tuple(index_of[label] for label in labels) for labels in found]
+        for name, label_sets in sets.items():
+            indices = [tuple(index_of[label] for label in label_set) for label_set in label_sets]
             splits[name] = Split(
-                [text for text, _ in pairs[name]], pack_labels(indices, len(index_of) if is_multi else None)
+                [text for text, _ in pairs[name]], pack_labels(indices, len(index_of) if is_multi_label else None)
             )
         return cls(**splits, label_names=tuple(map(str, label_names)))
 
@@ -194,9 +195,9 @@ class Splits:
         return cls.from_pairs(**{name: pairs_of(table, **columns) for name, table in tables.items()})
 
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
-        """Move a ``fraction`` of train into a validation split: seeded, stratified by label, whole groups only."""
+        """Move about ``fraction`` of train into a validation split; see `choose_held_out`."""
         if self.validation is not None:
-            raise DataError("the data set has a validation split already")
+            raise DataError("the data set already has a validation split")
         train, validation = self.train.hold_out(fraction=fraction, seed=seed)
         return replace(self, train=train, validation=validation)
 
@@ -207,6 +208,6 @@ class Splits:
             digest.update(f"{name} {len(split)}".encode())
             for index, (text, label) in enumerate(split):
                 group = split.groups[index] if split.groups is not None else None
-                what = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
-                digest.update(repr((what, label, group)).encode("utf-8", "surrogatepass"))
+                content = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
+                digest.update(repr((content, label, group)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Texts kept in a file without a name, not in memory."""
+"""Texts that are kept in a temporary file instead of in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from seqcls.system.paths import cache_home
 
-_BLOCK = 4 << 20  # bytes that are read, or written, at once
+_BLOCK = 4 << 20  # bytes read or written at a time
 
 
 class _TemporaryFile:
-    """A file without a name, closed when nobody has it any more."""
+    """A file without a name, closed when nothing refers to it any more."""
 
     def __init__(self) -> None:
         folder = cache_home() / "tmp"
@@ -29,9 +29,9 @@ class _TemporaryFile:
 
 
 class StoredTexts(Sequence[str]):
-    """N texts in a temporary file of the cache folder, which vanishes with the process; memory holds their places alone.
+    """N texts in a temporary file in the cache folder, which vanishes with the process; memory holds only their positions.
 
-    It is read in blocks from front to back, and by single texts in any order. What was taken from it shares the file.
+    Iteration reads the file in blocks; single texts are read in any order. Slices and `take` share the file.
     """
 
     def __init__(self, file: _TemporaryFile, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
@@ -41,15 +41,15 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def write(cls, texts: Iterable[str]) -> StoredTexts:
-        """Write texts to a new file, as they come."""
+        """Write texts to a new file as they come."""
         temporary = _TemporaryFile()
         ends, end = array("q"), 0
         for text in texts:
             end += temporary.file.write(text.encode("utf-8", "surrogatepass"))
             ends.append(end)
         temporary.file.flush()
-        places = np.array(ends, dtype=np.int64)
-        return cls(temporary, np.concatenate([np.zeros(1, dtype=np.int64), places])[:-1], places)
+        stops = np.array(ends, dtype=np.int64)
+        return cls(temporary, np.concatenate([np.zeros(1, dtype=np.int64), stops])[:-1], stops)
 
     def take(self, indices: NDArray[np.int64]) -> StoredTexts:
         """Return the texts at ``indices``, in that order."""

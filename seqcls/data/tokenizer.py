@@ -1,7 +1,4 @@
-"""Text → token ids: a tokenizer that is fitted, saved and loaded. Hugging Face `tokenizers` does the work inside.
-
-What many encoded texts are kept in, and the cache of them, is in sequences.py.
-"""
+"""The text tokenizer, which turns texts into ids of words. Hugging Face's `tokenizers` does the work inside."""
 
 from __future__ import annotations
 
@@ -25,58 +22,60 @@ from seqcls.errors import CheckpointError, ConfigError
 
 _Item = TypeVar("_Item")
 
-# The library's own results take some 100 bytes a word. So they are asked for, and dropped, a chunk of texts at a time, and
-# a long text is cut into pieces, where the rules give the same words as for the whole: before a space between an ASCII
-# letter or digit and an ASCII letter.
+# The library's results take some 100 bytes per word. To bound memory, texts are encoded in chunks, and a long text is cut
+# into pieces where the rules give the same words as for the whole: before a space between an ASCII letter or digit and an
+# ASCII letter.
 _CHUNK, _CHUNK_CHARACTERS = 2_000, 2_000_000
 _PIECE = re.compile(r".{100000,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
-_MOST_HOLES = 1000  # ids without a word that a small vocabulary of another program may have
+_MOST_HOLES = 1000  # how many ids without a word the vocabulary of another program may have
 VOCABULARY_BYTES = 100_000_000
-"""Of more text than this, in characters, the vocabulary is made of an even sample."""
+"""If there is more text than this, in characters, the vocabulary is fitted on an even sample."""
 
 
 class TextTokenizer(Preprocessor):
     """Turns text into the ids of its words.
 
-    The rules of ``word``, in their order:
+    The rules ``word``, in the order in which they apply:
 
-    1. A lone surrogate, which is no character, becomes "?".
+    1. A lone surrogate, which is not a character, becomes "?".
     2. An HTML line break (`<br>`, `<br/>`, `<br />`, in any case) becomes a space; other markup is text.
-    3. Unicode normal form C; a right single quotation mark (U+2019, the typographic apostrophe) becomes "'".
-    4. Lower case, character by character, whatever the language.
+    3. The text is put into Unicode normal form C; a right single quotation mark (U+2019, the typographic apostrophe)
+       becomes "'".
+    4. Characters become lower case one by one, whatever the language.
     5. Words are the longest runs of letters (Unicode category L), numbers (N) and marks (M), each starting with a
-       letter or a number, and of apostrophes that stand between two such runs: "it's" and "rock'n'roll" are one word
-       each, "'good'" gives "good", "dogs'" gives "dogs". Everything else (white space, punctuation with hyphen and
-       underscore, symbols, emoji, control and format characters) separates words and is dropped. A script that puts
-       no spaces between words gives one word a run.
-    6. A word outside the vocabulary becomes ``UNK_ID``; a text with no word becomes one ``UNK_ID``. ``PAD_ID`` never
+       letter or a number, joined by apostrophes that stand between two such runs: "it's" and "rock'n'roll" are one word
+       each, "'good'" gives "good", "dogs'" gives "dogs". Everything else (white space, punctuation including hyphens and
+       underscores, symbols, emoji, control and format characters) separates words and is dropped. A script that puts no
+       spaces between words gives one word per run.
+    6. A word outside the vocabulary becomes ``UNK_ID``; a text without words becomes one ``UNK_ID``. ``PAD_ID`` never
        occurs, and "[PAD]" and "[UNK]" in a text are the plain words "pad" and "unk".
-    7. Of more than ``max_length`` ids, ``truncating`` says which are dropped: "pre" the first, "post" the last,
-       "middle" those between a head of ceil(max_length / 2) and a tail of the rest.
+    7. If there are more than ``max_length`` ids, ``truncating`` says which ones are dropped: "pre" the first, "post" the
+       last, "middle" those between a head of ceil(max_length / 2) ids and a tail of the rest.
 
-    On English this is what Keras' text tokenizer gives, but for line breaks (there the word "br"), for quotes around
-    words (kept there) and for typographic punctuation (part of words there).
+    On English text this agrees with Keras' text tokenizer, except that Keras reads a line break as the word "br", keeps
+    quotes around words, and makes typographic punctuation part of words.
 
-    ``basic-english`` has, in place of rules 2 to 5, those of torchtext's tokenizer of that name: lower case; an
-    apostrophe, full stop, comma, parenthesis, exclamation or question mark is a word of its own; a double quote is
-    dropped; "<br />", ";" and ":" separate words, as white space does; everything else is part of a word. (Lower case
-    goes character by character, so that a final "Σ" becomes "σ" and not "ς".)
+    The rules ``basic-english`` replace steps 2 to 5 by those of torchtext's tokenizer of that name: lower case; an
+    apostrophe, full stop, comma, parenthesis, exclamation mark or question mark is a word of its own; a double quote is
+    dropped; "<br />", ";" and ":" separate words, as white space does; everything else is part of a word. (Characters
+    become lower case one by one, so that a final "Σ" becomes "σ" and not "ς".)
 
-    ``character`` takes each character (code point) of the NFC form, white space and case as they are. ``bpe`` is byte-level
-    byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): ``num_words`` subwords learnt from the training texts,
-    beginning with the 256 bytes, so that no text has an unknown part; case and white space are kept.
+    The rules ``character`` make each character (code point) of the NFC form a word, including white space, and keep the
+    case. The rules ``bpe`` are byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): ``vocab_size``
+    subwords learnt from the training texts, beginning with the 256 bytes, so that no part of a text is unknown; case and
+    white space are kept.
 
-    ``max_length`` and ``truncating`` are settings, kept with the others and not in tokenizer.json. That file holds the
-    rules and the vocabulary, so that what was fitted by one version is read alike by the next. The tokenizer.json of any
-    other program is read too: its ids move up by two, for padding and the unknown word, and its own unknown token becomes
-    ours; it adds no tokens at the ends.
+    The file tokenizer.json holds the rules and the vocabulary, so that every version reads it in the same way;
+    ``max_length`` and ``truncating`` are settings, and are saved with the other settings. A tokenizer.json of another
+    program can be read as well: its ids move up by two, to make room for padding and the unknown word, its own unknown
+    token becomes ours, and no tokens are added at the ends.
     """
 
     kind: ClassVar[Kind] = "text"
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int | None = None, truncating: Truncating = "middle") -> None:
         if max_length is not None and max_length < 1:
-            raise ConfigError(f"max_length is {max_length}; give a number from 1, or none to keep all")
+            raise ConfigError(f"max_length is {max_length}; give a number from 1, or none to keep all ids")
         if truncating not in get_args(Truncating):
             raise ConfigError(f"truncating is {truncating!r}; it takes one of: {', '.join(get_args(Truncating))}")
         tokenizer.no_truncation()
@@ -93,45 +92,54 @@ class TextTokenizer(Preprocessor):
         cls,
         texts: Sequence[str],
         *,
-        num_words: int,
+        vocab_size: int,
         rules: str = "word",
         max_length: int | None = None,
         truncating: Truncating = "middle",
     ) -> TextTokenizer:
-        """Make the vocabulary of the most frequent words; of equally frequent ones, the first in code point order.
+        """Fit the vocabulary: the most frequent words; among equally frequent ones, the first in code point order.
 
         Args:
-            texts: The training texts; of more than `VOCABULARY_BYTES`, an even sample counts.
-            num_words: Largest size of the vocabulary, padding and unknown word included.
-            rules: How a text is cut into words: a name of `RULES`.
-            max_length: Longest sequence, in ids; None keeps all.
-            truncating: Where longer ones are cut.
+            texts: The training texts; beyond `VOCABULARY_BYTES`, an even sample of them.
+            vocab_size: Largest size of the vocabulary, including padding and the unknown word.
+            rules: How a text is split into words: a name in `RULES`.
+            max_length: Length of the longest sequence, in ids; None keeps all ids.
+            truncating: Where longer sequences are cut.
+
+        Raises:
+            ConfigError: There are no such rules, or the vocabulary is too small for them.
         """
         if rules not in RULES:
-            raise ConfigError(f"there are no tokenizer rules {rules!r}; there are: {', '.join(RULES)}")
+            raise ConfigError(f"unknown tokenizer rules {rules!r}; there are: {', '.join(RULES)}")
         smallest = len(SPECIALS) + RULES[rules].alphabet
-        if num_words < smallest:
-            raise ConfigError(f"num_words is {num_words}; give at least {smallest}, for padding, unknown word and alphabet")
+        if vocab_size < smallest:
+            raise ConfigError(
+                f"vocab_size is {vocab_size}; give at least {smallest}, for padding, unknown word and alphabet"
+            )
         sample = _even_sample(texts)
         if rules == "bpe":
-            return cls(fit_bpe(map(_without_surrogates, sample), num_words), max_length=max_length, truncating=truncating)
+            return cls(
+                fit_bpe(map(_without_surrogates, sample), vocab_size=vocab_size),
+                max_length=max_length,
+                truncating=truncating,
+            )
         counts = cls(RULES[rules].new(), max_length=None)._count(sample)
-        words = sorted(counts, key=lambda word: (-counts[word], word))[: num_words - len(SPECIALS)]
+        words = sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - len(SPECIALS)]
         return cls.from_words(words, rules=rules, max_length=max_length, truncating=truncating)
 
     @classmethod
     def from_words(
         cls, words: Iterable[str], *, rules: str = "word", max_length: int | None = None, truncating: Truncating = "middle"
     ) -> TextTokenizer:
-        """Take a vocabulary as it is: padding and unknown word get the ids 0 and 1, ``words`` those from 2 on.
+        """Build a tokenizer from a vocabulary: padding and the unknown word get the ids 0 and 1, ``words`` the ids from 2.
 
         Raises:
-            ConfigError: A word occurs twice, or is a name of padding or of the unknown word.
+            ConfigError: A word occurs twice, or is the name of padding or of the unknown word.
         """
-        # The specials come in by hand: special tokens of the library would be found in raw text.
+        # The specials are plain words: special tokens of the library would be recognized in raw text.
         vocabulary = {word: index for index, word in enumerate([*SPECIALS, *words])}
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-            raise ConfigError(f"the vocabulary has a word twice, or {' or '.join(SPECIALS)} in it, which come by themselves")
+            raise ConfigError(f"the vocabulary has a word twice, or {' or '.join(SPECIALS)}, which are added automatically")
         tokenizer = RULES[rules].new()
         tokenizer.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
         return cls(tokenizer, max_length=max_length, truncating=truncating)
@@ -140,7 +148,7 @@ class TextTokenizer(Preprocessor):
     def load(
         cls, path: str | os.PathLike[str], *, max_length: int | None = None, truncating: Truncating = "middle"
     ) -> TextTokenizer:
-        """Read a tokenizer.json, of `save` or of another program.
+        """Read a tokenizer.json that `save` or another program wrote.
 
         Raises:
             CheckpointError: It is missing or damaged.
@@ -158,22 +166,22 @@ class TextTokenizer(Preprocessor):
         """Read the content of the file ``path``; raises like `load`."""
         try:
             tokenizer = Tokenizer.from_buffer(data)
-        except Exception as error:  # tokenizers raises nothing more special
+        except Exception as error:  # tokenizers raises no narrower class
             raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
         numbers = tokenizer.get_vocab().values()
         if not numbers:
             raise CheckpointError(f"the tokenizer {path} has no vocabulary")
-        if max(numbers) >= 2 * len(numbers) + _MOST_HOLES:  # a list of all ids could be larger than memory
+        if max(numbers) >= 2 * len(numbers) + _MOST_HOLES:  # a list of all ids might not fit in memory
             raise CheckpointError(f"the tokenizer {path} has {len(numbers):,} words, but the id {max(numbers):,}")
         return cls(tokenizer, max_length=max_length, truncating=truncating)
 
     @property
     def input_size(self) -> int:
-        """The number of ids, padding and unknown word included."""
+        """The number of ids, including padding and the unknown word."""
         return len(self.words())
 
     def words(self) -> list[str]:
-        """Return the vocabulary: the word of each id."""
+        """Return the vocabulary: the word of each id, in the order of the ids."""
         return list(self._words)
 
     def encode(self, text: str) -> NDArray[np.int32]:
@@ -181,30 +189,31 @@ class TextTokenizer(Preprocessor):
         return self.encode_batch([text])[0]
 
     def encode_with_spans(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
-        """Encode a text, and tell where in it each id comes from.
+        """Encode a text and tell where each id comes from; see `Preprocessor.encode_with_spans`.
 
-        Returns:
-            The ids, int32 [T], as `encode` gives them; spans, int64 [T, 2], such that text[start:end] became an id, 0 and 0
-            for the unknown word of a text without one; and how many ids there were before truncation.
+        The span of the unknown word that stands for a text without words is 0 to 0.
         """
-        ids, spans, place = [], [], 0
+        ids, spans, begin = [], [], 0
         for piece in self._pieces(_without_surrogates(text)):
             encoding = self._tokenizer.encode(piece, add_special_tokens=False)
-            ids += encoding.ids if self._new_id is None else [self._new_id[number] for number in encoding.ids]
-            spans += [(place + start, place + end) for start, end in encoding.offsets]
-            place += len(piece)
-        kept, places = self._truncate(ids or [UNK_ID]), self._truncate(spans or [(0, 0)])
-        return np.array(kept, dtype=np.int32), np.array(places, dtype=np.int64), max(1, len(ids))
+            ids += encoding.ids if self._new_id is None else [self._new_id[index] for index in encoding.ids]
+            spans += [(begin + start, begin + end) for start, end in encoding.offsets]
+            begin += len(piece)
+        kept_ids, kept_spans = self._truncate(ids or [UNK_ID]), self._truncate(spans or [(0, 0)])
+        return np.array(kept_ids, dtype=np.int32), np.array(kept_spans, dtype=np.int64), max(1, len(ids))
 
     def encode_chunks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-        """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64."""
+        """Yield the ids of some texts at a time, int32 [total of the chunk], and their lengths, int64.
+
+        The library encodes on all cores; TOKENIZERS_PARALLELISM=false keeps the work on one thread.
+        """
         for chunk in chunks_of(map(_without_surrogates, texts)):
-            found = [self._truncate(ids or [UNK_ID]) for ids in self._encode(chunk)]
-            lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-            yield np.fromiter(chain.from_iterable(found), dtype=np.int32, count=int(lengths.sum())), lengths
+            encoded = [self._truncate(ids or [UNK_ID]) for ids in self._encode(chunk)]
+            lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+            yield np.fromiter(chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum())), lengths
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        """Encode texts whole; ASCII by Python's own expressions where the rules are ours, which is faster."""
+        """Encode texts, faster if they are ASCII and the rules are ours: then Python's own expressions find the words."""
         split, ids = self._split_ascii, self._ids
         fast = [split is not None and text.isascii() for text in texts]
         slow = iter(self._encode_slowly([text for text, is_fast in zip(texts, fast, strict=True) if not is_fast]))
@@ -215,16 +224,16 @@ class TextTokenizer(Preprocessor):
 
     def _encode_slowly(self, texts: list[str]) -> list[list[int]]:
         pieces = [self._pieces(text) for text in texts]
-        found: list[list[int]] = []
+        encoded: list[list[int]] = []
         for chunk in chunks_of(chain.from_iterable(pieces)):
             try:
                 encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            except Exception as error:  # tokenizers raises nothing more special
-                raise CheckpointError(f"the tokenizer that was loaded cannot encode some text: {error}") from error
-            found += [encoding.ids for encoding in encodings]
-        new_id, parts = self._new_id, iter(found)
-        joined = [list(chain.from_iterable(islice(parts, len(own)))) for own in pieces]
-        return joined if new_id is None else [[new_id[number] for number in numbers] for numbers in joined]
+            except Exception as error:  # tokenizers raises no narrower class
+                raise CheckpointError(f"the tokenizer that was loaded cannot encode a text: {error}") from error
+            encoded += [encoding.ids for encoding in encodings]
+        new_id, remaining = self._new_id, iter(encoded)
+        joined = [list(chain.from_iterable(islice(remaining, len(parts)))) for parts in pieces]
+        return joined if new_id is None else [[new_id[index] for index in ids] for ids in joined]
 
     def _pieces(self, text: str) -> list[str]:
         return _PIECE.findall(text) if self._has_our_rules and len(text) > 100_000 else [text]
@@ -241,7 +250,7 @@ class TextTokenizer(Preprocessor):
 
     @cached_property
     def _words(self) -> list[str]:
-        """The word of each id; that of another program's id where there is none is empty."""
+        """The word of each id; an empty string for an id of another program that has no word."""
         vocabulary = self._tokenizer.get_vocab()
         if self._new_id is None:
             return sorted(vocabulary, key=vocabulary.__getitem__)
@@ -256,7 +265,7 @@ class TextTokenizer(Preprocessor):
 
     @cached_property
     def _new_id(self) -> list[int] | None:
-        """Our id of each id of another program's tokenizer; None where the ids are ours already."""
+        """Our id for each id of another program's tokenizer; None if the ids are ours already."""
         vocabulary = self._tokenizer.get_vocab()
         if [vocabulary.get(special) for special in SPECIALS] == [PAD_ID, UNK_ID] and not (
             self._tokenizer.get_added_tokens_decoder() or sorted(vocabulary.values()) != list(range(len(vocabulary)))
@@ -275,13 +284,13 @@ class TextTokenizer(Preprocessor):
         return ids[:head] + ids[len(ids) - (self.max_length - head) :]
 
     def to_json(self) -> str:
-        """Return the content of tokenizer.json, which `tokenizers.Tokenizer.from_file` reads too."""
+        """Return the content of tokenizer.json, which `tokenizers.Tokenizer.from_file` also reads."""
         return self._tokenizer.to_str(pretty=True)
 
 
 def _unknown_token(tokenizer: Tokenizer) -> str:
     model = json.loads(tokenizer.to_str())["model"]
-    if model.get("unk_id") is not None:  # a unigram model names a place in its list
+    if model.get("unk_id") is not None:  # a unigram model gives an index into its list
         return str(model["vocab"][model["unk_id"]][0])
     return str(model.get("unk_token"))
 
@@ -292,7 +301,7 @@ def _words_of(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def _even_sample(texts: Sequence[str]) -> Iterable[str]:
-    """Return all texts, or every n-th if they are too many; judged by the first thousand and the number."""
+    """Return all texts, or every n-th if there is too much text, estimated from the first thousand texts."""
     head = list(islice(texts, 1000))
     size = len(texts) * sum(map(len, head)) / max(1, len(head))
     step = -(-int(size) // VOCABULARY_BYTES) or 1
@@ -300,7 +309,7 @@ def _even_sample(texts: Sequence[str]) -> Iterable[str]:
 
 
 def chunks_of(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yield texts in lists, neither too many nor too long together."""
+    """Yield texts in lists of bounded length and bounded total size."""
     chunk: list[str] = []
     size = 0
     for text in texts:

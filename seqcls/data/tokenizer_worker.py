@@ -1,8 +1,9 @@
-"""A second process that encodes texts, so that both cores of a small machine do.
+"""A second process that encodes texts, so that both cores of a small machine are used.
 
-It is a program of its own, ``python -m seqcls.data.tokenizer_worker``, and not a `multiprocessing` one, which would run the
-user's script again, or copy a process with threads. A message is its length, 8 bytes, and its bytes: first the settings and
-then chunks of texts, as JSON, go in; for each chunk its lengths, int64, and its ids, int32, come out, until the input ends.
+It is a separate program, ``python -m seqcls.data.tokenizer_worker``: a `multiprocessing` worker would run the user's script
+again, or copy a process that has threads. A message is its length, 8 bytes, followed by its bytes. The worker reads the
+settings and then chunks of texts, as JSON, until its input ends; for each chunk it writes the lengths, int64, and the ids,
+int32.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from seqcls.data.tokenizer import TextTokenizer, chunks_of
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
 
-_LARGEST = 1 << 32
+_LARGEST = 1 << 32  # bytes of a message
 
 logger = logging.getLogger("seqcls")
 
 
 def encode_on_two_cores(tokenizer: Preprocessor, texts: Iterable[str]) -> Iterator[Encoded]:
-    """Yield what `TextTokenizer.encode_chunks` does, every other chunk from a second process.
+    """Yield what ``tokenizer.encode_chunks(texts)`` yields, every other chunk encoded by a second process.
 
-    Should that process fail, this one does all the work, and says so.
+    If that process fails, a warning says so, and this process does the rest of the work.
     """
     chunks = chunks_of(texts)
     with _started(tokenizer) as worker, ThreadPoolExecutor(max_workers=1) as thread:
-        while own := next(chunks, None):
-            others = next(chunks, [])
-            answer = thread.submit(_ask, worker, others) if others else None
-            yield from tokenizer.encode_chunks(own)
+        while chunk := next(chunks, None):
+            worker_chunk = next(chunks, [])
+            answer = thread.submit(_ask, worker, worker_chunk) if worker_chunk else None
+            yield from tokenizer.encode_chunks(chunk)
             if answer is not None:
                 try:
                     yield answer.result()
                 except (OSError, ValueError) as error:
                     logger.warning(f"the second encoding process failed ({error}); going on with one")
-                    yield from tokenizer.encode_chunks(others)
+                    yield from tokenizer.encode_chunks(worker_chunk)
                     break
         yield from tokenizer.encode_chunks(text for chunk in chunks for text in chunk)
 
@@ -54,7 +55,7 @@ def encode_on_two_cores(tokenizer: Preprocessor, texts: Iterable[str]) -> Iterat
 @contextlib.contextmanager
 def _started(tokenizer: Preprocessor) -> Iterator[subprocess.Popen[bytes]]:
     settings = {"tokenizer": tokenizer.to_json(), "max_length": tokenizer.max_length, "truncating": tokenizer.truncating}
-    # In a session of its own: Ctrl-C is for this process, and the other ends when its input does.
+    # In its own session, because Ctrl-C is for this process; the worker ends when its input does.
     worker = subprocess.Popen(
         [sys.executable, "-m", "seqcls.data.tokenizer_worker"],
         stdin=subprocess.PIPE,
@@ -64,7 +65,7 @@ def _started(tokenizer: Preprocessor) -> Iterator[subprocess.Popen[bytes]]:
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:
-        with contextlib.suppress(OSError):  # a worker that is gone shows when it is asked
+        with contextlib.suppress(OSError):  # a worker that has died is noticed when it is asked
             _write(worker.stdin, json.dumps(settings).encode())
         yield worker
     finally:
@@ -92,10 +93,10 @@ def _write(stream: IO[bytes], message: bytes) -> None:
 
 
 def _read(stream: IO[bytes]) -> bytes:
-    """Return the next message, empty at the end of the stream; ValueError if it is none."""
+    """Return the next message, empty at the end of the stream; ValueError if it is not a message."""
     size = int.from_bytes(stream.read(8), "little")
     if size > _LARGEST:
-        raise ValueError("it answers something else")
+        raise ValueError("its answer is malformed")
     return stream.read(size)
 
 
@@ -106,9 +107,9 @@ def main() -> None:
     tokenizer = TextTokenizer(parsed, **settings)
     while message := _read(sys.stdin.buffer):
         texts = json.loads(message)
-        found = list(tokenizer.encode_chunks(texts))
-        _write(sys.stdout.buffer, np.concatenate([lengths for _, lengths in found]).tobytes())
-        _write(sys.stdout.buffer, np.concatenate([values for values, _ in found]).tobytes())
+        encoded = list(tokenizer.encode_chunks(texts))
+        _write(sys.stdout.buffer, np.concatenate([lengths for _, lengths in encoded]).tobytes())
+        _write(sys.stdout.buffer, np.concatenate([values for values, _ in encoded]).tobytes())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Names that columns and splits are usually known by."""
+"""Names that columns and splits usually have."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ USUAL_COLUMNS = {
     "label": ("label", "sentiment", "class", "target", "category", "labels", "tag", "topic", "y"),
     "group": (),
 }
-"""Names that columns are known by, the first that is there."""
+"""Usual names of the column of each role; the first that a table has counts."""
 
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
 SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
-"""Names of files, folders and tables, and the splits they mean."""
+"""The split that the name of a file, a folder or a table stands for."""
 
 
 def find_column(columns: Sequence[str], role: str, wanted: str | None) -> str:
-    """Return the column of the text or label: the one that is asked for, else the first with a usual name.
+    """Return the column of a role: the one named ``wanted``, or by default the first with a usual name.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such column.
     """
     folded = {name.casefold(): name for name in reversed(columns)}
     if wanted is not None:
@@ -30,6 +30,6 @@ def find_column(columns: Sequence[str], role: str, wanted: str | None) -> str:
     else:
         column = next((folded[name] for name in USUAL_COLUMNS[role] if name in folded), None)
     if column is None:
-        what = f"no column {wanted!r}" if wanted is not None else f"no column that is known to hold the {role}"
-        raise DataError(f"{what}; there are {list(columns)}")
+        problem = f"no column {wanted!r}" if wanted is not None else f"no column has a usual name for the {role}"
+        raise DataError(f"{problem}; there are {list(columns)}")
     return column

@@ -143,7 +143,7 @@ class _LinearModel:
     """
 
     def __init__(self, train: Split, *, num_classes: int) -> None:
-        self._tokenizer = TextTokenizer.fit(train.texts, num_words=_NUM_WORDS)
+        self._tokenizer = TextTokenizer.fit(train.texts, vocab_size=_NUM_WORDS)
         self._num_words = self._tokenizer.input_size
         values, offsets = self._tokenizer.encode_batch(train.texts)
         rows, ngrams = self._find(values, np.diff(offsets))

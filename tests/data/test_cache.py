@@ -26,7 +26,7 @@ from seqcls.data.tokenizer import TextTokenizer
 
 KEY = "0a1b"
 TEXTS = ["a good film", "bad", "", "good good good bad"]
-TOKENIZER = TextTokenizer.fit(TEXTS, num_words=4, max_length=3, truncating="pre")
+TOKENIZER = TextTokenizer.fit(TEXTS, vocab_size=4, max_length=3, truncating="pre")
 SPLITS = Splits(Split(TEXTS, np.array([1, 0, 0, 1])), test=Split(TEXTS[:2], np.array([1, 0])), label_names=("neg", "pos"))
 
 
@@ -253,7 +253,7 @@ def test_processes_that_store_one_entry_do_not_break_each_other(cache: EncodedCa
         "from seqcls.data.splits import Split, Splits\n"
         "from seqcls.data.tokenizer import TextTokenizer\n"
         f"texts = {TEXTS!r}\n"
-        "tokenizer = TextTokenizer.fit(texts, num_words=4, max_length=3, truncating='pre')\n"
+        "tokenizer = TextTokenizer.fit(texts, vocab_size=4, max_length=3, truncating='pre')\n"
         "train, test = Split(texts, np.array([1, 0, 0, 1])), Split(texts[:2], np.array([1, 0]))\n"
         "splits = Splits(train, test=test, label_names=('neg', 'pos'))\n"
         "cache = EncodedCache(sys.argv[1])\n"

@@ -24,7 +24,7 @@ def example_splits() -> Splits:
 
 @pytest.fixture
 def tokenizer() -> TextTokenizer:
-    return TextTokenizer.fit(TEXTS, num_words=4, max_length=3, truncating="pre")
+    return TextTokenizer.fit(TEXTS, vocab_size=4, max_length=3, truncating="pre")
 
 
 def test_encoding_joins_ids_and_labels(tokenizer: TextTokenizer) -> None:

@@ -28,8 +28,8 @@ any_text = st.text(st.one_of(st.characters(exclude_categories=()), st.sampled_fr
 TRUNCATING: list[Truncating] = ["pre", "post", "middle"]
 
 
-def fitted(*texts: str, num_words: int = 1000, max_length: int | None = None) -> TextTokenizer:
-    return TextTokenizer.fit(texts, num_words=num_words, max_length=max_length)
+def fitted(*texts: str, vocab_size: int = 1000, max_length: int | None = None) -> TextTokenizer:
+    return TextTokenizer.fit(texts, vocab_size=vocab_size, max_length=max_length)
 
 
 def words_of(text: str) -> list[str]:
@@ -50,7 +50,7 @@ def split_plainly(text: str) -> list[str]:
 def test_golden_ids() -> None:
     # Counts: the 3, film 2, good 2, a 1, was 1, yet 1. Ties go by code point: film before good, a before
     # was before yet. After the two specials five places are left of seven, so that "yet" is out.
-    tokenizer = fitted("The film: THE good film.", "A good the was yet", num_words=7)
+    tokenizer = fitted("The film: THE good film.", "A good the was yet", vocab_size=7)
     assert tokenizer.words() == ["[PAD]", "[UNK]", "the", "film", "good", "a", "was"]
     assert tokenizer.input_size == 7
     assert tokenizer.encode("Was the film yet good?").tolist() == [6, 2, 3, UNK_ID, 4]
@@ -97,18 +97,18 @@ def test_special_names_in_a_text_never_become_special_ids() -> None:
 
 @given(st.lists(any_text))
 def test_the_vocabulary_goes_by_frequency_then_code_points(texts: list[str]) -> None:
-    full = TextTokenizer.fit(texts, num_words=10_000)
+    full = TextTokenizer.fit(texts, vocab_size=10_000)
     counts = Counter(full.words()[index] for text in texts for index in full.encode(text) if index != UNK_ID)
     expected = [*SPECIALS, *sorted(counts, key=lambda word: (-counts[word], word))]
     assert full.words() == expected
-    assert TextTokenizer.fit(texts, num_words=5).words() == expected[:5]
+    assert TextTokenizer.fit(texts, vocab_size=5).words() == expected[:5]
 
 
 def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
     script = (
         "from seqcls.data.tokenizer import TextTokenizer\n"
         "texts = [f'w{i % 997} x{i * i % 1009} y{i % 7}' for i in range(5000)]\n"
-        "tokenizer = TextTokenizer.fit(texts, num_words=500)\n"
+        "tokenizer = TextTokenizer.fit(texts, vocab_size=500)\n"
         "print(tokenizer.words(), tokenizer.encode_batch(texts)[0].tolist())\n"
     )
     outputs = {
@@ -129,16 +129,16 @@ def test_the_vocabulary_does_not_depend_on_the_number_of_threads() -> None:
 @pytest.mark.parametrize("rules", RULES)
 @given(st.lists(any_text), st.lists(any_text), st.integers(2, 30))
 def test_ids_are_in_range_and_the_same_after_saving(
-    tmp_path_factory: pytest.TempPathFactory, rules: str, train: list[str], texts: list[str], num_words: int
+    tmp_path_factory: pytest.TempPathFactory, rules: str, train: list[str], texts: list[str], vocab_size: int
 ) -> None:
-    num_words += RULES[rules].alphabet
-    tokenizer = TextTokenizer.fit(train, num_words=num_words, rules=rules)
+    vocab_size += RULES[rules].alphabet
+    tokenizer = TextTokenizer.fit(train, vocab_size=vocab_size, rules=rules)
     path = tmp_path_factory.getbasetemp() / "tokenizer.json"
     tokenizer.save(path)
     loaded = TextTokenizer.load(path, max_length=None, truncating="middle")
     ids, offsets = tokenizer.encode_batch(train + texts)
     assert np.all((ids > PAD_ID) & (ids < tokenizer.input_size))
-    assert tokenizer.input_size <= num_words
+    assert tokenizer.input_size <= vocab_size
     assert np.all(np.diff(offsets) >= 1)
     assert loaded.words() == tokenizer.words()
     loaded_ids, loaded_offsets = loaded.encode_batch(train + texts)
@@ -150,7 +150,7 @@ def test_ids_are_in_range_and_the_same_after_saving(
 def test_truncation_keeps_what_its_name_says(length: int, max_length: int, truncating: Truncating) -> None:
     text = " ".join(f"w{number:02}" for number in range(length))
     full = fitted(text).encode(text).tolist()
-    cut = TextTokenizer.fit([text], num_words=1000, max_length=max_length, truncating=truncating).encode(text).tolist()
+    cut = TextTokenizer.fit([text], vocab_size=1000, max_length=max_length, truncating=truncating).encode(text).tolist()
     expected = list(full)
     while len(expected) > max_length:  # one at a time; "middle" takes from behind a head of ceil(max_length / 2)
         expected.pop({"pre": 0, "post": -1, "middle": -(-max_length // 2)}[truncating])
@@ -159,7 +159,7 @@ def test_truncation_keeps_what_its_name_says(length: int, max_length: int, trunc
 
 def test_many_texts_encode_as_one_by_one() -> None:
     texts = [f"a w{number % 50} " * (number % 4) for number in range(4_500)]  # more than two chunks
-    tokenizer = fitted(*texts, num_words=30, max_length=5)
+    tokenizer = fitted(*texts, vocab_size=30, max_length=5)
     ids, offsets = tokenizer.encode_batch(iter(texts))
     assert ids.dtype == np.int32
     assert offsets.dtype == np.int64
@@ -274,7 +274,7 @@ def test_a_tokenizer_without_its_unknown_word_is_said_to_be_wrong(tmp_path: Path
     model = tokenizers.models.WordLevel({"film": 0}, unk_token="[UNK]")
     tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
     tokenizer = TextTokenizer.load(tmp_path / "tokenizer.json")
-    with pytest.raises(CheckpointError, match="cannot encode some text"):
+    with pytest.raises(CheckpointError, match="cannot encode a text"):
         tokenizer.encode("room")
 
 
@@ -286,10 +286,10 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="max_length is 0"):
         fitted("a", max_length=0)
-    with pytest.raises(ConfigError, match="num_words is 1"):
-        fitted("a", num_words=1)
+    with pytest.raises(ConfigError, match="vocab_size is 1"):
+        fitted("a", vocab_size=1)
     with pytest.raises(ConfigError, match=r"'sideways'.*pre, post, middle"):
-        TextTokenizer.fit(["a"], num_words=9, truncating="sideways")  # type: ignore[arg-type]
+        TextTokenizer.fit(["a"], vocab_size=9, truncating="sideways")  # type: ignore[arg-type]
 
 
 def test_an_error_in_the_source_of_texts_comes_through() -> None:
@@ -298,7 +298,7 @@ def test_an_error_in_the_source_of_texts_comes_through() -> None:
         raise RuntimeError("the disk is gone")
 
     with pytest.raises(RuntimeError, match="the disk is gone"):
-        TextTokenizer.fit(broken(), num_words=9)
+        TextTokenizer.fit(broken(), vocab_size=9)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_an_error_in_the_source_of_texts_comes_through() -> None:
     ],
 )
 def test_words_of_a_text_in_basic_english(text: str, words: list[str]) -> None:
-    tokenizer = TextTokenizer.fit([text], num_words=100, rules="basic-english")
+    tokenizer = TextTokenizer.fit([text], vocab_size=100, rules="basic-english")
     assert [tokenizer.words()[index] for index in tokenizer.encode(text)] == words
 
 
@@ -332,14 +332,14 @@ def test_a_vocabulary_with_a_word_twice_is_refused(words: list[str]) -> None:
 
 
 def test_unknown_rules_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no tokenizer rules 'letters'; there are: word, basic-english, character, bpe"):
-        TextTokenizer.fit(["a"], num_words=9, rules="letters")
+    with pytest.raises(ConfigError, match="tokenizer rules 'letters'; there are: word, basic-english, character, bpe"):
+        TextTokenizer.fit(["a"], vocab_size=9, rules="letters")
 
 
 @pytest.mark.parametrize("rules", ["word", "basic-english", "character"])
 @given(st.lists(st.text(st.one_of(st.characters(max_codepoint=127), st.sampled_from("<br />'\".;:")))))
 def test_ascii_text_is_split_as_the_saved_rules_say(rules: str, texts: list[str]) -> None:
-    tokenizer = TextTokenizer.fit(texts, num_words=1000, rules=rules)
+    tokenizer = TextTokenizer.fit(texts, vocab_size=1000, rules=rules)
     plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
     for text in texts:
         assert tokenizer.encode(text).tolist() == (plain.encode(text).ids or [UNK_ID])
@@ -347,14 +347,14 @@ def test_ascii_text_is_split_as_the_saved_rules_say(rules: str, texts: list[str]
 
 @given(any_text)
 def test_characters_are_those_of_the_composed_text(text: str) -> None:
-    tokenizer = TextTokenizer.fit([text], num_words=10_000, rules="character")
+    tokenizer = TextTokenizer.fit([text], vocab_size=10_000, rules="character")
     composed = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
     assert "".join(tokenizer.words()[index] for index in tokenizer.encode(text)) == (composed or "[UNK]")
 
 
 @given(st.lists(any_text, min_size=1), any_text)
 def test_byte_pairs_keep_every_byte(train: list[str], text: str) -> None:
-    tokenizer = TextTokenizer.fit(train, num_words=300, rules="bpe")
+    tokenizer = TextTokenizer.fit(train, vocab_size=300, rules="bpe")
     ids = tokenizer.encode(text)
     decoder = tokenizers.decoders.ByteLevel()
     if text:
@@ -365,12 +365,12 @@ def test_byte_pairs_keep_every_byte(train: list[str], text: str) -> None:
 
 
 def test_byte_pairs_need_room_for_the_bytes() -> None:
-    with pytest.raises(ConfigError, match="num_words is 100; give at least 258"):
-        TextTokenizer.fit(["a"], num_words=100, rules="bpe")
+    with pytest.raises(ConfigError, match="vocab_size is 100; give at least 258"):
+        TextTokenizer.fit(["a"], vocab_size=100, rules="bpe")
 
 
 def test_frequent_pairs_become_one() -> None:
-    tokenizer = TextTokenizer.fit(["low lower lowest " * 50], num_words=270, rules="bpe")
+    tokenizer = TextTokenizer.fit(["low lower lowest " * 50], vocab_size=270, rules="bpe")
     assert "low" in tokenizer.words()
     assert tokenizer.input_size <= 270
     assert len(tokenizer.encode("low")) == 1
@@ -387,7 +387,7 @@ def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
         "print(json.dumps([tokenizer.encode(text).tolist() for text in json.loads(sys.stdin.read())]))\n"
     )
     for rules in RULES:
-        tokenizer = TextTokenizer.fit(texts, num_words=300, rules=rules)
+        tokenizer = TextTokenizer.fit(texts, vocab_size=300, rules=rules)
         tokenizer.save(tmp_path / "tokenizer.json")
         done = subprocess.run(
             [sys.executable, "-c", script, tmp_path / "tokenizer.json"],
@@ -402,7 +402,7 @@ def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
 def test_of_very_much_text_an_even_sample_makes_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_module, "VOCABULARY_BYTES", 1000)
     texts = [f"word{number:04} always" for number in range(2000)]
-    words = TextTokenizer.fit(texts, num_words=5000).words()
+    words = TextTokenizer.fit(texts, vocab_size=5000).words()
     assert words[2] == "always"
     assert 40 < len(words) < 80
     assert {"word0000", "word1930"} & set(words)
@@ -413,10 +413,10 @@ def test_of_very_much_text_an_even_sample_makes_the_vocabulary(monkeypatch: pyte
 def test_a_long_text_in_pieces_has_the_ids_of_the_whole(rules: str, parts: list[str], kind: int) -> None:
     glue = [" a", "a b", " caf\u00e9 x1 y<br />", "e e\u0301 "][kind]
     text = "".join(part + glue for part in parts)
-    tokenizer = TextTokenizer.fit([text], num_words=1000, rules=rules)
+    tokenizer = TextTokenizer.fit([text], vocab_size=1000, rules=rules)
     whole = tokenizer.encode(text).tolist()
     short = re.compile(r".{3,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
     with mock.patch.object(TextTokenizer, "_pieces", lambda self, text: short.findall(text)):
         assert "".join(tokenizer._pieces(text)) == text
         assert (tokenizer._encode_slowly([text_module._without_surrogates(text)])[0] or [UNK_ID]) == whole
-        assert TextTokenizer.fit([text], num_words=1000, rules=rules).words() == tokenizer.words()
+        assert TextTokenizer.fit([text], vocab_size=1000, rules=rules).words() == tokenizer.words()

@@ -94,7 +94,7 @@ def test_npz_files(tmp_path: Path) -> None:
         ({"labels": np.array([{}, 1], dtype=object)}, "cannot read .*allow_pickle"),
         ({"offsets": np.array([0, 1])}, r"offsets are int64 of shape \[2\]; give integers, \[N \+ 1\]"),
         ({"offsets": np.array([0, 3, 2])}, "offsets must rise from 0 to the number of values, which is 3"),
-        ({"offsets": np.array([0, 0, 3])}, "sequence 0 has no step; leave it out"),
+        ({"offsets": np.array([0, 0, 3])}, "sequence 0 has no step"),
         ({"values": np.array(["a", "b", "c"])}, r"sequence 0 is <U1 of shape \[1\]; give numbers"),
         (
             {"values": np.array([[1.0], [np.nan], [2.0]])},
@@ -252,11 +252,11 @@ def test_neither_padding_nor_company_changes_a_prediction(run: Any) -> None:
 def test_what_a_model_cannot_read_is_refused(run: Any) -> None:
     classifier = Classifier.from_pretrained(run.model, device="cpu")
     for given_, message in (
-        ([np.zeros((3, 5))], "sequence 0 has 5 features where the others have 2"),
+        ([np.zeros((3, 5))], "sequence 0 has 5 features, but the others have 2"),
         ([[[1.0, np.inf]]], "sequence 0, step 0, feature 1 is inf"),
         ([np.zeros((0, 2))], "has no step"),
         (["text"], "sequence 0 is <U4 of shape"),
-        ([[[1.0], [1.0, 2.0]]], "sequence 0 is no table of numbers"),
+        ([[[1.0], [1.0, 2.0]]], "sequence 0 is not a table of numbers"),
     ):
         with pytest.raises(DataError, match=message):
             classifier.predict(given_)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from seqcls.data.holdout import choose_validation
+from seqcls.data.holdout import choose_held_out
 from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
 
@@ -37,7 +37,7 @@ def test_pairs_may_come_from_a_generator() -> None:
     [
         ([], None, "training split is empty"),
         ([("a", "x")], None, "at least two labels"),
-        ([("a", "1"), ("b", 1)], None, "two labels have one name"),
+        ([("a", "1"), ("b", 1)], None, "two labels have"),
         ([*PAIRS, "no pair"], None, r"train\[3\] is 'no pair'; give \(text, label\) pairs"),
         ([*PAIRS, ("a", "b", "c")], None, r"train\[3\]"),
         ([*PAIRS, (3, "good")], None, r"train\[3\]"),
@@ -84,14 +84,14 @@ def test_held_out_groups_are_whole_and_no_class_exceeds_its_share(data: st.DataO
     groups = data.draw(st.none() | st.lists(st.sampled_from("abcdefghij"), min_size=size, max_size=size))
     fraction, seed = data.draw(st.floats(0.05, 0.6)), data.draw(st.integers(0, 9))
     try:
-        held_out = choose_validation(labels, groups=groups, fraction=fraction, seed=seed)
+        held_out = choose_held_out(labels, groups=groups, fraction=fraction, seed=seed)
     except DataError as error:
         event("too few examples or groups")
         if "too few to hold out" not in str(error):
             raise
         return
     assert 0 < held_out.sum() < size
-    assert np.array_equal(held_out, choose_validation(labels, groups=groups, fraction=fraction, seed=seed))
+    assert np.array_equal(held_out, choose_held_out(labels, groups=groups, fraction=fraction, seed=seed))
     wanted = [round(np.count_nonzero(labels == label) * fraction) for label in range(3)]
     found = [np.count_nonzero(held_out[labels == label]) for label in range(3)]
     if groups is None:
@@ -104,7 +104,7 @@ def test_held_out_groups_are_whole_and_no_class_exceeds_its_share(data: st.DataO
 
 def test_the_seed_chooses_which() -> None:
     labels = np.arange(1000) % 2
-    first, second = (choose_validation(labels, groups=None, fraction=0.1, seed=seed) for seed in (0, 1))
+    first, second = (choose_held_out(labels, groups=None, fraction=0.1, seed=seed) for seed in (0, 1))
     assert first.sum() == second.sum() == 100
     assert (first & second).sum() < 40  # 10 expected
 

@@ -146,7 +146,7 @@ def test_columns_are_named(write: Write) -> None:
     assert pairs(load(path, text_column="what", label_column="which")) == as_pairs(GOOD)
     with pytest.raises(
         DataError,
-        match=r"a\.csv: no column that is known to hold the label; there are \['text', 'what', 'Which'\]: .*--label-col",
+        match=r"a\.csv: no column .*the label; there are \['text', 'what', 'Which'\]: .*--label-col",
     ):
         load(path)
     with pytest.raises(DataError, match=r"no column 'wat'; there are .* --text-column"):
@@ -411,7 +411,7 @@ def test_numbers_here_and_words_there_are_named(write: Write, form: str) -> None
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_single_class_is_refused(write: Write, form: str) -> None:
-    with pytest.raises(DataError, match=r"at least two labels; the data has \['neg'\]"):
+    with pytest.raises(DataError, match=r"at least two labels; the data have \['neg'\]"):
         load(write(f"a{form}", FORMS[form](GOOD[:1] * 3)))
 
 
@@ -477,12 +477,12 @@ def test_latin_1_is_read_with_a_warning_and_without_one_when_named(write: Write,
         (
             "a.jsonl",
             b'{"text": "a", "label": "a"}\n{"text": "b", "label":}\nLAST',
-            "line 2, column 23: this is no JSON: Expect",
+            "line 2, column 23: not JSON: Expect",
         ),
         (
             "a.jsonl",
             b'{"text": "a", "label": "a"}\n{"text": "b", "label": ' + b"9" * 5000 + b"}\nLAST",
-            "line 2: this is no JSON: Exceeds the limit",
+            "line 2: not JSON: Exceeds the limit",
         ),
         ("a.jsonl", b'{"text": "a", "label": "a"}\n[1]\nLAST', "line 2: a list stands where an object belongs"),
         ("a.jsonl", b'{"text": "a", "label": "a"}\n{"text": "b"}\nLAST', "line 2: there is no label in column 'label'"),
@@ -512,8 +512,8 @@ def test_a_broken_row_is_named(write: Write, name: str, content: bytes, problem:
         ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9], "cannot read"),
         ("a.csv.zst", b"no zstandard", "cannot read"),
         ("a.csv", b'text,label\nb,y\n"open,x\nmore,y\n', "line 3: a quote is opened and never closed"),
-        ("a.json", b'[{"text": "a", "label": "x"}', "this is no JSON"),
-        ("a.json", b"[" + b"9" * 5000 + b"]", "this is no JSON"),
+        ("a.json", b'[{"text": "a", "label": "x"}', "not JSON"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", "not JSON"),
         ("a.csv", b"text,text,label\na,b,x\nc,d,y\n", "has 2 columns 'text'; rename all but one"),
         ("imdb.npz", b"no archive", "cannot read"),
     ],

@@ -303,7 +303,7 @@ def test_vectors_of_a_word_with_white_space_are_refused(tmp_path: Path) -> None:
 
 
 def words_of(text: str) -> list[str]:
-    tokenizer = TextTokenizer.fit([text], num_words=10_000, rules="basic-english")
+    tokenizer = TextTokenizer.fit([text], vocab_size=10_000, rules="basic-english")
     return [tokenizer.words()[index] for index in tokenizer.encode(text)]
 
 
@@ -325,7 +325,7 @@ def test_every_training_review_of_imdb_gives_the_words_of_basic_english() -> Non
     assert splits.validation is not None
     texts = [*splits.train.texts, *splits.validation.texts]
     assert len(texts) == 25_000
-    tokenizer = TextTokenizer.fit(texts, num_words=1_000_000, rules="basic-english")
+    tokenizer = TextTokenizer.fit(texts, vocab_size=1_000_000, rules="basic-english")
     vocabulary = tokenizer.words()
     for text in texts:
         assert [vocabulary[index] for index in tokenizer.encode(text)] == words(text)
