@@ -1,4 +1,4 @@
-"""`arrays`: sequences of numbers from .npz and .ts files."""
+"""The data set `arrays`: sequences of numbers from .npz and .ts files."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _LIMITS = Limits(members=100, file_bytes=64 << 30, total_bytes=128 << 30)
 
 
 class ArraysDataset(Dataset):
-    """Sequences of numbers with labels, each [T, D] with its own T: .npz, or .ts of the UEA and UCR archives.
+    """Labelled sequences of numbers, each [T, D] with its own T, from .npz files, or .ts files of the UEA and UCR archives.
 
-    An .npz file holds three arrays and no pickle: values, float [total, D] or [total]; offsets, int [N + 1], so that
+    An .npz file holds three arrays and no pickle: values, float [total, D] or [total]; offsets, int [N + 1], such that
     sequence i is values[offsets[i]:offsets[i + 1]]; labels, int or str [N].
 
     Args:
-        path: The training data. Beside NAME_TRAIN.ts, NAME_TEST.ts is the test data.
-        validation: Validation data; else a share of the training data is held out.
-        test: Test data.
+        path: The training data.
+        validation: Validation data; by default a share of the training data is held out.
+        test: Test data; by default NAME_TEST.ts if the training data are NAME_TRAIN.ts in the same folder.
     """
 
     kind: ClassVar[Kind] = "features"
 
     def __init__(self, *, path: str, validation: str | None = None, test: str | None = None) -> None:
         train = Path(path)
-        beside = train.with_name(re.sub("_TRAIN(?=[.]ts$)", "_TEST", train.name))
-        if test is None and beside != train and beside.is_file():
-            test = str(beside)
+        default_test = train.with_name(re.sub("_TRAIN(?=[.]ts$)", "_TEST", train.name))
+        if test is None and default_test != train and default_test.is_file():
+            test = str(default_test)
         named = {"train": path, "validation": validation, "test": test}
         self.files = {name: Path(file) for name, file in named.items() if file is not None}
 
@@ -54,7 +54,7 @@ class ArraysDataset(Dataset):
         return Splits.from_pairs(**{name: list(read_arrays(file)) for name, file in self.files.items()})
 
     def fingerprint(self) -> str:
-        """Return a hash of name, size and time of change of every file."""
+        """Return a hash of the name, size and modification time of every file."""
         states = []
         for name, file in self.files.items():
             with reading(file):
@@ -64,10 +64,10 @@ class ArraysDataset(Dataset):
 
 
 def read_arrays(path: Path) -> Iterator[Pair]:
-    """Yield (sequence, label) of a file: float [T, D] and a str or int.
+    """Yield the (sequence, label) pairs of a file: float [T, D] and a str or int.
 
     Raises:
-        DataError: It cannot be read, or a sequence is broken; the message says where.
+        DataError: The file cannot be read, or a sequence is malformed; the message says where.
     """
     with reading(path):
         yield from _read_ts(path) if path.suffix.lower() == ".ts" else _read_npz(path)
@@ -80,7 +80,7 @@ def _read_npz(path: Path) -> Iterator[Pair]:
                 check_zip(archive, path, _LIMITS, remedy=_REMEDY)
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
-                # What is no array in the archive comes as bytes, and a single number without a dimension.
+                # A member that is not an array is read as bytes, and a single number has no dimension.
                 arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
     except DataError:
         raise
@@ -88,7 +88,7 @@ def _read_npz(path: Path) -> Iterator[Pair]:
         raise DataError(f"{path} has no array {error}; {_REMEDY}") from error
     except OSError:
         raise
-    except Exception as error:  # what NumPy and zipfile raise at a damaged file has no common class
+    except Exception as error:  # the errors of NumPy and zipfile have no common class
         raise DataError(f"cannot read {path}: {error}") from error
     values, offsets, labels = arrays["values"], arrays["offsets"], arrays["labels"]
     if labels.dtype.kind not in "iuU" or labels.ndim != 1:
@@ -103,7 +103,7 @@ def _read_npz(path: Path) -> Iterator[Pair]:
 
 
 def _read_ts(path: Path) -> Iterator[Pair]:
-    """Read the form of https://www.timeseriesclassification.com: a header, then lines of D series and a class."""
+    """Read the format of https://www.timeseriesclassification.com: a header, then lines with D series and a class."""
     classes: set[str] | None = None
     in_data = False
     with open_text(path, "utf-8-sig") as file:
@@ -121,9 +121,9 @@ def _read_ts(path: Path) -> Iterator[Pair]:
                     raise DataError(f"{where}: the series have no classes")
                 classes = set(fields[1:])
             elif line.casefold().startswith("@timestamps") and line.casefold().endswith("true"):
-                raise DataError(f"{where}: series with time stamps are not read; give plain values")
+                raise DataError(f"{where}: series with time stamps are not supported; give plain values")
             elif not line.startswith("@"):
-                raise DataError(f"{where}: neither a line of the header nor @data comes before {line[:40]!r}")
+                raise DataError(f"{where}: {line[:40]!r} comes before @data, but is not a line of the header")
     if not in_data:
         raise DataError(f"{path} has no @data")
 
@@ -134,13 +134,15 @@ def _parse_ts_line(line: str, classes: set[str] | None, where: str) -> Pair:
     if bad_byte := find_bad_byte(line):
         raise DataError(f"{where}: {bad_byte}")
     if not series or (classes is not None and label not in classes):
-        known = "" if classes is None else f"; the header has {sorted(classes)}"
-        raise DataError(f"{where}: the class {label[:40]!r} is not known{known}")
+        hint = "" if classes is None else f"; the header has {sorted(classes)}"
+        raise DataError(f"{where}: unknown class {label[:40]!r}{hint}")
     try:
         columns = [np.array(values.split(","), dtype=np.float64) for values in series]
     except ValueError as error:
         hint = "; fill in missing values (?) first" if "?" in line else ""
         raise DataError(f"{where}: {error}{hint}") from None
     if len({len(column) for column in columns}) > 1:
-        raise DataError(f"{where}: the dimensions have {[len(column) for column in columns]} steps; give each as many")
+        raise DataError(
+            f"{where}: the dimensions have {[len(column) for column in columns]} steps; give each the same number"
+        )
     return as_features(np.stack(columns, axis=1), size=None, where=where), label

@@ -29,7 +29,7 @@ def open_arrow(path: Path) -> Table:
 
 
 def _arrow_source(path: Path) -> Any:
-    """Map the file; a compressed one is decompressed into memory, since its parts are read in any order."""
+    """Map the file into memory; decompress a compressed file there, since its parts are read in any order."""
     pyarrow = import_pyarrow()
     if path.suffix.lower() not in COMPRESSED:
         return pyarrow.memory_map(str(path))
@@ -50,7 +50,7 @@ def _open_ipc(path: Path) -> tuple[Any, Iterator[Any]]:
     source = _arrow_source(path)
     try:
         file = pyarrow.ipc.open_file(source)
-    except pyarrow.ArrowInvalid:  # a stream has no footer
+    except pyarrow.ArrowInvalid:  # a stream, which has no footer
         source.seek(0)
         stream = pyarrow.ipc.open_stream(source)
         return stream.schema, iter(stream)

@@ -1,4 +1,4 @@
-"""The contract that every data set keeps."""
+"""The contract of data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Dataset(ABC):
 
     Attributes:
         kind: Whether the sequences are texts, or arrays of numbers ("features").
-        options: Those that it was given, kept here by the base class so that a saved run can build it again.
+        options: The options that it was built with; the base class keeps them, so that a saved run can build it again.
     """
 
     kind: ClassVar[Kind] = "text"
@@ -28,7 +28,7 @@ class Dataset(ABC):
             cls.kind = vars(cls)["gives"]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Note the options, whatever the subclass's ``__init__`` does with them."""
+        """Keep the options, whatever the subclass's ``__init__`` does with them."""
         del args
         dataset = super().__new__(cls)
         dataset.options = dict(kwargs)
@@ -39,13 +39,13 @@ class Dataset(ABC):
         """Read the data.
 
         Raises:
-            DataError: It is missing, damaged or incomplete.
+            DataError: The data are missing, damaged or incomplete.
         """
 
     def fingerprint(self) -> str:
         """Return a hash that changes when the data or an option changes.
 
-        Override this where the source can be identified without reading all of it: then a cached, encoded copy opens
+        Override this if the data can be identified without reading all of them: an encoded copy in the cache then opens
         without a call of ``load``.
         """
         return self.load().fingerprint()

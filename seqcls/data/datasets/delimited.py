@@ -15,7 +15,7 @@ from seqcls.data.datasets.rows import BadRow, Row, Table
 from seqcls.data.datasets.text_files import SAMPLE, find_bad_byte, form_of, open_text, reading
 from seqcls.errors import DataError
 
-_HEAD = 100  # rows by which the delimiter is judged
+_HEAD = 100  # rows from which the delimiter is inferred
 _DELIMITERS = ",;\t|"
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -23,14 +23,14 @@ SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 
 @dataclass(frozen=True)
 class Dialect:
-    """How delimited text is written; None is found out from the beginning of the file.
+    """How delimited text is written; whatever is None is inferred from the beginning of the file.
 
     Attributes:
-        delimiter: Between fields; a single character.
-        quoting: "standard": fields may stand in double quotes (RFC 4180); "none": a quote is text.
-        encoding: Of any text file; a name that Python knows.
-        header: Whether the first row names the columns. If None, it does if it has one of ``known_columns``.
-        known_columns: Names that columns are known by.
+        delimiter: The character between fields.
+        quoting: "standard": fields may be in double quotes (RFC 4180); "none": a quote is text.
+        encoding: The encoding of any text file, as Python names it.
+        header: Whether the first row names the columns. If None, it does if it contains one of ``known_columns``.
+        known_columns: Usual names of columns, in lower case.
     """
 
     delimiter: str | None = None
@@ -68,7 +68,7 @@ def open_delimited(path: Path, dialect: Dialect, encoding: str) -> Table:
 
 
 def _delimited_rows(path: Path, encoding: str, delimiter: str, quoting: str) -> Iterator[tuple[int, list[str]] | BadRow]:
-    """Yield the line each row begins at, from 1, and its fields; rows without any character are no rows."""
+    """Yield the line at which each row begins, from 1, and its fields; empty lines are skipped."""
     csv.field_size_limit(sys.maxsize)  # a document may be long
     with reading(path), open_text(path, encoding, newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True, **_csv_quoting(quoting))
@@ -96,7 +96,8 @@ def _csv_problem(line: int, problem: str) -> BadRow:
     if "expected after" in problem:
         return BadRow(
             f"line {line}",
-            "there is text after a closing quote; double the quotes inside, or add --dataset-option quoting=none",
+            "there is text after a closing quote; double the quotes inside, or, if quotes are text, add "
+            "--dataset-option quoting=none",
         )
     return BadRow(f"line {line}", problem)
 
@@ -113,25 +114,25 @@ def _as_rows(
         if bad_byte:
             yield BadRow(f"line {line}", bad_byte)
         elif len(fields) != len(columns):
-            problem = f"{len(fields)} fields where {'the header has' if header else 'the first row has'} {len(columns)}"
-            yield BadRow(f"line {line}", f"{problem}; put text that holds the delimiter in quotes")
+            problem = f"{len(fields)} fields, but the {'header' if header else 'first row'} has {len(columns)}"
+            yield BadRow(f"line {line}", f"{problem}; put text that contains the delimiter in quotes")
         elif fields == header:
-            yield BadRow(f"line {line}", "the header comes again")
+            yield BadRow(f"line {line}", "the header is repeated")
         else:
             yield Row(f"line {line}", _by_column(columns, fields))
 
 
 def _by_column(columns: list[str], fields: list[str]) -> dict[str, str]:
-    # Of columns with one name the first would win silently: it is marked, and asking for it is an error.
+    # The first of several columns with one name wins here; `FilesDataset` refuses to read such a column.
     return dict(zip(reversed(columns), reversed(fields), strict=True))
 
 
 def _sniff_delimiter(path: Path, sample: str) -> str:
-    """Return the delimiter that cuts the first rows into the most alike numbers of fields; the suffix breaks ties."""
+    """Return the delimiter that gives most of the first rows the same number of fields; the suffix breaks ties."""
     expected = SUFFIXES.get(form_of(path), ",")
     lines = sample.splitlines(keepends=True)[: 2 * _HEAD]
 
-    def share_of_like_rows(delimiter: str) -> float:
+    def share_of_equal_rows(delimiter: str) -> float:
         reader = csv.reader(lines, delimiter=delimiter)
         try:
             counts = Counter(len(fields) for fields in islice(reader, _HEAD) if fields)
@@ -140,12 +141,12 @@ def _sniff_delimiter(path: Path, sample: str) -> str:
         ((width, count),) = counts.most_common(1) or [(0, 0)]
         return count / max(1, counts.total()) if width > 1 else 0.0
 
-    shares = {delimiter: share_of_like_rows(delimiter) for delimiter in _DELIMITERS}
+    shares = {delimiter: share_of_equal_rows(delimiter) for delimiter in _DELIMITERS}
     return max(shares, key=lambda delimiter: (shares[delimiter], delimiter == expected, -_DELIMITERS.index(delimiter)))
 
 
 def _sniff_quoting(delimiter: str, sample: str) -> str:
-    """Return "none" for tab-separated text whose quotes are no well-formed quoting, as in messages that people wrote."""
+    """Return "none" for tab-separated text whose quotes are not well-formed quoting, as in messages that people write."""
     if delimiter != "\t" or '"' not in sample:
         return "standard"
     lines = sample.splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Examples as they come from files: where each stands, the labels of a cell, and the splits they are collected into."""
+"""Examples as they come from files, and how they are collected into splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labels = tuple[str, ...]
 
 
 class Example(NamedTuple):
-    """A text with its labels, its group if there is a group column, and where it stands."""
+    """A text with its labels, its group if there is a column of groups, and where it stands."""
 
     text: str
     labels: Labels
@@ -33,7 +33,7 @@ def is_missing(value: object) -> bool:
 
 
 def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
-    """Return the labels of a cell; None if there is none; a str says what is wrong with it."""
+    """Return the labels in a cell; None if it has none; a str that says what is wrong with it."""
     if isinstance(value, list | tuple):
         parts = [labels_of(part, None) for part in value]
         problem = next((part for part in parts if isinstance(part, str)), None)
@@ -43,11 +43,7 @@ def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
     if isinstance(value, bool | int):
         return (str(value).lower(),)
     if isinstance(value, float):
-        return (
-            (str(int(value)),)
-            if value.is_integer()
-            else f"the label {value!r} is a number with a fraction; labels are names"
-        )
+        return (str(int(value)),) if value.is_integer() else f"the label {value!r} has a fraction; labels are names"
     if not isinstance(value, str):
         return f"the label is a {type(value).__name__}"
     if delimiter is not None:
@@ -57,7 +53,7 @@ def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
 
 @dataclass(eq=False)
 class Collected:
-    """The examples of a split: texts on the disk, labels as numbers of names, and where each name came first."""
+    """The examples of a split: texts on disk, labels as numbers of names, and where each name occurs first."""
 
     texts: StoredTexts
     numbers: list[tuple[int, ...]]
@@ -88,20 +84,24 @@ class Collected:
 
     def split(self, label_names: Sequence[str], *, is_multi_label: bool) -> Split:
         """Return the split, its labels as indices into ``label_names``."""
-        place = {name: index for index, name in enumerate(label_names)}
-        new = np.array([place[name] for name in self.first_seen], dtype=np.int64)
+        index_of = {name: index for index, name in enumerate(label_names)}
+        new_number = np.array([index_of[name] for name in self.first_seen], dtype=np.int64)
         if is_multi_label:
-            indices = [tuple(new[list(numbers)].tolist()) for numbers in self.numbers]
+            indices = [tuple(new_number[list(numbers)].tolist()) for numbers in self.numbers]
             return Split(self.texts, pack_labels(indices, len(label_names)), self.groups or None)
         numbers = np.fromiter((number for (number,) in self.numbers), dtype=np.int64, count=len(self.numbers))
-        return Split(self.texts, new[numbers], self.groups or None)
+        return Split(self.texts, new_number[numbers], self.groups or None)
 
 
 def join(collected: dict[str, Collected], *, is_multi_label: bool) -> Splits:
-    """Number the labels as training has them, and refuse others."""
+    """Join collected splits, labels numbered in the order of their names.
+
+    Raises:
+        DataError: There is no training example, or a label never occurs in training.
+    """
     train = collected["train"]
     if not train.numbers:
-        raise DataError("there is no row of training data")
+        raise DataError("the training data have no rows")
     for name, split in collected.items():
         unseen = [label for label in split.first_seen if label not in train.first_seen]
         if unseen:

@@ -1,4 +1,4 @@
-"""`files`: texts and labels from files of your own."""
+"""The data set `files`: texts and labels from the user's files."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ logger = logging.getLogger("seqcls")
 
 
 class FilesDataset(Dataset):
-    """Texts and labels from files: CSV, TSV, JSON Lines, Parquet, Arrow, fastText's form, imdb.npz, or a folder a class.
+    """Texts and labels from files: CSV, TSV, JSON Lines, Parquet, Arrow, fastText's form, imdb.npz, or one folder per class.
 
-    All may be compressed (.gz, .zst). A row that cannot be used is an error that names it, never left out in silence.
+    Files may be compressed (.gz, .zst). A row that cannot be used is an error that names it; no row is skipped silently.
 
     Args:
-        path: A file, a folder, a pattern such as "part-*.csv", or several of them with commas between. A folder has a
-            folder of text files for each class, or folders named train, validation and test that do.
-        validation: Validation data, in the same ways; else a share of the training data is held out.
-        test: Test data, in the same ways.
-        test_fraction: Share of the training data held out as test data, if ``test`` is not given.
-        text_column: Column of the text; by default one with a usual name (text, review, sentence, ...).
-        label_column: Column of the label; by default one with a usual name (label, sentiment, class, ...).
-        group_column: Column of what belongs together, such as an author: it never stands on both sides of a split.
-        label_delimiter: What stands between the labels of a text that may have several.
-        delimiter: Of CSV and TSV, a character; found out if not given.
-        quoting: Whether a double quote quotes, or is text; found out if not given.
-        encoding: Of text files, such as "latin-1"; found out if not given.
-        header: Whether CSV and TSV begin with the names of columns; found out if not given. Else they are 1, 2, ...
-        skip_bad_rows: Leave out rows that cannot be used, and say how many.
-        seed: Of the choice of test data that ``test_fraction`` holds out.
+        path: A file, a folder, a pattern such as "part-*.csv", or several of these with commas between. A folder has one
+            folder of text files per class, or files or folders named train, validation and test.
+        validation: Validation data, in the same forms; by default a share of the training data is held out.
+        test: Test data, in the same forms.
+        test_fraction: Share of the training data to hold out as test data if ``test`` is not given.
+        text_column: Column of the text; by default the first with a usual name (text, review, sentence, ...).
+        label_column: Column of the label; by default the first with a usual name (label, sentiment, class, ...).
+        group_column: Column of what belongs together, such as an author; no group is on both sides of a split.
+        label_delimiter: What separates the labels in a cell, if a text may have several.
+        delimiter: The character between the fields of CSV and TSV; inferred by default.
+        quoting: Whether a double quote encloses a field or is text; inferred by default.
+        encoding: Encoding of text files, such as "latin-1"; inferred by default.
+        header: Whether CSV and TSV begin with the names of the columns; inferred by default. Otherwise they are 1, 2, ...
+        skip_bad_rows: Skip rows that cannot be used, and warn how many there are.
+        seed: Seed of the choice of test data.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class FilesDataset(Dataset):
         self.dialect = Dialect(delimiter, quoting, encoding, header, frozenset(known))
 
     def load(self) -> Splits:
-        """Read every file once; texts go to a temporary file, so that they may be larger than memory."""
+        """Read every file once; texts are kept in a temporary file, so that they may be larger than memory."""
         collected = {name: Collected.of(self._read_split(name, files)) for name, files in self._files().items()}
         splits = join(collected, is_multi_label=self.label_delimiter is not None)
         if self.test_fraction and splits.test is None:
@@ -92,43 +92,43 @@ class FilesDataset(Dataset):
         return splits
 
     def pairs(self) -> Iterator[tuple[str, str | Labels]]:
-        """Yield (text, label) for every row of ``path``, whatever split it is of; (text, labels) of several labels."""
+        """Yield (text, label) for every row, whatever its split; (text, labels) if it does not have exactly one label."""
         for name, files in self._files().items():
             for example in self._read_split(name, files):
                 is_single = len(example.labels) == 1 and self.label_delimiter is None
                 yield example.text, example.labels[0] if is_single else example.labels
 
     def fingerprint(self) -> str:
-        """Return a hash of the options, and of name, size and time of change of every file."""
-        files = {name: [_state(file) for file, _ in found] for name, found in self._files().items()}
+        """Return a hash of the options, and of the name, size and modification time of every file."""
+        files = {name: [_state(file) for file, _ in labelled] for name, labelled in self._files().items()}
         options = {name: value for name, value in self.options.items() if name not in self.sources and name != "path"}
         return hashlib.sha256(json.dumps([files, options], sort_keys=True).encode()).hexdigest()
 
     def _files(self) -> dict[str, list[tuple[Path, str | None]]]:
-        """Return the files of each split, those of a folder a class with their class."""
-        found: dict[str, list[tuple[Path, str | None]]] = {}
+        """Return the files of each split, each with its class if the folder says it."""
+        files: dict[str, list[tuple[Path, str | None]]] = {}
         for split, source in self.sources.items():
             for path in find_paths(source) if source is not None else []:
                 for name, file, label in expand(path, split):
-                    found.setdefault(name, []).append((file, label))
-        return found
+                    files.setdefault(name, []).append((file, label))
+        return files
 
     def _read_split(self, split: str, files: Iterable[tuple[Path, str | None]]) -> Iterator[Example]:
-        """Yield the examples of files; a bad row raises, or is counted and named in the end."""
+        """Yield the examples of files; a bad row is an error, or, with ``skip_bad_rows``, part of a warning at the end."""
         skipped: list[str] = []
         count = 0
-        for found in chain.from_iterable(self._read(split, file, label) for file, label in files):
-            if isinstance(found, Example):
+        for row in chain.from_iterable(self._read(split, file, label) for file, label in files):
+            if isinstance(row, Example):
                 count += 1
-                yield found
-            elif found.fatal or not self.skip_bad_rows:
-                advice = "" if found.fatal else "; correct it, or leave out such rows with --skip-bad-rows"
-                raise DataError(f"{found.where}: {found.problem}{advice}")
+                yield row
+            elif row.fatal or not self.skip_bad_rows:
+                advice = "" if row.fatal else "; correct it, or skip such rows with --skip-bad-rows"
+                raise DataError(f"{row.where}: {row.problem}{advice}")
             else:
-                skipped.append(f"{found.where}: {found.problem}")
+                skipped.append(f"{row.where}: {row.problem}")
         if skipped:
             shown = "; ".join(skipped[:_SHOWN]) + (f"; and {len(skipped) - _SHOWN:,} more" if len(skipped) > _SHOWN else "")
-            logger.warning(f"{len(skipped):,} of {count + len(skipped):,} rows of {split} are bad and left out: {shown}")
+            logger.warning(f"{len(skipped):,} of {count + len(skipped):,} rows of {split} are bad and are skipped: {shown}")
 
     def _read(self, split: str, file: Path, label: str | None) -> Iterator[Example | BadRow]:
         """Yield the examples and bad rows of a file."""
@@ -136,8 +136,8 @@ class FilesDataset(Dataset):
         if label is not None:
             yield read_document(file, label, encoding)
         elif form_of(file) == ".npz":
-            for place, (text, number) in enumerate(keras.read_imdb(file, split), start=1):
-                yield Example(text, (str(number),), where=f"{file}, {split} review {place}")
+            for number, (text, label_index) in enumerate(keras.read_imdb(file, split), start=1):
+                yield Example(text, (str(label_index),), where=f"{file}, {split} review {number}")
         elif is_fasttext(file):
             yield from read_fasttext(file, encoding)
         else:
@@ -170,24 +170,24 @@ def _state(path: Path) -> tuple[str, int, int]:
 
 
 def _find_columns(file: Path, table: Table, wanted: dict[str, str | None]) -> dict[str, str]:
-    """Return the column of each role."""
-    found = {}
+    """Return the name of each role's column."""
+    columns = {}
     for role, name in wanted.items():
         if name is None and role == "group":
             continue
         try:
-            found[role] = find_column(table.columns, role, name)
+            columns[role] = find_column(table.columns, role, name)
         except DataError as error:
             raise DataError(f"{file}: {error}: {_name_the_column(role, table, name)}") from None
-        if list(table.columns).count(found[role]) > 1:
-            raise DataError(
-                f"{file} has {list(table.columns).count(found[role])} columns {found[role]!r}; rename all but one"
-            )
-    return found
+        if (count := list(table.columns).count(columns[role])) > 1:
+            raise DataError(f"{file} has {count} columns {columns[role]!r}; rename all but one")
+    return columns
 
 
 def _name_the_column(role: str, table: Table, wanted: str | None) -> str:
     if table.has_header or wanted is not None:
         return f"name the right one with --{role}-column"
-    known = f"; or, if that row has the names, --{role}-column NAME"
-    return f"the first row may be data: say which holds what, such as --text-column 2 --label-column 1{known}"
+    return (
+        "if the first row is data, give the numbers of the columns, such as --text-column 2 --label-column 1; "
+        f"if it is a header, give a name from it with --{role}-column NAME"
+    )

@@ -1,4 +1,4 @@
-"""Which files a path, a folder or a pattern stands for, and of which split and class they are."""
+"""The files that a path, a folder or a pattern stands for, with the split and the class of each."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from seqcls.errors import DataError
 
 
 def find_paths(source: str) -> list[Path]:
-    """Return what a path, a pattern, or several of them name."""
+    """Return the files and folders that a path, a pattern, or several of them, with commas between, stand for."""
     parts = [source] if Path(source).exists() else source.split(",")
-    found: list[Path] = []
+    paths: list[Path] = []
     for part in (part.strip() for part in parts):
         matches = [Path(part)] if Path(part).exists() else sorted(map(Path, glob.glob(part, recursive=True)))  # noqa: PTH207
         if not matches:
-            raise DataError(f"there is no file {part}, and it is no pattern that fits one")
-        found += matches
-    return found
+            raise DataError(f"there is no file {part}, and as a pattern it matches no file")
+        paths += matches
+    return paths
 
 
 def expand(path: Path, split: str) -> Iterator[tuple[str, Path, str | None]]:
-    """Yield (split, file, class) for a file, a folder a class, a folder a split, or a folder of files."""
+    """Yield (split, file, class) for each file of ``path``; the class is None if the file itself holds the labels.
+
+    ``path`` is a file, or a folder that holds tables, one folder per class, or one file or folder per split.
+    """
     if path.is_file():
         yield split, path, None
         if form_of(path) == ".npz" and split == "train":
@@ -44,7 +47,7 @@ def expand(path: Path, split: str) -> Iterator[tuple[str, Path, str | None]]:
     elif any(_is_table(entry) for entry in entries):
         yield from ((split, entry, None) for entry in entries if _is_table(entry))
     else:
-        raise DataError(f"the folder {path} has neither a folder of text files for each class, nor files that can be read")
+        raise DataError(f"the folder {path} has neither one folder of text files per class, nor files that can be read")
 
 
 def _is_document(path: Path) -> bool:

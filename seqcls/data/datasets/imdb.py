@@ -31,10 +31,10 @@ MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
 # Reviews in each folder of the complete data set.
 COUNTS = {"train/neg": 12_500, "train/pos": 12_500, "train/unsup": 50_000, "test/neg": 12_500, "test/pos": 12_500}
 LABEL_NAMES = ("neg", "pos")
-# Raise this when the same archive comes to be read differently: caches depend on it.
+# Raise this when the same archive is read differently: cached data depend on it.
 FORMAT = 1
 
-# Some ten times what the data set has in bytes, and twice its 100,000 files.
+# About ten times the bytes of the data set, and twice its 100,000 files.
 _LIMITS = Limits(members=200_000, file_bytes=128 << 20, total_bytes=1 << 30)
 _REMEDY = f"replace it with {ARCHIVE} from {URL}"
 _REVIEW = re.compile(r"(?P<folder>(?:train|test)/(?:neg|pos|unsup))/(?P<id>\d+)_\d+\.txt")
@@ -47,16 +47,16 @@ logger = logging.getLogger("seqcls")
 class ImdbDataset(Dataset):
     """50,000 film reviews labelled neg or pos, and 50,000 without a label (Maas et al. 2011).
 
-    Training has several reviews of most films, and a film's name tells much about the label: a validation split that shares
-    films with training reads about two points too high. By default it shares none.
+    The training split has several reviews of most films, and the name of a film says much about the label: accuracy on a
+    validation split that shares films with training is about two points too high. By default no film is in both.
 
     Args:
-        source: The archive, its unpacked folder, or the folder that holds either; by default they are looked for in imdb/ of
-            SEQCLS_DATA_DIR and in the cache folder, and else the archive is downloaded.
-        validation: How validation is taken from the 25,000 training reviews: "grouped" by film, "random", or "tutorial",
+        source: The archive, the unpacked folder, or a folder that holds either. By default both are searched for in imdb/ of
+            SEQCLS_DATA_DIR and in the cache folder; if they are not there, the archive is downloaded.
+        validation: How validation is chosen from the 25,000 training reviews: "grouped" by film, "random", or "tutorial",
             the last fifth after one fixed shuffle.
-        validation_fraction: Share of validation, but for "tutorial".
-        split_seed: Seed of the choice, but for "tutorial".
+        validation_fraction: Share of the training reviews held out for validation; "tutorial" ignores it.
+        split_seed: Seed of the choice; "tutorial" ignores it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ImdbDataset(Dataset):
 
         Raises:
             DataError: The source is missing, damaged or incomplete.
-            DownloadError: It would have to be downloaded, and that failed.
+            DownloadError: The download failed.
         """
         path = self._find()
         content = _read(path)
@@ -91,7 +91,7 @@ class ImdbDataset(Dataset):
         return splits.with_validation(fraction=self.validation_fraction, seed=self.split_seed)
 
     def fingerprint(self) -> str:
-        """Hash the archive's bytes, or the folder's names, sizes and times, with the options."""
+        """Return a hash of the archive's bytes, or of the names, sizes and times of the files, and of the options."""
         path = self._find()
         choice = () if self.validation == "tutorial" else (self.validation_fraction, self.split_seed)
         digest = hashlib.sha256(repr((FORMAT, self.validation, *choice)).encode())
@@ -105,34 +105,34 @@ class ImdbDataset(Dataset):
         return digest.hexdigest()
 
     def _find(self) -> Path:
-        """Return the archive or the aclImdb folder, downloading the archive if it is nowhere."""
+        """Return the archive or the folder aclImdb; download the archive if neither exists."""
         if self.source is not None:
             try:
-                found = _archive_or_folder(Path(self.source).expanduser())
-            except RuntimeError as error:  # ~somebody who is not a user here
+                source = _archive_or_folder(Path(self.source).expanduser())
+            except RuntimeError as error:  # ~NAME where no user has that name
                 raise DataError(f"there is no IMDB data at {self.source}: {error}") from error
-            if found is None:
+            if source is None:
                 raise DataError(f"there is no IMDB data at {self.source}: give {ARCHIVE}, or the unpacked folder {FOLDER}")
-            return found
+            return source
         cache = cache_home() / "datasets" / "imdb"
-        for place in (data_dir("imdb"), cache):
-            found = None if place is None else _archive_or_folder(place)
-            if found is not None:
-                return found
+        for folder in (data_dir("imdb"), cache):
+            source = None if folder is None else _archive_or_folder(folder)
+            if source is not None:
+                return source
         remedy = f"put {ARCHIVE} into imdb/ of SEQCLS_DATA_DIR, or pass --dataset-option source=FILE"
         return fetch(URL, known_hash=f"md5:{MD5}", folder=cache, largest=LARGEST, remedy=remedy)
 
 
 @dataclass
 class _Content:
-    """What was read from ``path``: the texts of each folder by number, and each folder's films, a line a number."""
+    """The content of ``path``: the texts of each folder by number, and for each folder its films, by number."""
 
     path: Path
     texts: dict[str, dict[int, str]] = field(default_factory=lambda: {folder: {} for folder in COUNTS})
     films: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, data: bytes) -> None:
-        """Take in a file if it is one of the data set's; ``name`` is relative to the folder aclImdb."""
+        """Add a file if it belongs to the data set; ``name`` is relative to the folder aclImdb."""
         if review := _REVIEW.fullmatch(name):
             if review["folder"] in self.texts:
                 self.texts[review["folder"]][int(review["id"])] = self._decode(data, name)
@@ -179,24 +179,24 @@ class _Content:
 
 
 def _hold_out_as_tutorial(splits: Splits) -> Splits:
-    """Shuffle train and hold out its last fifth, as the tutorial does; the films are not heeded.
+    """Shuffle train and hold out its last fifth, as the tutorial does, ignoring films.
 
-    The tutorial shuffles the order of the archive, which a folder has not: here it is the order by label and number.
+    The tutorial shuffles the order of the archive, which a folder does not keep: here the order is by label and number.
     """
     order = list(range(len(splits.train)))
-    random.Random(113).shuffle(order)  # the seed with which Keras' loader shuffles
+    random.Random(113).shuffle(order)  # the seed of Keras' loader
     cut = int(0.8 * len(order))
     train = replace(splits.train, groups=None)
     return replace(splits, train=train.take(order[:cut]), validation=train.take(order[cut:]))
 
 
 def _archive_or_folder(path: Path) -> Path | None:
-    """Return the archive or the data set's folder that ``path`` is or holds."""
+    """Return the archive, or the folder of the data set, that ``path`` is or contains; None if there is neither."""
     with _reading(path):
         if path.is_file():
             return path
         candidates = (path / ARCHIVE, path / FOLDER, path)
-        return next((place for place in candidates if place.is_file() or (place / "train").is_dir()), None)
+        return next((path for path in candidates if path.is_file() or (path / "train").is_dir()), None)
 
 
 def _read(path: Path) -> _Content:
@@ -207,7 +207,7 @@ def _read(path: Path) -> _Content:
 
 
 def _archive_contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the archive's files as (name in aclImdb, bytes) in one pass; nothing is unpacked to disk."""
+    """Yield the files of the archive as (name in aclImdb, bytes) in one pass, without unpacking to disk."""
     if _file_digest(path, "md5") != MD5:
         logger.warning("%s is not the official archive (its MD5 differs); it is used if its contents are complete", path)
     top = f"{FOLDER}/"
@@ -224,7 +224,7 @@ def _folder_contents(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _folder_files(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield the data set's files in a folder, by name."""
+    """Yield the files of the data set in a folder, in the order of their names."""
     for folder in ("train", "test", *COUNTS):
         if (path / folder).is_dir():
             with os.scandir(path / folder) as entries:
@@ -239,7 +239,7 @@ def _file_digest(path: Path, algorithm: str) -> str:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a DataError; ``path`` is named if the refusal names no file."""
+    """Turn an OSError into a DataError that names the file, or ``path`` if the error does not name one."""
     try:
         yield
     except OSError as error:

@@ -11,7 +11,7 @@ from seqcls.data.datasets.rows import BadRow, Row, Table
 from seqcls.data.datasets.text_files import find_bad_byte, open_text, reading
 from seqcls.errors import DataError
 
-_HEAD = 100  # rows by which the columns are judged
+_HEAD = 100  # rows whose names are the columns
 
 SUFFIXES = {".jsonl", ".ndjson", ".json"}
 
@@ -33,7 +33,7 @@ def open_json(path: Path, encoding: str) -> Table:
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[Row | BadRow]:
-    """Yield an object a line, or the objects of one array."""
+    """Yield one object per line, or the objects of one array."""
     with reading(path), open_text(path, encoding) as file:
         for number, line in enumerate(file, start=1):
             if number == 1 and line.lstrip().startswith("["):
@@ -48,16 +48,16 @@ def _json_row(line: str, where: str) -> Row | BadRow:
         return BadRow(where, bad_byte)
     try:
         return _as_object(json.loads(line), where)
-    except (ValueError, RecursionError) as error:  # also of a number too long, or too many brackets
-        place = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        return BadRow(where + place, f"this is no JSON: {getattr(error, 'msg', error)}")
+    except (ValueError, RecursionError) as error:  # also for numbers too long, or brackets too deep
+        column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        return BadRow(where + column, f"not JSON: {getattr(error, 'msg', error)}")
 
 
 def _json_array(text: str) -> Iterator[Row | BadRow]:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
-        yield BadRow("line 1", f"this is no JSON: {error}", fatal=True)
+        yield BadRow("line 1", f"not JSON: {error}", fatal=True)
         return
     for number, item in enumerate(items, start=1):
         yield _as_object(item, f"item {number}")
@@ -66,4 +66,4 @@ def _json_array(text: str) -> Iterator[Row | BadRow]:
 def _as_object(value: object, where: str) -> Row | BadRow:
     if isinstance(value, dict):
         return Row(where, value)
-    return BadRow(where, f'a {type(value).__name__} stands where an object belongs, such as {{"text": …, "label": …}}')
+    return BadRow(where, f'a {type(value).__name__}, not an object such as {{"text": …, "label": …}}')

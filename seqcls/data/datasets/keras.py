@@ -18,16 +18,16 @@ from seqcls.system.archives import Limits, check_zip
 from seqcls.system.untrusted import GARBLED
 
 WORD_INDEX = "imdb_word_index.json"
-_INDEX_FROM = 3  # Keras: 0 is padding, 1 the start, 2 an unknown word; the word of rank r is r + 3
+_INDEX_FROM = 3  # in Keras, 0 is padding, 1 the start, 2 an unknown word; the word of rank r is r + 3
 _LARGEST = 1 << 31
 _LIMITS = Limits(members=100, file_bytes=1 << 30, total_bytes=2 << 30)  # imdb.npz has 4, of 73 MB
 
 
 def read_imdb(path: Path, split: str) -> Iterator[tuple[str, int]]:
-    """Yield (text, label) of the split "train" or "test", the words joined by spaces.
+    """Yield the (text, label) pairs of the split "train" or "test", words joined by spaces.
 
     Raises:
-        DataError: The file is damaged, holds anything but lists of whole numbers, or the word index is missing.
+        DataError: The file is damaged, holds something other than lists of integers, or the word index is missing.
     """
     words = _read_words(path.with_name(WORD_INDEX))
     try:
@@ -39,10 +39,10 @@ def read_imdb(path: Path, split: str) -> Iterator[tuple[str, int]]:
         raise
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; it should be Keras' imdb.npz") from error
-    except Exception as error:  # what NumPy, pickle and zipfile raise at a damaged file has no common class
-        raise DataError(f"{path} is damaged, or holds more than lists of whole numbers: {error}") from error
+    except Exception as error:  # the errors of NumPy, pickle and zipfile have no common class
+        raise DataError(f"{path} is damaged, or holds more than lists of integers: {error}") from error
     if not all(map(_is_list_of_numbers, sequences)) or not _is_list_of_numbers(labels):
-        raise DataError(f"{path} is damaged, or holds more than lists of whole numbers, in {split}")
+        raise DataError(f"{path} is damaged, or holds more than lists of integers, in {split}")
     if len(sequences) != len(labels):
         raise DataError(f"{path} has {len(sequences)} reviews but {len(labels)} labels in {split}")
     for sequence, label in zip(sequences, labels, strict=True):
@@ -55,14 +55,14 @@ def _read_words(path: Path) -> dict[int, str]:
         return {int(rank): str(word) for word, rank in ranks.items()}
     except OSError as error:
         raise DataError(
-            f"cannot read {path}, which has the words of imdb.npz: {error.strerror}; put it beside it"
+            f"cannot read {path}, which has the words of imdb.npz: {error.strerror}; put it into the same folder"
         ) from error
     except GARBLED as error:
-        raise DataError(f"{path} is damaged: {error}; it should be an object of words and their ranks") from error
+        raise DataError(f"{path} is damaged: {error}; it should be an object that maps words to ranks") from error
 
 
-# The operations that make an array of lists of numbers, each at its length (Python's Lib/pickletools.py). Those
-# are left out that ask for as much memory as they like: a place in the memo is below 2^20, a text below 256 bytes.
+# The pickle operations that build an array of lists of numbers, each with its length (Python's Lib/pickletools.py). Those
+# that could ask for any amount of memory are bounded: an index of the memo is below 2^20, a text below 256 bytes.
 _OPERATIONS = [
     rb"[K\x80q].|M..|J.{4}|r..[\x00-\x0f]\x00|h.|j..[\x00-\x0f]\x00|\x95.{8}",
     rb"[](){}aebtsuN.R0\x85\x86\x87\x88\x89\x93\x94]|c[^\n]{1,99}\n[^\n]{1,99}\n",
@@ -72,7 +72,7 @@ _PICKLE = re.compile(rb"(?:%s)*+" % b"|".join(_OPERATIONS), re.DOTALL)
 
 
 def _read_lists(data: bytes) -> Any:
-    """Return the content of a .npy: a list of integers, or of lists of them."""
+    """Return the content of an .npy file: a list of integers, or a list of lists of integers."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -82,10 +82,10 @@ def _read_lists(data: bytes) -> Any:
             raise ValueError(f"an array of {dtype}")
         return np.frombuffer(file.read(), dtype=dtype).reshape(shape).tolist()
     if not _PICKLE.fullmatch(data, file.tell()):
-        raise pickle.UnpicklingError("it does more than make a list")
+        raise pickle.UnpicklingError("it does more than build a list")
     content = _InertUnpickler(file).load().content
     if not isinstance(content, list) or not all(_is_list_of_numbers(item) for item in content):
-        raise ValueError("something else than lists of whole numbers stands in it")
+        raise ValueError("it holds something other than lists of integers")
     return content
 
 
@@ -94,7 +94,7 @@ def _is_list_of_numbers(item: object) -> bool:
 
 
 class _Inert:
-    """Stands for a NumPy array or its type: keeps what the pickle says of its content, and does nothing."""
+    """Stands for a NumPy array or its type: it keeps the content that the pickle states, and does nothing."""
 
     content: object = None
 
@@ -102,7 +102,7 @@ class _Inert:
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or not state:
-            raise pickle.UnpicklingError("it holds no array's state")
+            raise pickle.UnpicklingError("it does not hold the state of an array")
         self.content = state[-1]
 
 
@@ -119,14 +119,14 @@ _NAMES: dict[tuple[str, str], Any] = {
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Knows three names, those of an array, each as something inert; any other is refused."""
+    """Resolves the names that an array needs to inert stand-ins, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return the stand-in for a name."""
         if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse."""
+        """Refuse persistent objects."""
         raise pickle.UnpicklingError(f"it asks for a persistent object {pid!r:.40}")

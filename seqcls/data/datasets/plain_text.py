@@ -19,7 +19,7 @@ def read_document(file: Path, label: str, encoding: str) -> Example | BadRow:
         text = document.read()
     if bad_byte := find_bad_byte(text):
         return BadRow(str(file), f"{bad_byte}; give it with --dataset-option encoding=NAME")
-    return Example(text, (label,), where=str(file)) if text else BadRow(str(file), "there is no text in it")
+    return Example(text, (label,), where=str(file)) if text else BadRow(str(file), "it has no text")
 
 
 def is_fasttext(file: Path) -> bool:
@@ -31,7 +31,7 @@ def is_fasttext(file: Path) -> bool:
 
 
 def read_fasttext(file: Path, encoding: str) -> Iterator[Example | BadRow]:
-    """Yield lines of labels, each with its prefix, then the text."""
+    """Yield the examples of fastText's form: on each line the labels, each with its prefix, then the text."""
     with reading(file), open_text(file, encoding) as lines:
         for number, line in enumerate(lines, start=1):
             where, rest, labels = f"{file}, line {number}", line.strip(), []

@@ -1,6 +1,6 @@
-"""The embedded data set ``reviews``: short English reviews that a seeded grammar writes. No file, no network.
+"""The data set `reviews`: short English reviews that a seeded grammar generates, without files and network.
 
-The tables are the grammar, the functions below them expand it; nothing here knows how a review is read.
+The tables are the grammar, and the functions below them expand it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from seqcls.errors import DataError
 
 T = TypeVar("T")
 
-# Raise this with every change of the tables or of the expansion: caches and published results depend on the texts.
+# Raise this with every change of the tables or their expansion: caches and published results depend on the texts.
 GRAMMAR_VERSION = 1
 MAX_REVIEWS = 200_000  # the grammar can write more; well below that, a text is seldom drawn twice
 LABEL_NAMES = ("negative", "positive")
 
-# Slots of one opinion: {d} {d2} {d_noun} {d_verb} take the one that decides the label, {o} {o2} ... the opposite one.
-# Slots of no opinion: {x} {y} two aspects of the reviewed {thing}, {very}, {who}, {when}.
-# Where a template takes both opinions, its two labels are written with the same words in another order.
+# Slots with an opinion: {d} {d2} {d_noun} {d_verb} take the opinion that decides the label, {o} {o2} ... the opposite one.
+# Slots without an opinion: {x} and {y}, two aspects of the reviewed {thing}; {very}, {who}, {when}.
+# A template with both opinions is written for its two labels with the same words in another order.
 CORES = {
-    # The words tell: what a bag of words can read.
+    # The words alone decide the label: a bag of words can read it.
     "plain": (
         "The {x} was {d} and the {y} was {very} {d2}.",
         "The {x} was {very} {d}, and so was the {y}.",
@@ -52,7 +52,7 @@ CORES = {
         "Despite the {o} {x}, this {thing} is {very} {d}.",
         "I {d_verb} this {thing} despite the {o} {x}.",
     ),
-    # What stands in the scope of the negation is turned round; what stands outside is not.
+    # What is in the scope of the negation is inverted; what is outside is not.
     "negation": (
         "The {x} was not {o} at all; it was {d}.",
         "The {x} was {d}, not {o} at all.",
@@ -173,26 +173,26 @@ class ReviewsDataset(Dataset):
     About half of the reviews are plain. In the others the order of the words decides: contrast ("The soup was bland,
     but the fish was superb."), negation and its scope, who holds the opinion ("My aunt hated the plot, whereas I loved
     it."), and expectation ("I expected a mess and got a gem."). Every other review is the mirror image of the one
-    before: the same draw, written for the other label. Most mirrored pairs outside the plain half hold the same words,
-    so a linear model of word counts stays near 75% accuracy, and a model that reads in order can always be right.
+    before: the same draw, written for the other label. Most mirrored pairs outside the plain half contain the same words,
+    so that a linear model of word counts stays near 75% accuracy, while a model that reads in order can always be right.
 
     The phenomena are those that the field found hard for bags of words: thwarted expectations (Pang, Lee and
     Vaithyanathan 2002, "Thumbs up?", section 7), words such as "not" and "but" that shift the valence of others
     (Polanyi and Zaenen 2006), the scope of negation (Wiegand et al. 2010, "A survey on the role of negation in
     sentiment analysis"), and the holder of an opinion (Kim and Hovy 2004, "Determining the sentiment of opinions").
 
-    The texts depend on the options alone, not on platform or Python version: of ``random.Random`` only ``random()`` is
-    used, the method whose sequence Python guarantees. No text occurs twice, be it in one split or in two. Test is drawn
-    first and train last, so that another ``train_size`` only lengthens or shortens train.
+    The texts depend only on the options, not on platform or Python version: the generator uses only the method
+    ``random()`` of ``random.Random``, whose sequence Python guarantees. No text occurs twice, within a split or across
+    splits. Test is drawn first and train last, so that another ``train_size`` only lengthens or shortens train.
 
     Args:
         train_size: Number of training reviews.
         validation_size: Number of validation reviews.
         test_size: Number of test reviews.
-        seed: Seed of the generator: another seed gives other reviews.
+        seed: Seed of the generator; another seed gives other reviews.
 
     Raises:
-        DataError: A size is below 2, or they sum to more than the data set provides.
+        DataError: A size is below 2, or the sizes sum to more than the data set provides.
     """
 
     def __init__(
@@ -205,10 +205,10 @@ class ReviewsDataset(Dataset):
     ) -> None:
         sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
         if min(sizes.values()) < 2 or sum(sizes.values()) > MAX_REVIEWS:
-            asked = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise DataError(
-                f"the reviews data set cannot provide {asked} (together {sum(sizes.values())}); "
-                f"give at least 2 for each and at most {MAX_REVIEWS} together"
+                f"the reviews data set cannot provide {wanted} (together {sum(sizes.values())}); "
+                f"give at least 2 for each split and at most {MAX_REVIEWS} together"
             )
         self.train_size = train_size
         self.validation_size = validation_size
@@ -224,7 +224,7 @@ class ReviewsDataset(Dataset):
         return Splits(train=train, validation=validation, test=test, label_names=LABEL_NAMES)
 
     def fingerprint(self) -> str:
-        """Return a hash of the options and the grammar's version; draws no review."""
+        """Return a hash of the options and the version of the grammar, without drawing a review."""
         options = (GRAMMAR_VERSION, self.train_size, self.validation_size, self.test_size, self.seed)
         return hashlib.sha256(f"reviews {options}".encode()).hexdigest()
 
@@ -235,7 +235,7 @@ def _take(reviews: Iterator[tuple[str, int]], size: int) -> Split:
 
 
 def _distinct_reviews(rng: random.Random) -> Iterator[tuple[str, int]]:
-    """Yield (text, label) without end, labels alternating; a pair with a text that came before is drawn again."""
+    """Yield (text, label) forever, labels alternating; a pair with a text that was drawn before is drawn again."""
     seen: set[str] = set()
     kinds = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]
     while True:
@@ -246,7 +246,7 @@ def _distinct_reviews(rng: random.Random) -> Iterator[tuple[str, int]]:
 
 
 def _draw_pair(rng: random.Random, kind: str) -> tuple[str, str]:
-    """Draw a template and its words once, and write it for both labels: (negative text, positive text)."""
+    """Draw a template and its words, and write them for both labels: (negative text, positive text)."""
     domain = _pick(rng, DOMAINS)
     opener, core, closer = _pick(rng, domain.openers), _pick(rng, CORES[kind]), _pick(rng, CLOSERS)
     template = _pick(rng, LAYOUTS).format(opener=opener, core=core, closer=closer)
@@ -255,16 +255,16 @@ def _draw_pair(rng: random.Random, kind: str) -> tuple[str, str]:
     shared |= {"very": _pick(rng, VERY), "who": _pick(rng, WHO), "when": _pick(rng, WHEN)}
     bad = _draw_opinion(rng, NEGATIVE, domain.negative)
     good = _draw_opinion(rng, POSITIVE, domain.positive)
-    return _write(template, shared, decides=bad, other=good), _write(template, shared, decides=good, other=bad)
+    return _write(template, shared, deciding=bad, opposite=good), _write(template, shared, deciding=good, opposite=bad)
 
 
-def _draw_opinion(rng: random.Random, words: dict[str, tuple[str, ...]], own: tuple[str, ...]) -> dict[str, str]:
-    first, second = _pick_two(rng, words["adjectives"] + own)
+def _draw_opinion(rng: random.Random, words: dict[str, tuple[str, ...]], domain_words: tuple[str, ...]) -> dict[str, str]:
+    first, second = _pick_two(rng, words["adjectives"] + domain_words)
     return {"": first, "2": second, "_noun": _pick(rng, words["nouns"]), "_verb": _pick(rng, words["verbs"])}
 
 
-def _write(template: str, shared: dict[str, str], *, decides: dict[str, str], other: dict[str, str]) -> str:
-    slots = {f"d{slot}": word for slot, word in decides.items()} | {f"o{slot}": word for slot, word in other.items()}
+def _write(template: str, shared: dict[str, str], *, deciding: dict[str, str], opposite: dict[str, str]) -> str:
+    slots = {f"d{slot}": word for slot, word in deciding.items()} | {f"o{slot}": word for slot, word in opposite.items()}
     text = template.format(**shared, **slots)
     return re.sub(r"(?:^|(?<=[.!?] ))[a-z]", lambda letter: letter[0].upper(), text)
 

@@ -1,4 +1,4 @@
-"""Rows of tables, sound and bad: what is wrong with a row comes out as a row too."""
+"""Rows of tables. A row that cannot be read is a row too, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
-    """A row: where it begins, as "line 7" or "row 7", and its values by column."""
+    """A row: where it begins, such as "line 7" or "row 7", and its values by column."""
 
     where: str
     values: Mapping[str, Any]
@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read: where it begins, what is wrong, and what to do; ``fatal`` if no later row can be read."""
+    """A row that cannot be read: where it begins, and what is wrong; ``fatal`` if no later row can be read either."""
 
     where: str
     problem: str
@@ -25,13 +25,12 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, and rows that can be read once.
+    """The columns of a file, and its rows, which can be read once.
 
     Attributes:
-        columns: Their names; "1", "2", … where the file has no header.
+        columns: The names; "1", "2", … if the file has no header.
         rows: Sound and bad rows, in order.
         has_header: Whether the names come from the file.
-        first: The first row of a table without header.
     """
 
     columns: Sequence[str]

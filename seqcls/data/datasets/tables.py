@@ -1,4 +1,4 @@
-"""Tables of any form that can be read, told by the suffix of the file."""
+"""Tables of every form that can be read; the suffix of a file says which form it has."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SUFFIXES = {*delimited.SUFFIXES, *json_lines.SUFFIXES, *arrow.SUFFIXES}
 
 
 def open_table(path: Path, dialect: Dialect) -> Table:
-    """Open a table, its form told by the suffix.
+    """Open a table; the suffix says which form it has, and delimited text is the fallback.
 
     Raises:
-        DataError: The file cannot be read, is empty, or is of no known form.
+        DataError: The file cannot be read, is empty, or is malformed.
         MissingExtraError: pyarrow is needed and not installed.
     """
     form = form_of(path)

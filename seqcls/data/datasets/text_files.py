@@ -1,4 +1,4 @@
-"""Text files: compression, encodings, and bytes that are not of the encoding."""
+"""Text files: compression, encodings, and bytes that are invalid in the encoding."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from seqcls.errors import DataError, MissingExtraError
 
 SAMPLE = 1 << 20  # bytes by which encoding, delimiter and quoting are judged
 COMPRESSED = {".gz", ".zst"}
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" shows a byte that is not text
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" decodes an invalid byte
 
 logger = logging.getLogger("seqcls")
 
 
 def form_of(path: Path) -> str:
-    """Return the suffix that tells the form, in lower case, without one of compression: ".csv" of "a.CSV.gz"."""
+    """Return the suffix in lower case, ignoring those of compression: ".csv" for "a.CSV.gz"."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
@@ -32,7 +32,7 @@ def form_of(path: Path) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever reading a damaged file raises into a DataError that names it."""
+    """Turn the errors that reading a damaged file raises into a DataError that names the file."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
@@ -42,7 +42,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, decompressed; gzip is recognized by its content, Zstandard by its suffix."""
+    """Open a file, decompressing it: gzip is recognized by the content, Zstandard by the suffix."""
     if path.suffix.lower() == ".zst":
         stream: IO[bytes] = import_pyarrow().input_stream(str(path), compression="zstd")
         return io.BufferedReader(stream)  # type: ignore[type-var]
@@ -54,25 +54,24 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "\n") -> IO[str]:
-    """Open a text file; a byte that is no text in ``encoding`` shows as a lone surrogate (see `find_bad_byte`)."""
+    """Open a text file; a byte that is invalid in ``encoding`` becomes a lone surrogate (see `find_bad_byte`)."""
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise DataError(f"encoding {encoding!r} is not known to Python; try utf-8, latin-1, cp1252 or utf-16") from None
+        raise DataError(f"unknown encoding {encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
     return io.TextIOWrapper(open_bytes(path), encoding=encoding, errors="surrogateescape", newline=newline)
 
 
 def find_bad_byte(text: str) -> str | None:
-    """Return in words what byte of ``text`` was not of its encoding; None if all were."""
-    found = None if text.isascii() else _ESCAPED_BYTE.search(text)
-    return (
-        found
-        and f"the byte 0x{ord(found[0]) - 0xDC00:02X} after {text[: found.start()][-20:]!r} is not of the file's encoding"
-    )
+    """Describe the first byte of ``text`` that was invalid in the encoding; None if all bytes were valid."""
+    match = None if text.isascii() else _ESCAPED_BYTE.search(text)
+    if match is None:
+        return None
+    return f"the byte 0x{ord(match[0]) - 0xDC00:02X} after {text[: match.start()][-20:]!r} is invalid in the file's encoding"
 
 
 def sniff_encoding(path: Path) -> str:
-    """Return the encoding by byte order mark and content; of text that is not UTF-8 at all, Windows-1252, saying so."""
+    """Infer the encoding from byte order mark and content; warn if the text is not UTF-8 and read as Windows-1252."""
     with open_bytes(path) as file:
         sample = file.read(SAMPLE)
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):

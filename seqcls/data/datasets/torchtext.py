@@ -1,4 +1,4 @@
-"""`torchtext`: the classification data sets of torchtext 0.18, its last release; and its vocabularies and vectors here."""
+"""The data set `torchtext`: data sets of torchtext 0.18, its last release; and its vocabularies and vectors in our form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Name = Literal[
     "YelpReviewPolarity",
 ]
 _POLARITY = {1: "negative", 2: "positive"}
-# What the labels mean, where torchtext's integers are not names enough.
+# The meaning of the labels where torchtext's integers do not say it.
 _LABEL_NAMES: dict[str, dict[int, str]] = {
     "AG_NEWS": {1: "world", 2: "sports", 3: "business", 4: "sci/tech"},
     "AmazonReviewPolarity": _POLARITY,
@@ -48,7 +48,7 @@ _LABEL_NAMES: dict[str, dict[int, str]] = {
     "SST2": {0: "negative", 1: "positive"},
     "YelpReviewPolarity": _POLARITY,
 }
-# Where text and label stand in a row; (label, text) in all others. SST2's test rows have a text alone.
+# The indices of text and label in a row; (label, text) in all other data sets. SST2's test rows hold only a text.
 _COLUMNS = {"CoLA": (2, 1), "SST2": (0, 1)}
 _ENOUGH = 0.99
 
@@ -56,15 +56,15 @@ logger = logging.getLogger("seqcls")
 
 
 class TorchtextDataset(Dataset):
-    """A classification data set of torchtext 0.18, which works with torch 2.3 alone.
+    """A classification data set of torchtext 0.18, which works only with torch 2.3.
 
-    torchtext downloads it once. Rows are counted: an incomplete download, which torchtext can leave behind and take for
-    whole, is refused. Its rows do not say which film a review of IMDB is about; the data set ``imdb`` does, and gives an
-    honest validation split.
+    torchtext downloads it once. The rows are counted, so that an incomplete download, which torchtext can leave behind and
+    take for complete, is refused. The rows of IMDB do not say which film a review is about; the data set ``imdb`` does, and
+    gives an honest validation split.
 
     Args:
         name: torchtext's name of the data set.
-        root: Folder for the files; torchtext makes datasets/NAME in it. By default one in the cache folder.
+        root: Folder for the files, in which torchtext creates datasets/NAME; by default a folder in the cache folder.
     """
 
     def __init__(self, *, name: Name, root: str | None = None) -> None:
@@ -72,16 +72,18 @@ class TorchtextDataset(Dataset):
         self.root = cache_home() / "torchtext" if root is None else Path(root).expanduser()
 
     def load(self) -> Splits:
-        """Download what is not there yet, and read it; see `Dataset.load`."""
+        """Download the files unless they exist, and read them; see `Dataset.load`."""
         provider = _provider(self.name)
         rows = {split: self._rows(provider, split) for split in _defining_module(provider).NUM_LINES}
         text_at, label_at = _COLUMNS.get(self.name, (1, 0))
         pairs = {
-            split: [(row[text_at], row[label_at]) for row in found] for split, found in rows.items() if len(found[0]) > 1
+            split: [(row[text_at], row[label_at]) for row in split_rows]
+            for split, split_rows in rows.items()
+            if len(split_rows[0]) > 1
         }
         splits = Splits.from_pairs(pairs["train"], validation=pairs.get("dev"), test=pairs.get("test"))
         names = _LABEL_NAMES.get(self.name, {})
-        unlabelled = [row[0] for found in rows.values() if len(found[0]) == 1 for row in found]
+        unlabelled = [row[0] for split_rows in rows.values() if len(split_rows[0]) == 1 for row in split_rows]
         return replace(
             splits,
             label_names=tuple(names.get(int(label), label) for label in splits.label_names),
@@ -99,7 +101,7 @@ class TorchtextDataset(Dataset):
         try:
             with _silenced():
                 rows = list(provider(root=str(self.root), split=split))
-        except Exception as error:  # its pipeline raises what any of its parts does
+        except Exception as error:  # any part of its pipeline may raise any error
             raise DataError(f"torchtext could not read {self.name}, {split}: {error}; {again}") from error
         if len(rows) < _ENOUGH * expected:
             raise DataError(f"torchtext gave {len(rows):,} rows of {self.name}, {split}, which has {expected:,}; {again}")
@@ -109,18 +111,18 @@ class TorchtextDataset(Dataset):
 
 
 def tokenizer_from_vocab(vocab: Any, *, rules: str = "basic-english", max_length: int | None = None) -> TextTokenizer:
-    """Make a tokenizer of a ``torchtext.vocab.Vocab``, its words in their order.
+    """Build a tokenizer from a ``torchtext.vocab.Vocab``, keeping the order of the words.
 
-    Padding and the unknown word get the ids 0 and 1 that seqcls reads, so that other ids may change. Save it with
-    `TextTokenizer.save`, and name the file as the setting ``tokenizer``.
+    Padding and the unknown word get the ids 0 and 1 that seqcls expects, so that other ids may change. Save the tokenizer
+    with `TextTokenizer.save`, and give the file as the setting ``tokenizer``.
 
     Args:
-        vocab: The vocabulary, its default index set to the unknown word's.
-        rules: How the vocabulary's words were cut from text.
-        max_length: Longest sequence, in ids.
+        vocab: The vocabulary; its default index is that of the unknown word.
+        rules: How texts were split into the words of the vocabulary.
+        max_length: Length of the longest sequence, in ids.
 
     Raises:
-        ConfigError: It has no unknown word.
+        ConfigError: The vocabulary has no unknown word.
     """
     unknown = vocab.get_default_index()
     if unknown is None:
@@ -133,24 +135,24 @@ def tokenizer_from_vocab(vocab: Any, *, rules: str = "basic-english", max_length
 
 
 def write_vectors(vectors: Any, path: str | Path) -> None:
-    """Write a ``torchtext.vocab.Vectors`` (GloVe, FastText, ...) as a file for the embedding ``pretrained``.
+    """Write a ``torchtext.vocab.Vectors`` (GloVe, FastText, ...) to a file for the embedding ``pretrained``.
 
-    The values come back from it exactly. Note that torchtext itself keeps a pickle in its cache folder, and reads it.
+    The file keeps the exact values. Note that torchtext itself keeps a pickle in its cache folder, and reads it.
 
     Raises:
-        DataError: A word has white space in it, so that the file could not be read.
+        DataError: A word contains white space, so that the file could not be read.
         OSError: The file cannot be written.
     """
     lines = [f"{len(vectors.itos)} {vectors.dim}"]
     for word, vector in zip(vectors.itos, vectors.vectors.tolist(), strict=True):
         if not word or word.split() != [word]:
-            raise DataError(f"the vectors' word {word!r} has white space in it; leave it out")
+            raise DataError(f"the vectors' word {word!r} contains white space; leave it out")
         lines.append(f"{word} {' '.join(map(repr, vector))}")
     replace_file(Path(path), "\n".join([*lines, ""]).encode())
 
 
 def _provider(name: str) -> Callable[..., Any]:
-    """Import torchtext's function that gives the data set."""
+    """Import torchtext's function that reads the data set."""
     provider: Callable[..., Any] = getattr(_import("torchtext.datasets"), name)
     return provider
 
@@ -164,7 +166,7 @@ def _import(module: str) -> ModuleType:
         with _silenced():
             importlib.import_module("torchdata.datapipes")
             return importlib.import_module(module)
-    except (ImportError, OSError, AttributeError) as error:  # OSError: its compiled part is for another torch
+    except (ImportError, OSError, AttributeError) as error:  # OSError: its compiled part was built for another torch
         raise ConfigError(
             f"the data set torchtext works with {WORKING_SET}, in an environment of its own: "
             f"pip install 'seqcls[torchtext]'; here is torch {torch.__version__} ({type(error).__name__}: {error})"
@@ -173,7 +175,7 @@ def _import(module: str) -> ModuleType:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Hide that torchtext and torchdata are deprecated, which their user cannot change."""
+    """Hide that torchtext and torchdata are deprecated, since the user cannot change it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

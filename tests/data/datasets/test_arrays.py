@@ -112,14 +112,14 @@ def test_a_broken_npz_is_refused(tmp_path: Path, changes: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("3,2:30,20:down", "3,2:30,20:left", r"line 10: the class 'left' is not known; the header has \['down', 'up'\]"),
+        ("3,2:30,20:down", "3,2:30,20:left", r"line 10: unknown class 'left'; the header has \['down', 'up'\]"),
         ("3,2:30,20:down", "3,2:30:down", r"line 10: the dimensions have \[2, 1\] steps"),
         ("3,2:30,20:down", "3,?:30,20:down", r"line 10: could not convert .*; fill in missing values \(\?\) first"),
-        ("3,2:30,20:down", "down", "line 10: the class 'down' is not known"),
+        ("3,2:30,20:down", "down", "line 10: unknown class 'down'"),
         ("3,2:30,20:down", "3,nan:30,20:down", "line 10, step 1, feature 0 is nan"),
-        ("@timeStamps false", "@timeStamps true", "line 3: series with time stamps are not read"),
+        ("@timeStamps false", "@timeStamps true", "line 3: series with time stamps"),
         ("true up down", "false", "line 6: the series have no classes"),
-        ("@data", "", "line 9: neither a line of the header nor @data comes before '1,2,3:10"),
+        ("@data", "", "line 9: '1,2,3:10"),
     ],
 )
 def test_a_broken_ts_is_refused(write: Callable[[str, str], Path], old: str, new: str, message: str) -> None:

@@ -122,7 +122,7 @@ def test_a_pickle_that_is_made_to_harm_is_refused_and_does_nothing(
     path = imdb_of(tmp_path, PAYLOADS[payload])
     modules, files, started = set(sys.modules), sorted(tmp_path.iterdir()), time.process_time()
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more than lists of whole numbers"):
+    with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more than lists of integers"):
         list(read_imdb(path, "train"))
     assert tracemalloc.get_traced_memory()[1] < 100_000_000
     tracemalloc.stop()

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import pickle
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterable
@@ -155,7 +156,7 @@ def test_columns_are_named(write: Write) -> None:
 
 def test_a_file_without_a_header_asks_for_numbers(write: Write) -> None:
     path = write("a.tsv", b"ham\tSee you\nspam\tWin!\nham\tOk\n")
-    with pytest.raises(DataError, match=r"first row may be data: say which holds what, such as --text-column 2"):
+    with pytest.raises(DataError, match=r"if the first row is data, .*--text-column 2"):
         load(path)
     assert pairs(load(path, text_column="2", label_column="1")) == [("See you", "ham"), ("Win!", "spam"), ("Ok", "ham")]
 
@@ -247,7 +248,7 @@ def test_a_pickle_in_an_archive_is_never_executed(
     write("imdb_word_index.json", b'{"a": 1}')
     labels = np.array([0, 1])
     path = write("imdb.npz", keras_archive(x_train=bad, y_train=labels, x_test=bad, y_test=labels))
-    with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more than lists of whole numbers"):
+    with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more than lists of integers"):
         load(path)
     assert not Path("it-ran").exists()
 
@@ -276,7 +277,7 @@ def test_a_pickle_takes_no_memory_for_what_it_does_not_hold(write: Write, code: 
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("x_train.npy", member.getvalue() + code)
-    with pytest.raises(DataError, match="it does more than make a list"):
+    with pytest.raises(DataError, match="it does more than build a list"):
         load(write("imdb.npz", file.getvalue()))
 
 
@@ -341,13 +342,10 @@ def test_a_bad_row_is_named_and_left_out_only_when_told(
 ) -> None:
     row, problem = BAD[name]
     path = write(f"a{form}", FORMS[form]([*GOOD, row, *GOOD]))
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=re.escape(f"{path}, {where(form, 7)}: {problem}; ") + ".*--skip-bad-rows"):
         load(path)
-    assert (
-        str(error.value) == f"{path}, {where(form, 7)}: {problem}; correct it, or leave out such rows with --skip-bad-rows"
-    )
     assert pairs(load(path, skip_bad_rows=True)) == as_pairs(GOOD * 2)
-    assert f"1 of 13 rows of train are bad and left out: {path}, {where(form, 7)}: {problem}" in caplog.text
+    assert f"1 of 13 rows of train are bad and are skipped: {path}, {where(form, 7)}: {problem}" in caplog.text
 
 
 @pytest.mark.parametrize("form", [".jsonl", ".json", ".parquet"])
@@ -369,7 +367,7 @@ def test_labels_may_be_numbers(write: Write, form: str, values: list[Any], names
 @pytest.mark.parametrize("form", [".jsonl", ".json", ".parquet"])
 def test_a_label_with_a_fraction_and_one_that_is_no_number_are_bad(write: Write, form: str) -> None:
     rows = [{"text": "a", "label": 0.0}, {"text": "b", "label": 0.5}]
-    with pytest.raises(DataError, match=r"in column 'label' the label 0.5 is a number with a fraction"):
+    with pytest.raises(DataError, match=r"in column 'label' the label 0\.5 has a fraction"):
         load(write(f"a{form}", FORMS[form](rows)))
     rows = [{"text": "a", "label": 0.0}, {"text": "b", "label": math.nan}]
     with pytest.raises(DataError, match="there is no label in column 'label'"):
@@ -453,7 +451,7 @@ def test_latin_1_is_read_with_a_warning_and_without_one_when_named(write: Write,
     caplog.clear()
     assert pairs(load(path, encoding="cp1252")) == [("caf\u00e9", "a"), ("na\u00efve \u2019x", "b")]
     assert not caplog.records
-    with pytest.raises(DataError, match="encoding 'klingon' is not known to Python"):
+    with pytest.raises(DataError, match="encoding 'klingon'"):
         load(path, encoding="klingon")
 
 
@@ -463,12 +461,12 @@ def test_latin_1_is_read_with_a_warning_and_without_one_when_named(write: Write,
         (
             "a.csv",
             b"text,label\ncaf\xc3\xa9,a\nbad \xe9 byte,b\nx,b\n",
-            "line 3: the byte 0xE9 after 'bad ' is not of the file's",
+            "line 3: the byte 0xE9 after 'bad ' is invalid in the file's",
         ),
-        ("a.csv", b"text,label\na,b,b\nb,b\nc,a\n", "line 2: 3 fields where the header has 2; put text that holds the"),
-        ("a.csv", b"text,label\nb,b\na\nb,a\n", "line 3: 1 fields where the header has 2"),
+        ("a.csv", b"text,label\na,b,b\nb,b\nc,a\n", "line 2: 3 fields, but the header has 2; put text that contains the"),
+        ("a.csv", b"text,label\nb,b\na\nb,a\n", "line 3: 1 fields, but the header has 2"),
         ("a.csv", b'text,label\nb,b\n"a" c,a\nc,a\n', "line 3: there is text after a closing quote; double the quotes"),
-        ("a.csv", b"text,label\na,a\ntext,label\nb,b\n", "line 3: the header comes again"),
+        ("a.csv", b"text,label\na,a\ntext,label\nb,b\n", "line 3: the header is repeated"),
         (
             "a.jsonl",
             b'{"text": "\xc3\xa9", "label": "a"}\n{"text": "\xe9", "label": "b"}\nLAST',
@@ -484,9 +482,9 @@ def test_latin_1_is_read_with_a_warning_and_without_one_when_named(write: Write,
             b'{"text": "a", "label": "a"}\n{"text": "b", "label": ' + b"9" * 5000 + b"}\nLAST",
             "line 2: not JSON: Exceeds the limit",
         ),
-        ("a.jsonl", b'{"text": "a", "label": "a"}\n[1]\nLAST', "line 2: a list stands where an object belongs"),
+        ("a.jsonl", b'{"text": "a", "label": "a"}\n[1]\nLAST', "line 2: a list, not an object"),
         ("a.jsonl", b'{"text": "a", "label": "a"}\n{"text": "b"}\nLAST', "line 2: there is no label in column 'label'"),
-        ("a.json", b'[{"text": "a", "label": "a"}, 7, LAST]', "item 2: a int stands where an object belongs"),
+        ("a.json", b'[{"text": "a", "label": "a"}, 7, LAST]', "item 2: a int, not an object"),
         ("a.txt", b"__label__a caf\xc3\xa9\n__label__b \xe9\n__label__b b\n", "line 2: the byte 0xE9"),
         ("a.txt", b"__label__a x\nno label\n__label__b b\n", "line 2: there is no label: the line does not begin with __la"),
         ("a.txt", b"__label__a x\n__label__b \n__label__b b\n", "line 2: there is no text after the label"),
@@ -506,7 +504,7 @@ def test_a_broken_row_is_named(write: Write, name: str, content: bytes, problem:
         ("a.csv", b"", "is empty"),
         ("a.csv", b"\xef\xbb\xbf\n\n", "is empty"),
         ("a.jsonl", b"\n", "is empty"),
-        ("a.csv", b"text,label\n", "there is no row of training data"),
+        ("a.csv", b"text,label\n", "no rows"),
         ("a.parquet", as_parquet([{"text": "a", "label": "b"}])[:-9], "cannot read"),
         ("a.arrow", b"no arrow", "cannot read"),
         ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9], "cannot read"),
@@ -563,7 +561,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for path in ("nowhere.csv", "no-*.csv", f"{tmp_path}/nothing/"):
         with pytest.raises(DataError, match="there is no file"):
             load(path)
-    with pytest.raises(DataError, match="neither a folder of text files for each class, nor files"):
+    with pytest.raises(DataError, match="neither one folder of text files per class, nor files"):
         load(str(tmp_path))
 
 

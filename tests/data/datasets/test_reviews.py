@@ -143,7 +143,7 @@ def test_reviews_are_drawn_in_a_blink():
 
 @pytest.mark.parametrize("sizes", [{"train_size": MAX_REVIEWS}, {"test_size": 10**12}, {"validation_size": 1}])
 def test_a_size_that_cannot_be_had_is_refused_with_the_largest_that_can(sizes):
-    with pytest.raises(DataError, match=rf"at least 2 for each and at most {MAX_REVIEWS} together"):
+    with pytest.raises(DataError, match=rf"at least 2 for each split and at most {MAX_REVIEWS} together"):
         ReviewsDataset(**sizes)
 
 

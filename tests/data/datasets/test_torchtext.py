@@ -295,7 +295,7 @@ def test_vectors_become_the_initial_embeddings(
 
 def test_vectors_of_a_word_with_white_space_are_refused(tmp_path: Path) -> None:
     vectors = SimpleNamespace(itos=["a b"], dim=1, vectors=torch.ones(1, 1))
-    with pytest.raises(DataError, match="'a b' has white space"):
+    with pytest.raises(DataError, match="'a b' contains white space"):
         write_vectors(vectors, tmp_path / "v.vec")
 
 
