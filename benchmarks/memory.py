@@ -37,12 +37,11 @@ def measure(task: str, encoder: str, length: int, arguments: Namespace) -> Row:
     """Train with every seed on the same texts, and return accuracies on the test split."""
     from seqcls import Trainer, load_recipe
 
-    config = load_recipe("default", encoder=encoder, dataset="tasks").updated(
-        _settings(task, encoder, length, arguments), source="benchmark memory"
-    )
+    recipe = load_recipe("default", encoder=encoder, dataset="tasks")
+    config = recipe.updated(_settings(task, encoder, length, arguments))
     results = []
     for seed in range(arguments.seeds):
-        seeded = config.updated({"fit": {"seed": seed}}, source="benchmark memory")
+        seeded = config.replace(seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             results.append(Trainer(config=seeded, callbacks=[], output=Path(folder) / "run").fit())
         if results[-1].test is None:

@@ -18,10 +18,9 @@ FEW = 100_000  # examples of the small file that an epoch over the large one is 
 _CODE = """
 import json, resource, sys, time
 started = time.perf_counter()
-from seqcls import Trainer, load_recipe
+from seqcls import Config, Trainer
 path, steps = sys.argv[1], int(sys.argv[2])
-config = load_recipe("default", encoder="mean-pool", dataset=path).updated(
-    {"data": {"validation_fraction": 0.01}, "fit": {"epochs": 1, "seed": 1}}, source="benchmark")
+config = Config().replace(encoder="mean-pool", dataset=path, validation_fraction=0.01, epochs=1, seed=1)
 trainer = Trainer(config=config, callbacks=[], output=sys.argv[3])
 data, model = trainer.prepare()
 prepared = time.perf_counter() - started

@@ -113,7 +113,7 @@ def measure(path: Path, steps: int, device: str, batch_size: int) -> dict[str, A
                 raise KeyboardInterrupt
 
     clock = Clock()
-    config = load_recipe("tutorial").updated({"fit": {"device": device, "batch_size": batch_size}}, source="benchmark")
+    config = load_recipe("tutorial").replace(device=device, batch_size=batch_size)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config=config, callbacks=[clock], output=Path(folder) / "run")
         data, model = trainer.prepare()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqcls import Classifier, Splits, Trainer, load_recipe
+from seqcls import Classifier, Config, Splits, Trainer
 
 QUESTIONS = ["where is my parcel", "when will it arrive", "has my order left", "is it on its way"]
 COMPLAINTS = ["the lamp is broken", "it came in pieces", "this is the wrong size", "I want my money back"]
@@ -13,8 +13,7 @@ def main() -> None:
     """Train, predict, and print what was predicted."""
     pairs = [(polite + text, "delivery") for polite in POLITE for text in QUESTIONS]
     pairs += [(polite + text, "complaint") for polite in POLITE for text in COMPLAINTS]
-    settings = {"fit": {"epochs": 20, "batch_size": 8}, "model": {"encoder_options": {"hidden_size": 32}}}
-    config = load_recipe("default", encoder="lstm").updated(settings, source="example")
+    config = Config().replace(encoder="lstm", encoder_options={"hidden_size": 32}, epochs=20, batch_size=8)
     result = Trainer("lstm", Splits.from_pairs(pairs), config=config).fit()
     assert result.model is not None  # it is None only after an interruption
     classifier = Classifier.from_pretrained(result.model)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from seqcls.config.old_names import rename
 from seqcls.config.recipe_files import load_recipe
-from seqcls.config.settings import Config, all_settings
+from seqcls.config.settings import Config
 from seqcls.data.splits import Splits
-from seqcls.errors import ConfigError, MissingExtraError, TrainingError
+from seqcls.errors import MissingExtraError, TrainingError
 from seqcls.inference.classifier import Classifier
 from seqcls.training.callbacks.console import ConsoleReporter
 from seqcls.training.trainer import Trainer
@@ -28,30 +28,37 @@ except ModuleNotFoundError:
 
 
 class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A sequence classifier as scikit-learn knows them: X are texts, or sequences of numbers, y a label each.
+    """A sequence classifier with scikit-learn's interface: X holds texts, or sequences of numbers, and y one label for each.
+
+    A parameter that is None keeps the value of the recipe.
 
     Args:
-        recipe: Named settings to start from; those below go over them where they are not None.
-        encoder: A registered encoder.
-        encoder_options: Its options.
-        embedding: A registered embedding.
+        recipe: Name of the settings to start from.
+        encoder: Name of the encoder.
+        encoder_options: Options of the encoder, merged into those of the recipe.
+        embedding: Name of the embedding.
         epochs: Passes over the training data.
-        batch_size: Examples a forward pass.
-        lr: Learning rate, or its peak.
-        vocab_size: Largest size of the vocabulary.
-        max_length: Longest sequence, in tokens.
-        validation_fraction: Share of the training data that chooses the best epoch and calibrates; it is not trained on.
-        settings: Any other settings, by name, such as ``{"patience": 2}``.
-        random_state: Seed of weights, batch order and dropout: a number, a ``numpy.random.RandomState``, or None for one
-            that differs at each fit.
-        device: auto, cpu, cuda, cuda:N or mps.
-        output: Run directory to make at each fit; by default none is kept.
-        verbose: 1 shows the training's progress on stderr.
-        num_words: The old name of ``vocab_size``.
+        batch_size: Examples per forward pass.
+        lr: Learning rate; for a schedule with a peak, the peak.
+        vocab_size: Largest size of the vocabulary, including the padding and unknown tokens.
+        max_length: Longest text, in tokens; longer texts are cut.
+        validation_fraction: Share of the training data that is held out to choose the best epoch and to calibrate.
+        settings: Any other settings by name, such as ``{"patience": 2}``.
+        random_state: Seed of the weights, the batch order and dropout: an integer, a ``numpy.random.RandomState``, or None
+            for a different seed in each fit.
+        device: Device: auto, cpu, cuda, cuda:N or mps.
+        output: Run directory to write in each fit; by default the run is not kept.
+        verbose: 1 shows the progress of the training on stderr.
+        num_words: Deprecated name of ``vocab_size``.
 
     Attributes:
-        classes_: The labels, sorted: the columns of `predict_proba`.
+        classes_: The labels in sorted order, which is the order of the columns of `predict_proba`.
         classifier_: The trained `seqcls.Classifier`; its ``save_pretrained`` writes a model directory.
+
+    Example:
+        >>> estimator = SequenceClassifierEstimator(encoder="lstm", epochs=3, random_state=0)
+        >>> estimator.fit(["good", "bad"] * 20, [1, 0] * 20).predict(["good"])
+        array([1])
     """
 
     def __init__(
@@ -95,7 +102,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         """Train on N texts, or N sequences of numbers float [T, D], and N labels of any type that NumPy can sort.
 
         Raises:
-            ValueError: X and y do not match, or are not what is said above.
+            ValueError: X and y differ in length, have another form, or y has a single class.
             SeqclsError: As `Trainer.fit`.
         """
         texts, labels = _sequences(X), column_or_1d(y, warn=True)
@@ -103,7 +110,7 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         check_classification_targets(labels)
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has the one class {classes.tolist()}; a classifier needs two at least")
+            raise ValueError(f"y has only one class, {classes.tolist()[0]!r}; a classifier needs at least two")
         names = [str(label) for label in classes]
         splits = Splits.from_pairs(zip(texts, (names[number] for number in numbers), strict=True))
         with tempfile.TemporaryDirectory() as folder:
@@ -119,37 +126,29 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         return self
 
     def _config(self) -> Config:
-        section = all_settings()
-        old = {} if self.num_words == "deprecated" else {"num_words": self.num_words}
-        given = {
-            **rename({**dict(self.settings or {}), **old}, warn=True),
-            **{name: value for name in _FREQUENT if (value := getattr(self, name)) is not None},
-            "validation_fraction": self.validation_fraction,
-            "encoder_options": None if self.encoder_options is None else dict(self.encoder_options),
-            "seed": _seed(self.random_state),
-            "device": self.device,
-        }
-        unknown = sorted(set(given) - set(section))
-        if unknown:
-            raise ConfigError(f"settings has the unknown names {', '.join(unknown)}; there are: {', '.join(section)}")
-        changes: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "fit": {}}
-        for name, value in given.items():
-            if value is not None:
-                changes[section[name]][name] = value
         config = load_recipe(self.recipe, encoder=self.encoder, embedding=self.embedding)
-        return config.updated(changes, source="the estimator")
+        parameters = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "vocab_size", "max_length")}
+        if self.num_words != "deprecated":
+            parameters |= rename({"num_words": self.num_words}, warn=True)
+        if self.encoder_options is not None:
+            parameters["encoder_options"] = {**config.model.encoder_options, **self.encoder_options}
+        return config.replace(
+            **rename(self.settings or {}, warn=True)
+            | {name: value for name, value in parameters.items() if value is not None}
+            | {"validation_fraction": self.validation_fraction, "seed": _seed(self.random_state), "device": self.device}
+        )
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return the probability of each class for each text, float32 [N, C], in the order of ``classes_``."""
+        """Return the probability of each class for each sequence, float32 [N, C], in the order of ``classes_``."""
         check_is_fitted(self, "classifier_")
-        found: NDArray[np.float32] = self.classifier_.predict_proba(_sequences(X))[:, self._columns]
-        return found
+        probabilities: NDArray[np.float32] = self.classifier_.predict_proba(_sequences(X))[:, self._columns]
+        return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each text, [N]."""
-        numbers = self.predict_proba(X).argmax(axis=1)
-        found: NDArray[Any] = self.classes_[numbers]
-        return found
+        """Return the most probable class of each sequence, [N]."""
+        columns = self.predict_proba(X).argmax(axis=1)
+        predicted: NDArray[Any] = self.classes_[columns]
+        return predicted
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -157,9 +156,6 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         tags.input_tags.two_d_array = False
         tags.non_deterministic = self.random_state is None
         return tags
-
-
-_FREQUENT = ("epochs", "batch_size", "lr", "vocab_size", "max_length")
 
 
 def _sequences(X: Any) -> list[Any]:

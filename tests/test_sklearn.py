@@ -113,7 +113,7 @@ def test_numbers_are_sequences_too() -> None:
     [
         ("one text", ["a"], "give a list of texts"),
         (["a", "b"], ["x"], "inconsistent numbers of samples"),
-        (["a", "b"], ["x", "x"], "the one class"),
+        (["a", "b"], ["x", "x"], "only one class, 'x'"),
         (np.zeros((4, 3)), [0, 1, 0, 1], "one column of texts"),
         (["a", "b"], [0.5, 1.7], "Unknown label type"),
     ],
@@ -123,11 +123,29 @@ def test_wrong_data_are_refused(X: Any, y: Any, message: str) -> None:
         SequenceClassifierEstimator(**SMALL).fit(X, y)
 
 
+def test_the_old_name_of_a_parameter_is_accepted_with_a_warning() -> None:
+    old = {**SMALL, "num_words": SMALL["vocab_size"], "epochs": 1}
+    del old["vocab_size"]
+    with pytest.warns(DeprecationWarning, match="num_words is now vocab_size") as warned:
+        estimator = clone(SequenceClassifierEstimator(**old)).fit(*_data(20))
+    assert [record.filename for record in warned] == [__file__]
+    assert estimator.classifier_.config.data.vocab_size == SMALL["vocab_size"]
+    with pytest.warns(DeprecationWarning, match="accumulate_batches"):
+        SequenceClassifierEstimator(settings={"accumulate": 2})._config()
+
+
+def test_options_of_the_encoder_are_merged_into_those_of_the_recipe() -> None:
+    config = SequenceClassifierEstimator(recipe="tutorial", encoder_options={"hidden_size": 4})._config()
+    assert config.model.encoder_options["hidden_size"] == 4
+    assert config.model.encoder_options["projection_size"] == 128
+    assert SequenceClassifierEstimator(settings={"clip_norm": None})._config().fit.clip_norm is None
+
+
 def test_what_is_not_fitted_or_not_known_is_told() -> None:
     with pytest.raises(NotFittedError):
         SequenceClassifierEstimator().predict(["a"])
     wrong = SequenceClassifierEstimator(settings={"layers": 3})
-    with pytest.raises(ConfigError, match="unknown names layers"):
+    with pytest.raises(ConfigError, match="unknown setting 'layers'"):
         wrong.fit(*_data(20))
 
 
