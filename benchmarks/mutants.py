@@ -38,6 +38,18 @@ TESTS = {
         "storage/test_hostile_models.py",
         "training/test_resume.py",
     ),
+    "storage/rebuild.py": (
+        "storage/test_checkpoint.py",
+        "inference/test_classifier.py",
+        "storage/test_hostile_models.py",
+    ),
+    "storage/upgrade.py": ("storage/test_recorded_options.py",),
+    "storage/checkpoints.py": (
+        "training/test_trainer.py",
+        "training/test_resume.py",
+        "storage/test_crash_safety.py",
+        "storage/test_run_safety.py",
+    ),
     "system/archives.py": (
         "system/test_archives.py",
         "data/datasets/test_imdb.py",

@@ -29,8 +29,10 @@ from seqcls.data.sequences import Sequences
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import SeqclsError
 from seqcls.model.embeddings.pretrained import read_vectors
-from seqcls.storage.model_directory import MODEL_FILES, TRAINING_FILES, load_model_directory, load_training, to_json
+from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import TRAINING_FILES, load_training
+from seqcls.storage.writing import to_json
 from seqcls.system.untrusted import parse_tensors
 from seqcls.training.optimizer import class_weights
 
@@ -143,7 +145,7 @@ _SCRATCH = tempfile.TemporaryDirectory(prefix="seqcls-fuzz-")  # deleted when Py
 def _checkpoint() -> Path:
     folder = Path(_SCRATCH.name) / "run"
     Trainer(None, toy_splits(), config=toy_config(epochs=1), callbacks=[], output=folder).fit()
-    checkpoint = RunDirectory.open(folder).pointed("last")
+    checkpoint = RunDirectory.open(folder).checkpoints.pointed("last")
     assert checkpoint is not None
     return checkpoint
 

@@ -49,7 +49,7 @@ class Loader:
 
 def _load(what: str, path: Path) -> None:
     from seqcls import Classifier
-    from seqcls.storage.model_directory import load_training
+    from seqcls.storage.snapshot import load_training
 
     if what == "training":
         load_training(path)

@@ -19,8 +19,9 @@ import torch
 from toy import toy_config, toy_splits
 
 from seqcls import Callback, Config, Evaluation, FitState, Trainer
-from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.training import loop as loop_module
 
 # What differs between two runs that are the same.
@@ -145,7 +146,7 @@ def assert_same_end(one: Path, other: Path) -> None:
     """The same weights, optimizer, generators, counters and log of evaluations, bit for bit."""
     ends = []
     for path in (one, other):
-        last = RunDirectory(path).pointed("last")
+        last = RunDirectory(path).checkpoints.pointed("last")
         assert last is not None
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         weights = load_model_directory(last).weights | load_model_directory(path / "model").weights

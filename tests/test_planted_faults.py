@@ -93,7 +93,7 @@ FAULTS = {
         "system/files.py", "        sync_directory(temporary)\n", "", f"{CRASH} -k order"
     ),
     "old checkpoints go before the pointer moves": Fault(
-        "storage/run_directory.py",
+        "storage/checkpoints.py",
         "        self._point(new)\n        self._prune(new)\n",
         "        self._prune(new)\n        self._point(new)\n",
         f"{CRASH} -k order",
@@ -114,10 +114,10 @@ FAULTS = {
         "system/untrusted.py", "if hashlib.sha256(data).hexdigest() != hashes.get(name):", "if False:", f"{RUN} -k ruined"
     ),
     "a damaged checkpoint is not passed over": Fault(
-        "storage/run_directory.py", "damaged[name] = str(error)", "raise", f"{RUN} -k ruined"
+        "storage/checkpoints.py", "damaged[name] = str(error)", "raise", f"{RUN} -k ruined"
     ),
     "the folder is not locked": Fault(
-        "storage/run_directory.py", "                _lock(file.fileno(), self.path)\n", "", f"{RUN} -k in_use"
+        "storage/lock.py", "            _lock(file.fileno(), folder)\n", "", f"{RUN} -k in_use"
     ),
     "an update is made before its gradient is looked at": Fault(
         "training/loop.py",

@@ -28,8 +28,9 @@ from seqcls.inference.labelled import encode_labelled
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.forward import predict_logits
 from seqcls.storage.hub import upload
-from seqcls.storage.model_directory import MODEL_FILES, SavedModel, load_model_directory, save_model_directory
-from seqcls.storage.run_directory import resolve_model_path
+from seqcls.storage.locate import resolve_model_path
+from seqcls.storage.model_directory import MODEL_FILES, load_model_directory, save_model_directory
+from seqcls.storage.rebuild import SavedModel
 from seqcls.system.device import resolve_device
 from seqcls.system.memory import keep_freed_memory
 from seqcls.system.untrusted import read_verified

@@ -20,7 +20,7 @@ from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError
-from seqcls.storage.model_directory import SavedModel
+from seqcls.storage.rebuild import SavedModel
 
 _T = TypeVar("_T")
 

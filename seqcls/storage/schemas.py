@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from seqcls.config.settings import Config
+from seqcls.errors import CheckpointError, ConfigError
+from seqcls.storage.upgrade import read_format
+from seqcls.system.untrusted import GARBLED, check_form, parse_json
+
+MIXED_FILES = "the files belong to different models: copy the whole folder again"
+"""Ends the message about files that do not fit each other."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _NumpyState = tuple[Annotated[int, Field(ge=0, le=624)], Annotated[int, Field(ge=0, le=1)], float]  # place, Gauss, Gauss
 _PythonState = tuple[Literal[3], list[_Count], float | None]  # version, words and place, Gauss
-_CheckpointName = Annotated[str, Field(pattern=r"^step-[0-9]{8,}(-[0-9]+)?$")]
 _FromList = Field(strict=False)  # JSON has no tuples
 
 
@@ -95,16 +103,6 @@ class BaselineFigures(Form):
     features: _Count
 
 
-class Checkpoints(Form):
-    """checkpoints.json."""
-
-    best: _CheckpointName
-    last: _CheckpointName
-    previous: _CheckpointName | None = None
-    previous_best: _CheckpointName | None = None
-    damaged: Annotated[tuple[_CheckpointName, ...], _FromList] = ()
-
-
 class Progress(Form):
     """training.json, as `FitState.snapshot` writes it."""
 
@@ -130,3 +128,20 @@ class Progress(Form):
     best: Evaluation | None
     rng_numpy: Annotated[_NumpyState, _FromList]
     rng_python: Annotated[_PythonState, _FromList]
+
+
+def read_description(data: bytes, path: Path) -> tuple[Description, Config]:
+    """Return what ``data``, the content of ``path``, says of a model, and the settings in it.
+
+    Raises:
+        CheckpointError: It is of another format version, or a value is missing or of another form.
+    """
+    description = check_form(read_format(parse_json(data, path), path), Description, path)
+    if description.thresholds is not None and len(description.thresholds) != len(description.label_names):
+        raise CheckpointError(
+            f"{path} has {len(description.thresholds)} thresholds for {len(description.label_names)} labels; {MIXED_FILES}"
+        )
+    try:
+        return description, Config().updated(description.config, source=str(path))
+    except (*GARBLED, ConfigError) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from error

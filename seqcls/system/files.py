@@ -76,6 +76,15 @@ def directory_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
 
 
+def free_name(path: Path) -> Path:
+    """Return ``path``, or the first of path-2, path-3 … that does not exist."""
+    number, free = 1, path
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
 def is_temporary(path: Path) -> bool:
     """Return whether the functions here gave the name, to what a killed process has left half written."""
     return _TEMPORARY.fullmatch(path.name) is not None

@@ -11,14 +11,15 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seqcls.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import TypeAdapter
     from torch import Tensor
 
 JSON_LIMIT = 4 << 20
@@ -29,7 +30,7 @@ GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, 
 
 _AGAIN = "copy all of it again from where it came"
 
-_Form = TypeVar("_Form", bound="BaseModel")
+_Form = TypeVar("_Form")
 
 
 def read_verified(path: Path, limits: Mapping[str, int | None]) -> dict[str, bytes]:
@@ -39,7 +40,7 @@ def read_verified(path: Path, limits: Mapping[str, int | None]) -> dict[str, byt
         path: The directory.
         limits: The most bytes of each file by its name; None for one whose size is its content's.
     """
-    hashes = parse_json(read_file(path / "manifest.json", JSON_LIMIT), path / "manifest.json")
+    hashes = read_json(path / "manifest.json")
     for name, digest in hashes.items():
         if not re.fullmatch(r"\w[\w.-]*", name) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
             raise CheckpointError(f"{path}/manifest.json is no list of files and their SHA-256, see {name!r:.60}; {_AGAIN}")
@@ -84,6 +85,11 @@ def _is_own(path: Path) -> bool:
     return target.is_relative_to(home) or target.parent in blobs
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object as `read_file` and `parse_json` do."""
+    return parse_json(read_file(path, JSON_LIMIT), path)
+
+
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
     """Return the JSON object of the file ``path``, in which no name may stand twice."""
     try:
@@ -105,16 +111,25 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def check_form(values: object, form: type[_Form], path: Path) -> _Form:
-    """Return the values of the file ``path`` in the form that they must have."""
-    from pydantic import ValidationError  # here, since `seqcls.inference.portable.numpy_classifier` does without
+def check_form(values: object, form: Callable[..., _Form], path: Path) -> _Form:
+    """Return the JSON values of the file ``path`` as an object of a pydantic model or dataclass, after strict validation."""
+    from pydantic import ValidationError  # here, since `seqcls.inference.portable.numpy_classifier` does without it
 
     try:
-        return form.model_validate(values)
+        # Given as JSON, strict validation accepts a list for a tuple, and an object for a dataclass.
+        checked: _Form = _adapter(form).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, detail["loc"]))
         raise CheckpointError(f"{path}: {name:.80}: {detail['msg']:.200}; {_AGAIN}") from None
+    return checked
+
+
+@cache
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(form)
 
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:

@@ -285,7 +285,7 @@ class Loop:
     def _roll_back(self, reason: str) -> None:
         """Return to the last checkpoint with a lower learning rate."""
         state, rollbacks, seconds = self._state, self._state.rollbacks + 1, self._state.earlier_seconds
-        found = self._run.restorable()
+        found = self._run.checkpoints.restorable()
         state.restore(found.model, found.training)
         state.learning_rate.reduction *= ROLLBACK_FACTOR ** (rollbacks - state.rollbacks)
         state.rollbacks, state.earlier_seconds = rollbacks, seconds

@@ -18,7 +18,8 @@ from seqcls.data.preprocessor import Preprocessor
 from seqcls.errors import CheckpointError, NonFiniteError
 from seqcls.evaluation.scores import RunningScore, Score
 from seqcls.model.network import Network
-from seqcls.storage.model_directory import SavedModel, TrainingSnapshot
+from seqcls.storage.rebuild import SavedModel
+from seqcls.storage.snapshot import TrainingSnapshot
 from seqcls.system.processes import World
 from seqcls.system.randomness import RandomState, rank_seed, seed_everything
 from seqcls.training.environment import describe_environment

@@ -32,9 +32,13 @@ from seqcls.model.build import build_encoder, build_model, check_embedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.native.library import native
 from seqcls.model.network import Network
-from seqcls.storage.model_directory import SavedModel, load_model_directory, save_model_directory
-from seqcls.storage.run_directory import Restorable, RunDirectory, free_name, torchrun_job
+from seqcls.storage.checkpoints import Restorable
+from seqcls.storage.lock import last_job, locked, torchrun_job
+from seqcls.storage.model_directory import load_model_directory, save_model_directory
+from seqcls.storage.rebuild import SavedModel
+from seqcls.storage.run_directory import RunDirectory
 from seqcls.system.device import autocast, move_to, resolve_device, set_threads, use_deterministic_algorithms
+from seqcls.system.files import free_name
 from seqcls.system.memory import keep_freed_memory
 from seqcls.system.processes import world
 from seqcls.system.randomness import rank_seed, seed_everything
@@ -129,7 +133,7 @@ class Trainer:
             ConfigError: A change would alter the run.
         """
         directory = RunDirectory.open(Path(run))
-        found = directory.restorable()
+        found = directory.checkpoints.restorable()
         old = found.model.config
         new = _without_left_out(old, changes or {}).updated(changes or {}, source="resume")
         _check_extends(old, new)
@@ -160,14 +164,14 @@ class Trainer:
         is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
         if is_restarted and output is not None:
             run = RunDirectory(Path(output))
-            if run.job() == torchrun_job() and run.pointers() is not None:
+            if last_job(run.path) == torchrun_job() and run.checkpoints.pointers() is not None:
                 return cls.resume(run.path, changes=trainer.config.model_dump(), callbacks=callbacks)
         return trainer
 
     @property
     def run(self) -> Path | None:
         """The run directory, once it holds a checkpoint."""
-        return self._output if self._output is not None and RunDirectory(self._output).pointer_file.is_file() else None
+        return self._output if self._output is not None and RunDirectory(self._output).has_checkpoint else None
 
     def fit(self) -> FitResult:
         """Train, and return the figures of the best checkpoint.
@@ -187,7 +191,7 @@ class Trainer:
             stack.enter_context(signals.saving())
             run = self._output_directory()
             if self._resumed is not None and self._world.is_main:
-                stack.enter_context(run.locked())
+                stack.enter_context(locked(run.path))
             data, model = self.prepare()
             state = self._start(model, data)
             if self._world.is_main:
@@ -237,7 +241,7 @@ class Trainer:
         if self._resumed is None:
             stack.enter_context(RunDirectory.create(run.path, self.config, overwrite=self._overwrite))
         else:
-            run.take_up(self._resumed)
+            run.checkpoints.continue_from(self._resumed)
             run.keep_metrics(state.evaluations)
             run.write_settings(self.config)
 
@@ -257,7 +261,7 @@ class Trainer:
         """
         require_scikit_learn()
         baseline = fit_baseline(load_splits(self.config.data, self.loaded))
-        if self._output is not None and (run := RunDirectory(self._output)).pointer_file.is_file():
+        if self._output is not None and (run := RunDirectory(self._output)).has_checkpoint:
             run.write_baseline(baseline.as_dict())
         return baseline
 
@@ -407,14 +411,14 @@ class Trainer:
 
     def _load_best(self, run: RunDirectory, state: FitState) -> SavedModel:
         """Read the best checkpoint; the last where no evaluation was made, or, with a warning, where the best is damaged."""
-        pointers = run.pointers()
+        pointers = run.checkpoints.pointers()
         assert pointers is not None  # a checkpoint was saved before the first step
         if state.best is not None:
             try:
-                return load_model_directory(run.checkpoints / pointers.best)
+                return load_model_directory(run.checkpoints.folder / pointers.best)
             except CheckpointError as error:
                 logger.warning("the best checkpoint cannot be read: %s; taking the last one", error)
-        return load_model_directory(run.checkpoints / pointers.last)
+        return load_model_directory(run.checkpoints.folder / pointers.last)
 
     def _own_callbacks(self, run: RunDirectory) -> list[Callback]:
         fit = self.config.fit

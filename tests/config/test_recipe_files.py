@@ -12,7 +12,7 @@ from seqcls.config.options import describe
 from seqcls.config.recipe_files import load_recipe, recipe_names
 from seqcls.config.settings import Config
 from seqcls.errors import UnknownNameError
-from seqcls.storage.model_directory import resolve_options
+from seqcls.storage.resolved_options import resolve_options
 
 # What the recipes of seqcls 0.1 trained, in its names of settings: for each recipe the settings with every option of every
 # plugin, and the options that it gave to each encoder, embedding and data set.

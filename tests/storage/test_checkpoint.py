@@ -16,8 +16,11 @@ from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer
 from seqcls.errors import CheckpointError
-from seqcls.storage.model_directory import FORMAT_VERSION, load_model_directory, load_training, to_json
+from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
+from seqcls.storage.upgrade import FORMAT_VERSION
+from seqcls.storage.writing import to_json
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def test_the_model_card_may_be_edited(run: Path) -> None:
 
 
 def test_a_damaged_training_state_is_named(run: Path) -> None:
-    last = RunDirectory.open(run).pointed("last")
+    last = RunDirectory.open(run).checkpoints.pointed("last")
     assert last is not None
     (last / "training.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"training\.safetensors"):
@@ -148,7 +151,7 @@ def _save(run: Path) -> None:
 def test_a_failing_save_leaves_the_earlier_checkpoint_whole(
     run: Path, monkeypatch: pytest.MonkeyPatch, function: str, nth: int, number: int
 ) -> None:
-    before = RunDirectory.open(run).pointed("last")
+    before = RunDirectory.open(run).checkpoints.pointed("last")
     assert before is not None
     weights = load_model_directory(before).weights
     original, calls = getattr(os, function), 0
@@ -164,7 +167,7 @@ def test_a_failing_save_leaves_the_earlier_checkpoint_whole(
         patch.setattr(os, function, failing)
         with pytest.raises(CheckpointError, match=os.strerror(number)):
             _save(run)
-    after = RunDirectory.open(run).pointed("last")
+    after = RunDirectory.open(run).checkpoints.pointed("last")
     assert after is not None
     load_training(after)
     if after == before:

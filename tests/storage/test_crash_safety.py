@@ -18,6 +18,7 @@ import pytest
 from faults import CONFIG, copy_of, make_runs, needs_strace, save_once
 from processes import assert_same_end, in_process, start, train
 
+from seqcls.storage.checkpoints import Checkpoints
 from seqcls.storage.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="calls are traced and processes forked as on Linux")
@@ -52,8 +53,8 @@ def assert_whole(run: Path) -> None:
     logger = logging.getLogger("seqcls")
     logger.addHandler(handler)
     try:
-        assert RunDirectory(run).restorable().path == (
-            RunDirectory(run).pointed("last") or run / "checkpoints/step-00000000"
+        assert RunDirectory(run).checkpoints.restorable().path == (
+            RunDirectory(run).checkpoints.pointed("last") or run / "checkpoints/step-00000000"
         )
     finally:
         logger.removeHandler(handler)
@@ -65,7 +66,7 @@ def assert_clean(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
         *("config.toml", "metrics.jsonl", "checkpoints.json", "checkpoints", "model", "lock")
     }
-    pointers = RunDirectory(run).pointers()
+    pointers = RunDirectory(run).checkpoints.pointers()
     assert pointers is not None
     assert {path.name for path in (run / "checkpoints").iterdir()} == pointers.names
     for folder in (run / "model", *(run / "checkpoints").iterdir()):
@@ -149,7 +150,7 @@ def test_a_save_may_be_killed_at_every_call(
 
 def _train_slowly(path: str, flag: str) -> None:
     """Train with a checkpoint each step, of which each flush takes 3 ms; ``flag`` is 1 within a save."""
-    flush, save = os.fsync, RunDirectory.save_checkpoint
+    flush, save = os.fsync, Checkpoints.save
     with Path(flag).open("r+b") as file:
         inside = mmap.mmap(file.fileno(), 1)
 
@@ -165,7 +166,7 @@ def _train_slowly(path: str, flag: str) -> None:
             inside[0] = 0
 
     os.fsync = slow
-    RunDirectory.save_checkpoint = marked  # type: ignore[method-assign]
+    Checkpoints.save = marked  # type: ignore[method-assign]
     train(path, {"fit": {**CONFIG["fit"], "checkpoint_every_steps": 1}})
 
 

@@ -24,8 +24,11 @@ from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer, load_recipe
 from seqcls.errors import CheckpointError
-from seqcls.storage.model_directory import load_model_directory, load_training, to_json
-from seqcls.storage.run_directory import RunDirectory, resolve_model_path
+from seqcls.storage.locate import resolve_model_path
+from seqcls.storage.model_directory import load_model_directory
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
+from seqcls.storage.writing import to_json
 from seqcls.system.untrusted import read_file
 
 Change = Callable[[Path], object]
@@ -53,7 +56,7 @@ def model(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    last = RunDirectory.open(trained).pointed("last")
+    last = RunDirectory.open(trained).checkpoints.pointed("last")
     assert last is not None
     return Path(shutil.copytree(last, tmp_path / "checkpoint"))
 
@@ -205,7 +208,10 @@ BROKEN_MODELS: dict[str, tuple[Change, str]] = {
     "a billion filters": (config("model", encoder="cnn", encoder_options={"num_filters": 10**9}), "lacks|make it"),
     "a million widths": (config("model", encoder="cnn", encoder_options={"widths": "3," * 10**6 + "3"}), "far more tensors"),
     "a huge NumPy state": (config("model", encoder="numpy-simple-rnn", encoder_options={"hidden_size": 10**9}), "lacks"),
-    "an embedding of numbers": (config("model", embedding="features", embedding_options={}), "gives ids, but the embedding"),
+    "an embedding of numbers": (
+        config("model", embedding="features", embedding_options={}),
+        "is for text, but the embedding",
+    ),
     # labels, thresholds, plugins, metrics
     "a label twice": (described(label_names=["bad", "bad"]), "label_names: .*twice"),
     "no labels": (described(label_names=[]), "label_names"),
@@ -516,7 +522,7 @@ def test_a_pointer_names_a_checkpoint_of_the_run(trained: Path, tmp_path: Path, 
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     (run / "checkpoints.json").write_bytes(to_json({"best": name, "last": name}))
     with pytest.raises(CheckpointError, match=r"checkpoints\.json: best"):
-        RunDirectory(run).pointed("last")
+        RunDirectory(run).checkpoints.pointed("last")
     shutil.rmtree(run / "model")
     with pytest.raises(CheckpointError, match=r"checkpoints\.json: best"):
         resolve_model_path(run)
@@ -539,7 +545,7 @@ def test_every_encoder_is_built_without_memory_first(encoder: str, tmp_path: Pat
     assert result.model is not None
     saved = load_model_directory(result.model)
     state = torch.get_rng_state()
-    saved._rehearse(None)
+    saved._check_size(None)
     assert torch.equal(torch.get_rng_state(), state)
     texts = ["superb film", "awful meal", ""]
     assert np.isfinite(Classifier(saved, device="cpu").predict_proba(texts)).all()

@@ -19,7 +19,8 @@ from seqcls.data.scaler import FeatureScaler
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError
 from seqcls.model.build import build_model
-from seqcls.storage.model_directory import load_model_directory, resolve_options, save_model_directory
+from seqcls.storage.model_directory import load_model_directory, save_model_directory
+from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.upgrade import _OPTIONS_OF_0_1, FORMAT_VERSION, read_format
 
 TEXTS = ["a superb film", "awful and dull", "", "superb superb dull film of a film"]

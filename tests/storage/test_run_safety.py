@@ -85,7 +85,7 @@ try:
 except CheckpointError as error:
     print(error)
 print([path.name for path in run.rglob(".*")])
-print(RunDirectory(run).restorable().training.values["step"])
+print(RunDirectory(run).checkpoints.restorable().training.values["step"])
 filler.unlink()
 Trainer.resume(run, data=toy_splits(), callbacks=[]).fit()
 """
@@ -209,7 +209,7 @@ def _resume_and_listen(path: str) -> list[str]:
 @pytest.mark.parametrize("ruin", RUINS)
 def test_a_ruined_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, runs: tuple[Path, Path], ruin: str) -> None:
     run = copy_of(runs[1], tmp_path / "run")
-    last = RunDirectory(run).pointed("last")
+    last = RunDirectory(run).checkpoints.pointed("last")
     assert last is not None
     damage, words = RUINS[ruin]
     damage(last)
@@ -245,7 +245,7 @@ def test_the_figures_of_a_model_that_stands_in_for_a_damaged_best_one_are_its_ow
     splits = Splits.from_pairs(toy_pairs(64), validation=wrong)
     result = Trainer(None, splits, config=toy_config(epochs=4), callbacks=[], output=tmp_path / "run").fit()
     run = RunDirectory(result.run)
-    best, last = run.pointed("best"), run.pointed("last")
+    best, last = run.checkpoints.pointed("best"), run.checkpoints.pointed("last")
     assert best is not None
     assert best != last
     weights = best / "model.safetensors"

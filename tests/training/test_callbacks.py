@@ -98,7 +98,7 @@ def test_a_name_among_the_callbacks_becomes_a_setting_and_objects_run_before_it(
         "first",
         ("on_fit_start", tmp_path / "run"),
     ]
-    assert RunDirectory.open(tmp_path / "run").restorable().model.config.fit.callbacks == ["diary"]
+    assert RunDirectory.open(tmp_path / "run").checkpoints.restorable().model.config.fit.callbacks == ["diary"]
 
 
 def test_settings_with_callbacks_are_read_back_from_toml_as_they_were_written() -> None:

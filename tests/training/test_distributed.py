@@ -23,8 +23,9 @@ from toy import toy_config, toy_pairs
 
 from seqcls import Callback, Splits, Trainer
 from seqcls.errors import DeviceError, NonFiniteError, SeqclsError
-from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.system.device import resolve_device
 from seqcls.system.processes import world
 from seqcls.training import loop as loop_module
@@ -119,7 +120,7 @@ def test_a_run_of_two_is_resumed_by_two_to_the_same_bits(tmp_path: Path, place: 
     rest = in_world(2, fit, str(tmp_path / "cut"), changes, (), None)
     assert cut[0][2] + rest[0][2] == whole[0][2]
     for name in ("model.safetensors", "training.safetensors"):
-        whole_last, cut_last = (RunDirectory(tmp_path / run).pointed("last") for run in ("whole", "cut"))
+        whole_last, cut_last = (RunDirectory(tmp_path / run).checkpoints.pointed("last") for run in ("whole", "cut"))
         assert whole_last is not None
         assert cut_last is not None
         assert (whole_last / name).read_bytes() == (cut_last / name).read_bytes()
@@ -127,7 +128,7 @@ def test_a_run_of_two_is_resumed_by_two_to_the_same_bits(tmp_path: Path, place: 
 
 def test_processes_draw_noise_of_their_own(tmp_path: Path) -> None:
     in_world(2, fit, str(tmp_path / "run"), config(noise=True), (), None)
-    tensors = load_training(RunDirectory(tmp_path / "run").pointed("last") or Path()).tensors
+    tensors = load_training(RunDirectory(tmp_path / "run").checkpoints.pointed("last") or Path()).tensors
     assert tensors["rng.rank1"].numel() > tensors["rng.torch"].numel()
     assert tensors["rng.torch"].numpy().tobytes() not in tensors["rng.rank1"].numpy().tobytes()
 
@@ -147,7 +148,7 @@ def test_another_number_of_processes_goes_on_with_a_warning(tmp_path: Path, firs
     in_world(first, fit, path, config(noise=True, accumulate_batches=2), (), "batch 3" if first == 1 else "step 1")
     (warned, *_) = in_world(then, _resume_with_warnings, path)
     assert any(f"processes {first} -> {then}" in message for message in warned)
-    last = RunDirectory(tmp_path / "run").pointed("last")
+    last = RunDirectory(tmp_path / "run").checkpoints.pointed("last")
     assert last is not None
     assert load_training(last).values["epoch"] == 2
 
@@ -366,7 +367,7 @@ def test_torchrun_runs_the_command_line(tmp_path: Path, how: str) -> None:
     if how == "SIGTERM":
         assert time.monotonic() - started < 60
         assert process.returncode != 0
-        assert RunDirectory(run).restorable()
+        assert RunDirectory(run).checkpoints.restorable()
     else:
         assert process.returncode == 0, err
         (line,) = out.splitlines()  # one process reports

@@ -19,8 +19,8 @@ from toy import toy_config, toy_splits
 from seqcls import Classifier, Trainer
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.config.values import seconds_of
-from seqcls.storage.model_directory import load_training
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.training import loop as loop_module
 from seqcls.training.callbacks import base as callbacks
 from seqcls.training.stopping import Signals, TimeLimit
@@ -89,7 +89,7 @@ def test_the_command_line_stops_within_seconds_and_leaves_no_process(tmp_path: P
     assert "Traceback" not in err
     assert out == ""
     assert not [child for child in children if _is_running(child)]
-    last = RunDirectory(run).pointed("last")
+    last = RunDirectory(run).checkpoints.pointed("last")
     assert last is not None
     step = load_training(last).values["step"]
     resumed = in_process(_resume_one_step, str(run))
@@ -141,7 +141,7 @@ def test_start_up_can_be_interrupted(tmp_path: Path, number: signal.Signals, del
     assert time.monotonic() - started < 5 + 3 * ("CI" in os.environ)
     assert "Traceback" not in err or process.returncode == -number
     if run.exists():
-        assert RunDirectory(run).restorable()
+        assert RunDirectory(run).checkpoints.restorable()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -187,7 +187,7 @@ def _fit_with_signals(path: str, numbers: list[int], hook: str) -> tuple[str, in
         how, number = "returned", result.signal
     except (KeyboardInterrupt, SystemExit) as error:
         how, number = type(error).__name__, None
-    last = RunDirectory(Path(path)).pointed("last")
+    last = RunDirectory(Path(path)).checkpoints.pointed("last")
     assert last is not None
     return how, number, load_training(last).values["step"]
 
@@ -270,7 +270,7 @@ def test_a_time_limit_ends_the_run_in_time_with_model_and_checkpoint(tmp_path: P
 
 
 def _step(run: Path) -> int:
-    last = RunDirectory(run).pointed("last")
+    last = RunDirectory(run).checkpoints.pointed("last")
     assert last is not None
     return int(load_training(last).values["step"])
 
@@ -283,7 +283,7 @@ def test_a_time_limit_leaves_out_the_test_split_if_there_is_no_time_for_it(
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
     assert (result.test, result.validation) == (None, None)
     assert "seqcls evaluate" in caplog.text
-    last = RunDirectory(result.run).pointed("last")
+    last = RunDirectory(result.run).checkpoints.pointed("last")
     assert last is not None
     assert load_training(last).values["step"] == 0
     assert result.model is not None

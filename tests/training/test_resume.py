@@ -20,8 +20,8 @@ from toy import toy_config, toy_pairs, toy_splits
 from seqcls import Splits, Trainer, registry
 from seqcls.config.toml import load_toml
 from seqcls.errors import SeqclsError
-from seqcls.storage.model_directory import load_training
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.training import environment as environment_module
 
 BUILT_IN = sorted(info.name for info in registry.encoders.plugins() if info.provider == "seqcls")
@@ -102,7 +102,7 @@ def test_patience_is_counted_on_over_an_interruption(tmp_path: Path) -> None:
     # At this rate the fourth validation stays the best; the run must end three later, however it is cut up.
     config = _config(lr=3.0, schedule="constant", patience=3, epochs=20)
     _assert_resumes(tmp_path, config, ["evaluation 5", "evaluation 1", "step 1"])
-    values = load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values
+    values = load_training(RunDirectory(tmp_path / "cut").checkpoints.pointed("last") or Path()).values
     assert values["stale_evaluations"] == 3
     assert values["epoch"] < 20
     # What has come to its end has nothing left to train; with more patience it has.

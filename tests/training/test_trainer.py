@@ -22,8 +22,9 @@ from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, Train
 from seqcls.evaluation.calibration import calibrate
 from seqcls.model.encoders.lstm import LSTM
 from seqcls.model.native.library import native
-from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.training.loop import Loop
 from seqcls.training.results import FitResult
 from seqcls.training.scoring import Scorer
@@ -107,7 +108,7 @@ def test_the_first_checkpoint_is_there_before_the_first_step(tmp_path: Path) -> 
 def test_the_best_the_last_and_the_one_before_are_kept_and_no_other(tmp_path: Path) -> None:
     record = Record()
     result = _fit(tmp_path, toy_config(epochs=6, lr=0.3, checkpoint_every_steps=1), record)
-    pointers = RunDirectory(result.run).pointers()
+    pointers = RunDirectory(result.run).checkpoints.pointers()
     assert pointers is not None
     assert {path.name for path in (result.run / "checkpoints").iterdir()} == pointers.names
     best = min(record.evaluations, key=lambda evaluation: evaluation.validation.loss)

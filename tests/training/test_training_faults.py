@@ -22,8 +22,9 @@ from seqcls import Callback, FitState, Splits, Trainer
 from seqcls.config.settings import Config
 from seqcls.errors import DeviceError, NonFiniteError, TrainingError
 from seqcls.model.encoders.mean_pool import MeanPool
-from seqcls.storage.model_directory import load_model_directory, load_training
+from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.snapshot import load_training
 from seqcls.system.device import move_to
 from seqcls.system.memory import is_out_of_memory
 
@@ -31,7 +32,7 @@ SILENT = {"model": {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropo
 
 
 def _last_step(run: Path) -> int:
-    last = RunDirectory(run).pointed("last")
+    last = RunDirectory(run).checkpoints.pointed("last")
     assert last is not None
     assert all(tensor.isfinite().all() for tensor in load_model_directory(last).weights.values())
     return int(load_training(last).values["step"])
@@ -133,7 +134,7 @@ def test_a_rollback_goes_on_from_the_checkpoint_with_half_the_learning_rate(
     assert "rollback 2 of at most 3" in caplog.text
     rows = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows == [8, 16]
-    assert load_training(RunDirectory(result.run).pointed("last") or Path()).values["rollbacks"] == 2
+    assert load_training(RunDirectory(result.run).checkpoints.pointed("last") or Path()).values["rollbacks"] == 2
 
 
 def test_rollbacks_come_to_an_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,7 +171,7 @@ def test_batches_are_cut_until_they_fit_and_the_result_stays_the_same(
         assert other == pytest.approx(one, abs=1e-5)
         assert other["count"] == 64
     assert "each batch of 8 now passes in 4 parts" in caplog.text
-    assert load_training(RunDirectory(tmp_path / "cut").pointed("last") or Path()).values["batch_parts"] == 4
+    assert load_training(RunDirectory(tmp_path / "cut").checkpoints.pointed("last") or Path()).values["batch_parts"] == 4
 
 
 def test_examples_are_counted_once_where_memory_runs_out_after_a_resumption_amid_a_step(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_examples_are_counted_once_where_memory_runs_out_after_a_resumption_amid
 
     changes = {"auto_batch": True, "accumulate_batches": 3, "epochs": 1}
     assert _fit(tmp_path / "run", fault, **changes).signal == signal.SIGTERM
-    assert load_training(RunDirectory(tmp_path / "run").pointed("last") or Path()).values["batch_in_step"] == 2
+    assert load_training(RunDirectory(tmp_path / "run").checkpoints.pointed("last") or Path()).values["batch_in_step"] == 2
     encoder = Faulty(8, _out_of_memory(4))
     Trainer.resume(tmp_path / "run", encoder=encoder, data=toy_splits(), callbacks=[]).fit()
     (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -247,7 +248,7 @@ def _fit_in_little_memory(path: str, auto_batch: bool) -> int:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, -1))
     result = trainer.fit()
-    return int(load_training(RunDirectory(result.run).pointed("last") or Path()).values["batch_parts"])
+    return int(load_training(RunDirectory(result.run).checkpoints.pointed("last") or Path()).values["batch_parts"])
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory is limited by what /proc says is in use")

@@ -16,7 +16,7 @@ from seqcls.data.splits import Split, Splits
 from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier
 from seqcls.inference.explanation import Explanation, strongest
-from seqcls.storage.model_directory import SavedModel
+from seqcls.storage.rebuild import SavedModel
 
 MAX_EXAMPLES = 50_000
 """Of a larger split, the model is asked about a sample: a report should take seconds."""

@@ -24,9 +24,12 @@ from seqcls.data.splits import Split, Splits
 from seqcls.errors import CheckpointError, DataError, SeqclsError
 from seqcls.inference.classifier import Classifier
 from seqcls.model.encoders.base import Encoder
-from seqcls.storage.model_directory import SavedModel, load_model_directory, load_training
-from seqcls.storage.run_directory import RunDirectory, resolve_model_path
+from seqcls.storage.locate import resolve_model_path
+from seqcls.storage.model_directory import load_model_directory
+from seqcls.storage.rebuild import SavedModel
+from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.schemas import BaselineFigures, EvaluationRow
+from seqcls.storage.snapshot import load_training
 from seqcls.system.files import directory_bytes
 
 logger = logging.getLogger("seqcls")
@@ -134,7 +137,7 @@ def collect(
 
 
 def _read_history(run: RunDirectory, notes: list[str]) -> History:
-    if not run.pointer_file.is_file():
+    if not run.has_checkpoint:
         notes.append("This is a model directory: the history of the training is in its run directory.")
         return History()
     evaluations = run.evaluations()
@@ -150,7 +153,7 @@ def _read_history(run: RunDirectory, notes: list[str]) -> History:
 
 
 def _environment(run: RunDirectory) -> Mapping[str, Any]:
-    last = run.pointed("last")
+    last = run.checkpoints.pointed("last")
     assert last is not None
     environment: Mapping[str, Any] = load_training(last).values["environment"]
     return environment

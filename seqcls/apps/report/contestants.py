@@ -14,8 +14,10 @@ from seqcls.errors import TrainingError
 from seqcls.evaluation.intervals import accuracy_interval
 from seqcls.evaluation.predictions import Predictions
 from seqcls.inference.classifier import Classifier
-from seqcls.storage.model_directory import to_json
-from seqcls.storage.run_directory import RunDirectory, resolve_model_path
+from seqcls.storage.locate import resolve_model_path
+from seqcls.storage.resolved_options import resolve_options
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.writing import to_json
 from seqcls.system.files import directory_bytes, replace_file
 from seqcls.system.untrusted import parse_json
 from seqcls.training.callbacks.base import Callback
@@ -88,7 +90,8 @@ def train(config: Config, folder: Path, *, callbacks: Sequence[Callback]) -> dic
         previous: dict[str, Any] = parse_json(result_file.read_bytes(), result_file)
         if previous.get("config") == settings:
             return previous
-    if (run / "checkpoints.json").is_file() and RunDirectory.open(run).restorable().model.config == trainer.config:
+    checkpoints = RunDirectory(run).checkpoints
+    if checkpoints.pointer_file.is_file() and checkpoints.restorable().model.config == resolve_options(trainer.config):
         trainer = Trainer.resume(run, callbacks=callbacks)
     folder.mkdir(parents=True, exist_ok=True)
     result = trainer.fit()

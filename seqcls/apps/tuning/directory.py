@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from seqcls.apps.tuning.trials import Trial
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError
-from seqcls.storage.model_directory import to_json, writing
-from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.writing import to_json, writing
 from seqcls.system.files import make_directory, remove, replace_file
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_file
 
@@ -78,8 +77,8 @@ class TuningDirectory:
             for child in self._contents():
                 remove(child)
 
-    def make(self) -> RunDirectory:
-        """Create the folder, and return it as one that can be locked.
+    def make(self) -> None:
+        """Create the folder.
 
         Raises:
             OutputExistsError: The folder holds something else.
@@ -89,7 +88,6 @@ class TuningDirectory:
             raise OutputExistsError(f"{self.path} exists and does not hold a search; choose another --output")
         with writing(self.path):
             make_directory(self.path)
-        return RunDirectory(self.path)
 
     def write_state(self, description: Mapping[str, Any], seconds: float) -> None:
         """Write the description of the search and the time spent."""

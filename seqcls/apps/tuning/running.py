@@ -14,6 +14,7 @@ from seqcls.data.encoding import EncodedData
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError
 from seqcls.model.network import Network
+from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.schemas import Figures
 from seqcls.training.callbacks.base import Callback
@@ -95,9 +96,9 @@ class TrialRun:
         """Return the trainer; it resumes a run that was interrupted."""
         changes = {"fit": {"max_time": seconds_left}}
         config = self.space.with_values(self.trial.values).updated(changes, source="tuning")
-        if self.run.pointer_file.is_file():
-            started_with = self.run.restorable().model.config
-            if started_with.updated(changes, source="tuning") == config:
+        if self.run.has_checkpoint:
+            started_with = self.run.checkpoints.restorable().model.config
+            if started_with.updated(changes, source="tuning") == resolve_options(config):
                 return _TrainerWithoutTest.resume(self.run.path, changes=changes, data=data, callbacks=callbacks)
         return _TrainerWithoutTest(None, data, config=config, callbacks=callbacks, output=self.run.path, overwrite=True)
 

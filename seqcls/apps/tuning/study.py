@@ -26,6 +26,7 @@ from seqcls.data.datasets.base import Dataset
 from seqcls.data.prepare import build_dataset
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError, UsageError
+from seqcls.storage.lock import locked
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.system.processes import world
 from seqcls.training.callbacks.base import Callback
@@ -143,7 +144,8 @@ class _Study:
 
     def run(self, *, overwrite: bool) -> TuningResult:
         """Make trials until the time is used up, or there are enough."""
-        with self._directory.make().locked():
+        self._directory.make()
+        with locked(self._directory.path):
             self._earlier_seconds = self._directory.start(self._description, overwrite=overwrite)
             self._trials = self._directory.trials()
             signal = None

@@ -23,8 +23,8 @@ from seqcls.inference.classifier import Classifier
 from seqcls.inference.labelled import labelled_pairs
 from seqcls.inference.portable.onnx_classifier import OnnxClassifier
 from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, TOKENIZER
+from seqcls.storage.locate import resolve_model_path
 from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
-from seqcls.storage.run_directory import resolve_model_path
 from seqcls.system.files import replace_file
 from seqcls.system.untrusted import read_verified
 

@@ -54,7 +54,7 @@ class Checkpointer(Callback):
     def on_fit_start(self, state: FitState) -> None:
         """Save at once, so that a full disk or an encoder that cannot be saved is found in seconds, not at the end."""
         self._saved, self._saved_at = state.place, time.monotonic()
-        is_new = state.world.is_main and self._run.pointed("last") is None  # else the run is resumed from it
+        is_new = state.world.is_main and self._run.checkpoints.pointed("last") is None  # else the run is resumed from it
         if state.world.any(is_new):
             self._save(state)
 
@@ -90,7 +90,7 @@ class Checkpointer(Callback):
             training=state.snapshot(),
         )
         if state.world.is_main:
-            self._run.save_checkpoint(state.step, is_best=improved, save=save)
+            self._run.checkpoints.save(state.step, is_best=improved, write=save)
         self._saved, self._saved_at = state.place, time.monotonic()
         state.save_seconds = max(state.save_seconds, self._saved_at - started)
 
