@@ -47,7 +47,7 @@ def reviews() -> Splits:
 
 
 def hand_written(splits: Splits, texts: list[str]) -> np.ndarray:
-    """Wang & Manning's formulas, spelt out with scikit-learn: the probability of the second of two classes."""
+    """Return the probability of the second of two classes by the formulas of Wang & Manning, with scikit-learn."""
     vectorizer = CountVectorizer(
         binary=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)[a-z0-9]+(?:'[a-z0-9]+)*", dtype=np.float64
     )
@@ -59,7 +59,7 @@ def hand_written(splits: Splits, texts: list[str]) -> np.ndarray:
     return model.predict_proba(normalize(vectorizer.transform(texts) @ ratios))[:, 1]
 
 
-def test_it_is_the_pipeline_that_one_would_write_with_scikit_learn(reviews: Splits) -> None:
+def test_it_equals_the_same_model_written_with_scikit_learn(reviews: Splits) -> None:
     model = baseline._LinearModel(reviews.train, num_classes=2)
     probabilities = model.logits(reviews.test).softmax(dim=1)[:, 1].numpy()
     expected = hand_written(reviews, list(reviews.test.texts))
@@ -96,17 +96,17 @@ def test_more_than_two_classes_are_told_apart() -> None:
     assert result.validation.f1 is None
 
 
-def test_several_labels_a_text_are_scored_as_those_of_an_encoder() -> None:
+def test_several_labels_per_text_are_scored_like_those_of_an_encoder() -> None:
     splits = Splits.from_pairs(make_multi_label(400, 0), validation=make_multi_label(100, 1), test=make_multi_label(100, 2))
     result = fit_baseline(splits)
     assert result.test.accuracy > 0.95
     assert result.test.f1 > 0.95
     model = baseline._LinearModel(splits.train, num_classes=3)
-    said = model.logits(splits.test).numpy() > 0  # the thresholds differ little from a half
-    assert result.test.f1 == pytest.approx(f1_score(splits.test.labels, said, average="micro"), abs=0.05)
+    predicted = model.logits(splits.test).numpy() > 0  # the thresholds are close to one half
+    assert result.test.f1 == pytest.approx(f1_score(splits.test.labels, predicted, average="micro"), abs=0.05)
 
 
-def test_a_label_that_every_text_has_or_none_has_is_learnt_as_such() -> None:
+def test_a_label_of_all_texts_or_of_none_is_learnt() -> None:
     texts = [f"word{number % 2} again" for number in range(20)]
     labels = np.array([[1, number % 2, 0] for number in range(20)], dtype=np.uint8)
     split = Split(texts, labels)
@@ -115,29 +115,31 @@ def test_a_label_that_every_text_has_or_none_has_is_learnt_as_such() -> None:
 
 
 @pytest.mark.parametrize("texts", [["one", "two", "three", "four"], ["", "!", "?", ""], ["one", "one", "one", "one"]])
-def test_odd_texts_are_no_obstacle(texts: list[str]) -> None:
+def test_odd_texts_are_accepted(texts: list[str]) -> None:
     pairs = [(text, number % 2) for number, text in enumerate(texts)]
     assert fit_baseline(Splits.from_pairs(pairs, validation=[*pairs, ("unheard of", 1)])).validation.count == 5
 
 
-def test_of_much_text_a_sample_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, reviews: Splits) -> None:
+def test_a_large_training_split_is_sampled_and_the_description_says_so(
+    monkeypatch: pytest.MonkeyPatch, reviews: Splits
+) -> None:
     characters = sum(map(len, reviews.train.texts))
-    monkeypatch.setattr(baseline, "MOST_CHARACTERS", characters // 2)
+    monkeypatch.setattr(baseline, "MAX_CHARACTERS", characters // 2)
     result = fit_baseline(reviews)
     assert result.description.endswith(", trained on a sample of 299 of 600 texts")
     assert replace(result, seconds=0) == replace(fit_baseline(reviews), seconds=0)
     topics = Splits.from_pairs(make_topics(300, 0), validation=make_topics(100, 1))
-    monkeypatch.setattr(baseline, "MOST_WORK", 3 * sum(map(len, topics.train.texts)) // 2)  # three classifiers
+    monkeypatch.setattr(baseline, "MAX_WORK", 3 * sum(map(len, topics.train.texts)) // 2)  # three classifiers
     assert "a sample of 149 of 300 texts" in fit_baseline(topics).description
 
 
-def test_without_scikit_learn_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, reviews: Splits) -> None:
+def test_without_scikit_learn_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, reviews: Splits) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(MissingExtraError, match=r"scikit-learn is not installed; run: pip install 'seqcls\[report\]'"):
         fit_baseline(reviews)
 
 
-def test_a_trainer_takes_the_splits_that_it_was_given_and_notes_the_figures(tmp_path: Path) -> None:
+def test_a_trainer_uses_its_splits_and_stores_the_figures(tmp_path: Path) -> None:
     trainer = Trainer(None, toy_splits(), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run")
     assert trainer.fit_baseline().validation.count > 0
     assert not (tmp_path / "run").exists()
@@ -148,7 +150,7 @@ def test_a_trainer_takes_the_splits_that_it_was_given_and_notes_the_figures(tmp_
 
 @pytest.mark.imdb
 @pytest.mark.slow
-def test_on_imdb_it_reaches_what_it_did_when_it_was_chosen() -> None:
+def test_the_accuracy_on_imdb_is_what_it_was_when_the_model_was_chosen() -> None:
     folder = os.environ.get("SEQCLS_DATA_DIR")
     if folder is None or not Path(folder, "imdb").is_dir():
         pytest.skip("SEQCLS_DATA_DIR names no folder with imdb/ in it")
