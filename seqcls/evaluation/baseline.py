@@ -77,8 +77,8 @@ class Baseline:
 def fit_baseline(splits: Splits) -> Baseline:
     """Fit the linear baseline and return its figures, which are deterministic.
 
-    Where a text may have several labels, there is one classifier per label, with the threshold that is best on validation, as
-    there is for an encoder.
+    Where a text may have several labels, there is one classifier per label. Its threshold is the one that is best on
+    validation, as for an encoder.
 
     Args:
         splits: Splits with a validation split, such as `load_splits` returns.
@@ -139,7 +139,7 @@ class _LinearModel:
     the first is 0.
 
     Attributes:
-        ngrams: int64 [F], sorted. A word is its id, and a pair is (first id) * (vocabulary size) + (second id). These are all
+        ngrams: int64 [F], sorted. A word is its id, and a pair is (first id) * (vocabulary size) + (second id). All are
             different, since no word has the id 0.
     """
 
@@ -147,7 +147,7 @@ class _LinearModel:
         self._tokenizer = TextTokenizer.fit(train.texts, vocab_size=_NUM_WORDS)
         self._num_words = self._tokenizer.input_size
         values, offsets = self._tokenizer.encode_batch(train.texts)
-        rows, ngrams = self._ngrams_of(values, np.diff(offsets))
+        rows, ngrams = self._ngrams(values, np.diff(offsets))
         self.ngrams, counts = np.unique(ngrams, return_counts=True)
         if counts.max() >= _MIN_TEXTS:
             self.ngrams = self.ngrams[counts >= _MIN_TEXTS]
@@ -163,14 +163,12 @@ class _LinearModel:
         """Return the logits of N texts, float64 [N, C], with a few thousand texts in memory at a time."""
         parts = [np.empty((0, len(self._bias)))]
         for values, lengths in self._tokenizer.encode_chunks(split.texts):
-            x = self._as_matrix(*self._ngrams_of(values, lengths), len(lengths))
+            x = self._as_matrix(*self._ngrams(values, lengths), len(lengths))
             norms = np.sqrt(x @ self._squares)  # |x ∘ r|, as x is 0 or 1
             parts.append(x @ self._weights / np.maximum(norms, _TINY) + self._bias)
         return torch.from_numpy(np.pad(np.concatenate(parts), ((0, 0), (int(self._is_binary), 0))))
 
-    def _ngrams_of(
-        self, values: NDArray[np.int32], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _ngrams(self, values: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct n-grams of each text: the indices of the texts, int64 [M], ascending, and the n-grams [M]."""
         ids, rows = values.astype(np.int64), np.repeat(np.arange(len(lengths)), lengths)
         is_pair = rows[1:] == rows[:-1]

@@ -120,9 +120,7 @@ def test_odd_texts_are_accepted(texts: list[str]) -> None:
     assert fit_baseline(Splits.from_pairs(pairs, validation=[*pairs, ("unheard of", 1)])).validation.count == 5
 
 
-def test_a_large_training_split_is_sampled_and_the_description_says_so(
-    monkeypatch: pytest.MonkeyPatch, reviews: Splits
-) -> None:
+def test_a_large_training_split_is_sampled(monkeypatch: pytest.MonkeyPatch, reviews: Splits) -> None:
     characters = sum(map(len, reviews.train.texts))
     monkeypatch.setattr(baseline, "MAX_CHARACTERS", characters // 2)
     result = fit_baseline(reviews)
