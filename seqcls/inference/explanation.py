@@ -26,8 +26,8 @@ class Explanation:
         spans: int64 [T, 2]: token t is text[start:end]; for a sequence of numbers, they are t and t + 1.
         contributions: float64 [T]: what token t adds to the log-odds of the label, log p - log (1 - p).
         method: The method that computed them.
-        gap: The distance between the sum of the contributions and the log-odds, minus the log-odds of a sequence of zero
-            vectors. None for occlusion, whose contributions do not add up to anything.
+        gap: The error of the sum of the contributions, which should be the log-odds minus those of a sequence of zero
+            vectors; None for occlusion, whose contributions do not add up to anything.
         num_tokens: The number of tokens before the text was cut to those that the model reads.
     """
 
