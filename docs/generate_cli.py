@@ -1,4 +1,4 @@
-"""mkdocs hook: writes the references of commands, settings and plugins from the code, so that they cannot drift from it."""
+"""A hook of mkdocs: generates the references of commands, settings and plugins from the code, so that they stay in step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from seqcls import registry
 from seqcls.apps.cli.app import app
 from seqcls.config import options
 from seqcls.config.recipe_files import load_recipe, recipe_names
-from seqcls.config.settings import DataConfig, FitConfig, ModelConfig
+from seqcls.config.settings import SECTIONS
 
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "fit": FitConfig}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -26,7 +25,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def commands() -> str:
-    """Return a section a command: its usage, its help and a table of its arguments and flags."""
+    """Return one section per command: its usage, its help, and a table of its arguments and flags."""
     group: Any = typer.main.get_command(app)
     parts = []
     for name, command in group.commands.items():
@@ -43,7 +42,7 @@ def commands() -> str:
 
 
 def settings() -> str:
-    """Return a table a section, each setting with its type, default and meaning; and the recipes as they resolve."""
+    """Return one table per section, with the type, default and meaning of each setting; then the resolved recipes."""
     parts = []
     for section, model in SECTIONS.items():
         schema = model.model_json_schema()["properties"]
@@ -58,7 +57,7 @@ def settings() -> str:
 
 
 def plugins() -> str:
-    """Return a section a built-in plugin, with its options."""
+    """Return one section per built-in plugin, with its options."""
     parts = []
     for kind, known in registry.REGISTRIES.items():
         for info in known.plugins():
@@ -81,6 +80,10 @@ def _type(schema: dict[str, Any]) -> str:
         return ", ".join(map(_code, schema["enum"]))
     if "const" in schema:
         return _code(schema["const"])
+    if "prefixItems" in schema:
+        return f"array of {len(schema['prefixItems'])}: {_type(schema['prefixItems'][0])}"
+    if "items" in schema:
+        return f"array: {_type(schema['items'])}"
     name = {"null": "none", "object": "table"}.get(schema.get("type", ""), schema.get("type", "any"))
     bounds = " and ".join(f"{sign} {schema[bound]:g}" for bound, sign in BOUNDS.items() if bound in schema)
     return f"{name} {bounds}".strip()

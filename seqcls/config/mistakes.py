@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +17,12 @@ def explain(error: ValidationError, *, source: str, known: Iterable[str]) -> str
         source: Where the settings come from, such as the name of a file; empty if that needs no mention.
         known: The settings that exist, as SECTION.NAME.
     """
-    return "; ".join(_explain(detail, source and f"{source}: ", list(known)) for detail in error.errors())
+    details: dict[str, list[Any]] = {}
+    for detail in error.errors():
+        details.setdefault(".".join(str(part) for part in detail["loc"][:2]), []).append(detail)
+    names = list(known)
+    mistakes = [mistake for name, several in details.items() for mistake in _explain(name, several, names)]
+    return "; ".join(f"{source}: {mistake}" if source else mistake for mistake in mistakes)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -26,11 +31,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _explain(detail: Mapping[str, Any], prefix: str, known: list[str]) -> str:
-    name = ".".join(str(part) for part in detail["loc"][:2])
-    if detail["type"] == "extra_forbidden":
-        return f"{prefix}unknown setting {name}{did_you_mean(name, known)}"
-    return f"{prefix}{name} is {_shown(detail['input'])}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+def _explain(name: str, details: list[Any], known: list[str]) -> Iterable[str]:
+    """Yield a message for each wrong value of a setting; each type in a union has its own complaint about the value."""
+    if details[0]["type"] == "extra_forbidden":
+        yield f"unknown setting {name}{did_you_mean(name, known)}"
+        return
+    depth = max(len(detail["loc"]) for detail in details)  # the complaints of the type that fits best
+    complaints: dict[str, list[str]] = {}
+    for detail in details:
+        if len(detail["loc"]) == depth:
+            message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+            complaints.setdefault(_shown(detail["input"]), []).append(message)
+    for value, messages in complaints.items():
+        others = (message.removeprefix("input should be ") for message in messages[1:])
+        yield f"{name} is {value}: {' or '.join([messages[0], *others])}"
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,6 @@
 """Options of a plugin: the keyword-only parameters of its ``__init__``, described and checked.
 
-Names, types, ranges and defaults are read from the signature and help from the docstring; nothing is declared twice.
+Names, types, ranges and defaults come from the signature, and help texts from the docstring; nothing is declared twice.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pydantic.errors import PydanticUserError
 
 from seqcls.errors import ConfigError, PluginError
 
-GIVEN = ("input_size", "embedding_size")
-"""The parameters that are no options, by position: the first of an encoder, and both of an embedding."""
+POSITIONAL = ("input_size", "embedding_size")
+"""The positional parameters, which are not options: the first belongs to encoders, both to embeddings."""
 
-# Attributes of the constraints in `annotated_types`, which pydantic's Field is made of.
+# Attributes of the constraints in `annotated_types`, which pydantic's Field consists of.
 _BOUNDS = {
     "ge": "≥",
     "gt": ">",
@@ -33,7 +33,7 @@ _BOUNDS = {
     "min_length": "of length ≥",
     "max_length": "of length ≤",
 }
-# Types of pydantic's errors.
+# Types of pydantic's errors: values out of range, and messages that need no explanation.
 _OUT_OF_RANGE = {
     "greater_than_equal", "greater_than", "less_than_equal", "less_than", "multiple_of",
     "string_too_short", "string_too_long", "too_short", "too_long",
@@ -47,11 +47,11 @@ class OptionInfo:
 
     Attributes:
         name: Name of the keyword argument.
-        type: Its type: ``int``, ``"mean" | "max"``, ``str | None``.
-        default: Its default; None if it is required.
-        required: Whether it has no default.
-        constraints: The range: "≥ 0 and < 1"; empty if there is none.
-        help: What the docstring says of it.
+        type: Type, such as ``int``, ``"mean" | "max"`` or ``str | None``.
+        default: Default value; None if the option is required.
+        required: Whether the option has no default.
+        constraints: Range, such as "≥ 0 and < 1"; empty if there is none.
+        help: What the docstring says about the option.
     """
 
     name: str
@@ -84,12 +84,13 @@ def describe(cls: type) -> list[OptionInfo]:
 
 
 def validate(cls: type, raw: Mapping[str, object], *, what: str) -> dict[str, object]:
-    """Convert option values, such as strings from the command line, to the annotated types; adds no defaults.
+    """Convert option values, such as strings from the command line, to the annotated types, without adding defaults.
 
     Args:
         cls: The plugin class.
-        raw: Values by name. A string is read as the type asks ("5", "yes", "none"); any other value must fit as it is.
-        what: The plugin in words, "encoder lstm", which begins every message.
+        raw: Values by name. A string is converted to the type of the option ("5", "yes", "none"); any other value must have
+            that type already.
+        what: The plugin in words, such as "encoder lstm", with which every message begins.
 
     Raises:
         ConfigError: An option is unknown, missing, of the wrong type or out of range.
@@ -107,10 +108,10 @@ def validate(cls: type, raw: Mapping[str, object], *, what: str) -> dict[str, ob
 
 
 def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return option values together with the defaults of the options that they leave out.
+    """Return option values together with the defaults of all other options.
 
-    A default that could not be given as an option, such as a tuple, is left out too: the class goes on supplying it. So is
-    every default of a class whose signature does not state its options.
+    A default that no settings file can hold, such as a tuple, is omitted; the class goes on supplying it. The defaults of a
+    class whose signature does not state its options are omitted as well.
     """
     try:
         annotations = {parameter.name: annotation for parameter, annotation in _parameters(cls)}
@@ -124,7 +125,7 @@ def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _can_be_given(annotation: Any, option: OptionInfo) -> bool:
-    """Return whether the default of an option, stored in a file and read from it, is the same value again."""
+    """Return whether the default of an option is the same value after it was saved to a file and read back."""
     if not isinstance(option.default, bool | int | float | str | None):
         return False
     try:
@@ -134,12 +135,12 @@ def _can_be_given(annotation: Any, option: OptionInfo) -> bool:
 
 
 def literals(cls: type) -> dict[str, tuple[object, ...]]:
-    """Return the values that the annotation of each option spells out, members of Literal and None; raises as `describe`."""
+    """Return the values that each option's annotation lists: the members of Literal, and None; raises like `describe`."""
     return {parameter.name: tuple(_literals(annotation)) for parameter, annotation in _parameters(cls)}
 
 
 def _parameters(cls: type) -> Iterator[tuple[inspect.Parameter, Any]]:
-    """Yield the options of ``cls`` with their annotations, after a check that the signature states them all."""
+    """Yield the options of ``cls`` with their annotations; check that the signature states them all."""
     init: Any = inspect.getattr_static(cls, "__init__")
     if init is object.__init__:
         return
@@ -152,7 +153,7 @@ def _parameters(cls: type) -> Iterator[tuple[inspect.Parameter, Any]]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise PluginError(f"{cls.__name__}.__init__ takes {parameter}; name each option, with a type and a default")
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            if GIVEN[position : position + 1] == (parameter.name,):
+            if POSITIONAL[position : position + 1] == (parameter.name,):
                 continue
             raise PluginError(f"{cls.__name__}.__init__ takes {parameter.name} by position; put it after a '*'")
         if parameter.name not in hints:
@@ -163,7 +164,7 @@ def _parameters(cls: type) -> Iterator[tuple[inspect.Parameter, Any]]:
 def _convert(value: object, annotation: Any, option: OptionInfo, *, what: str) -> object:
     if isinstance(value, str):
         value = _read_text(value, annotation)
-    # Numbers are taken as they are: True is no int, 64.5 is no int, 1 is no bool.
+    # Numbers must have the right type: True is not an int, 64.5 is not an int, and 1 is not a bool.
     is_strict = isinstance(value, bool | int | float)
     try:
         return _adapter(annotation, option).validate_python(value, strict=is_strict)
@@ -179,7 +180,7 @@ def _adapter(annotation: Any, option: OptionInfo) -> TypeAdapter[Any]:
 
 
 def _read_text(text: str, annotation: Any) -> object:
-    """Read what pydantic does not read from a string: None, and a literal that is no string; else return ``text``."""
+    """Read what pydantic does not read from a string: None, and literals that are not strings; return any other text."""
     values = list(_literals(annotation))
     if text in values:
         return text
@@ -189,7 +190,7 @@ def _read_text(text: str, annotation: Any) -> object:
 
 
 def _literals(annotation: Any) -> Iterator[object]:
-    """Yield the values that an annotation spells out: members of Literal, and None."""
+    """Yield the values that an annotation lists: the members of Literal, and None."""
     if annotation in (None, type(None)):
         yield None
     elif get_origin(annotation) is Literal:
@@ -203,14 +204,14 @@ def _literals(annotation: Any) -> Iterator[object]:
 
 def _unknown(name: str, names: list[str]) -> str:
     if not names:
-        return f"there is no option {name!r}, nor any other"
+        return f"there is no option {name!r}; this plugin has no options"
     close = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return f"there is no option {name!r}; {guess}Options: {', '.join(names)}"
 
 
 def _complaint(value: object, option: OptionInfo, error: ValidationError) -> str:
-    """Say in one line what ``option`` must be; of a union's errors, the one about the range counts."""
+    """Say in one line what ``option`` must be; among the errors of a union, one about the range takes precedence."""
     problems = {problem["type"]: problem["msg"] for problem in error.errors(include_url=False)}
     if option.constraints and _OUT_OF_RANGE & set(problems):
         return f"{option.name} must be {option.constraints}, got {value}"
@@ -236,17 +237,17 @@ def _type_text(annotation: Any) -> str:
 
 
 def _constraints(annotation: Any) -> list[str]:
-    """List the ranges that stand anywhere in an annotation: ["≥ 0", "< 1"]."""
-    found = []
+    """List the ranges anywhere in an annotation: ["≥ 0", "< 1"]."""
+    constraints = []
     if get_origin(annotation) is Annotated:
-        found += _constraints(annotation.__origin__)
+        constraints += _constraints(annotation.__origin__)
         for item in annotation.__metadata__:
-            for constraint in getattr(item, "metadata", [item]):  # pydantic's Field holds a list of them
-                found += _bounds(constraint)
+            for constraint in getattr(item, "metadata", [item]):  # pydantic's Field holds a list of constraints
+                constraints += _bounds(constraint)
     elif _is_union(annotation):
         for part in get_args(annotation):
-            found += _constraints(part)
-    return found
+            constraints += _constraints(part)
+    return constraints
 
 
 def _bounds(constraint: object) -> list[str]:

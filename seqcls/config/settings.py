@@ -115,7 +115,7 @@ class FitConfig(Section):
     betas: Annotated[tuple[Probability, Probability], BeforeValidator(numbers_of)] = (0.9, 0.98)
     """Adam's decay rates of the averages of gradients and of squared gradients."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay."""
+    """Weight decay of the optimizer."""
     clip_norm: PositiveNumber | None = 1.0
     """Largest norm of the gradient of all parameters (Pascanu et al. 2013)."""
     schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = "one-cycle"

@@ -95,7 +95,7 @@ def test_an_option_without_default_is_required_and_may_be_documented_in_init() -
 
 def test_a_class_without_init_has_no_options() -> None:
     assert describe(Optionless) == []
-    with pytest.raises(ConfigError, match="there is no option 'x', nor any other"):
+    with pytest.raises(ConfigError, match="there is no option 'x'; this plugin has no options"):
         validate(Optionless, {"x": 1}, what="dataset plain")
 
 

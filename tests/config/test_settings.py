@@ -114,6 +114,21 @@ def test_wrong_class_weights_are_refused(weights: Any) -> None:
         Config().replace(class_weights=weights)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"class_weights": 3}, "fit.class_weights is 3: input should be a valid string or a valid dictionary"),
+        ({"class_weights": {"spam": 0}}, "fit.class_weights is 0: input should be greater than 0"),
+        ({"dataset_options": {"a": [1]}}, "data.dataset_options is [1]: input should be a valid boolean or "),
+        ({"betas": [2, 3]}, "fit.betas is 2: input should be less than 1; fit.betas is 3: "),
+    ],
+)
+def test_a_setting_of_several_types_has_one_message_per_wrong_value(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Config().replace(**settings)
+    assert str(raised.value).startswith(message)
+
+
 def test_what_a_resumed_run_may_change_is_said_at_each_setting() -> None:
     assert {"epochs", "device", "max_time", "callbacks", "callback_options", "patience"} <= set(resumable_settings())
     assert not {"lr", "seed", "batch_size", "class_weights", "encoder", "vocab_size"} & set(resumable_settings())
