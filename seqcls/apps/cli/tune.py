@@ -144,7 +144,7 @@ def _say_how_to_continue(folder: Path) -> None:
 def _print(result: TuningResult, *, as_json: bool, quiet: bool) -> None:
     from seqcls.training.callbacks.console import format_seconds
 
-    ending = "Interrupted" if result.signal is not None else result.stop_reason
+    ending = "Interrupted" if result.signal is not None else f"{result.stop_reason[0].upper()}{result.stop_reason[1:]}"
     count = len(result.trials)
     say(f"{ending}: {count} {'trial' if count == 1 else 'trials'} in {format_seconds(result.seconds)}", quiet=quiet)
     if as_json:

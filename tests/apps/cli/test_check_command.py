@@ -11,7 +11,7 @@ def test_check_says_what_is_wrong_where_and_what_to_do_in_80_columns(run: Run, f
     assert done.code == 0
     assert done.out.startswith("./faulty.csv: train 60; 2 labels\n\nwarning: duplicates\n  1 text of train the same")
     assert "    train 6: placefa, number 5, was a [bold]good one\n    train 8: placefa" in done.out
-    assert "  Remove them: to a model of words" in done.out
+    assert "\n  Remove them" in done.out
     assert done.out.endswith("\n\n3 warnings, 0 notes\n")
     assert max(map(len, done.out.splitlines())) <= 80
     assert "\x1b" not in done.out
