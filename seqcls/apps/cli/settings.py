@@ -176,7 +176,7 @@ def _parameter(field: _Field) -> inspect.Parameter:
     is_option_of_files = field.name in _FILE_FLAGS
     if is_option_of_files:  # None only means that the flag is not given
         kinds = [kind for kind in kinds if kind is not type(None)]
-    is_repeated = kinds[0] in (dict, list)
+    is_repeated = set(kinds) <= {dict, list}
     known = kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, bool) else str
     name = field.name.removesuffix("s") if is_repeated else field.name
     flag = f"--{name.replace('_', '-')}"
