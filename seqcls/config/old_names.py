@@ -59,5 +59,15 @@ def rename(settings: Mapping[str, Any], *, warn: bool) -> dict[str, Any]:
     return current
 
 
+def current_name(name: str) -> str:
+    """Return the current name of a setting, with or without its section; warn if ``name`` is an old one."""
+    section, dot, key = name.rpartition(".")
+    if key not in RENAMED or section not in ("", "data", "fit"):
+        return name
+    new_name, _ = RENAMED[key]
+    warn_renamed(f"the setting {key} is now {new_name}")
+    return f"{section}{dot}{new_name}"
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, Mapping)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seqcls import registry
+from seqcls import Trainer, registry
 from seqcls.config.old_names import renamed
 from seqcls.config.options import describe
 from seqcls.config.recipe_files import load_recipe, recipe_names
@@ -75,6 +75,7 @@ def test_a_recipe_for_one_network_writes_out_every_option_of_it(recipe: str) -> 
 
 def test_the_recipe_default_is_the_defaults_of_the_code() -> None:
     assert load_recipe("default") == Config()
+    assert Trainer(callbacks=[]).config == Trainer(config=Config(), callbacks=[]).config
 
 
 def test_the_tutorial_recipe_is_the_tutorials() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from seqcls import registry
 from seqcls.apps.tuning.dimensions import Dimension, dimension_of
 from seqcls.config import options
+from seqcls.config.old_names import current_name
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.errors import ConfigError
@@ -75,6 +76,7 @@ def search_space(start: Config, *, fixed: Collection[str] = (), with_vocabulary:
         UnknownNameError, PluginError: The encoder or the embedding is not known, or does not load.
         ConfigError: An option is unknown, or of the wrong type or range.
     """
+    fixed = {current_name(name) for name in fixed}
     is_text = registry.embeddings.get(start.model.embedding).kind == "text"
     dimensions: dict[str, Dimension] = {}
     for name in (*_SETTINGS, *((_VOCABULARY,) if with_vocabulary and is_text else ())):

@@ -93,6 +93,8 @@ def test_the_vocabulary_is_searched_only_where_the_size_counts() -> None:
     start = load_recipe("default")
     assert "data.vocab_size" not in search_space(start).dimensions
     assert search_space(start, with_vocabulary=True).dimensions["data.vocab_size"] == Sizes(30_000, (7_500, 15_000, 30_000))
+    with pytest.warns(DeprecationWarning, match="num_words is now vocab_size"):
+        assert "data.vocab_size" not in search_space(start, fixed={"num_words"}, with_vocabulary=True).dimensions
     numbers = start.updated({"model": {"embedding": "features"}}, source="test")
     assert not {"data.vocab_size", "model.word_dropout"} & set(search_space(numbers, with_vocabulary=True).dimensions)
 
