@@ -1,1 +1,4 @@
-"""From files to padded batches: data sets, splits, labels, tokenizer, scaler, encoded sequences, cache, batches."""
+"""From files to padded batches: data sets, splits, preprocessors, encoded sequences, the cache and batches.
+
+The sources of data are in datasets/. Networks, and what is computed from their outputs, are in model/ and evaluation/.
+"""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from seqcls.data.datasets.base import Dataset
 from seqcls.data.holdout import choose_held_out
 from seqcls.data.splits import Split, Splits
 from seqcls.errors import DataError
@@ -133,3 +134,16 @@ def test_the_fingerprint_tells_any_change(change: Any) -> None:
     base = Splits.from_pairs(PAIRS).fingerprint()
     assert base == Splits.from_pairs(list(PAIRS)).fingerprint()
     assert Splits.from_pairs(**{"train": PAIRS, **change}).fingerprint() != base
+
+
+def test_a_data_set_written_for_0_1_says_gives_instead_of_kind() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Old\.gives is now called kind"):
+
+        class Old(Dataset):
+            gives = "features"
+
+            def load(self) -> Splits:
+                return Splits.from_pairs([([1.0], "a"), ([2.0], "b")])
+
+    assert Old.kind == "features"
+    assert Dataset.kind == "text"

@@ -199,3 +199,10 @@ def test_a_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("takes", "kind"), [("ids", "text"), ("features", "features")])
+def test_an_embedding_written_for_0_1_says_takes_instead_of_kind(takes: str, kind: str) -> None:
+    with pytest.warns(DeprecationWarning, match=r"\.takes is now called kind"):
+        old = type("Old", (FeatureEmbedding,), {"takes": takes})
+    assert old.kind == kind
