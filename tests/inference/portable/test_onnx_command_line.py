@@ -30,10 +30,10 @@ def test_predict_prints_the_same_of_either(
     run: Path, exported: Path, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["superb film", "awful room", "", "完全に"]
-    found = [_run(["predict", str(model), *texts, *arguments], capsys, monkeypatch) for model in (run, exported)]
-    assert found[0] == found[1]
-    assert found[0][0] == 0
-    assert found[0][1].count("\n") == len(texts)
+    printed = [_run(["predict", str(model), *texts, *arguments], capsys, monkeypatch) for model in (run, exported)]
+    assert printed[0] == printed[1]
+    assert printed[0][0] == 0
+    assert printed[0][1].count("\n") == len(texts)
 
 
 def test_export_says_what_was_done(
@@ -42,8 +42,8 @@ def test_export_says_what_was_done(
     monkeypatch.chdir(tmp_path)
     code, out, _ = _run(["export", str(run), "--int8"], capsys, monkeypatch)
     assert code == 0
-    assert "Same as PyTorch in 200 batches" in out
-    assert "In 8 bits the accuracy was not measured: the model was trained on splits" in out
+    assert "200 batches" in out
+    assert "not measured: the model was trained on splits" in out
     assert "Model: run.onnx (" in out
     code, out, _ = _run(["export", str(run), "-o", "other.onnx", "--json"], capsys, monkeypatch)
     values = json.loads(out)
@@ -57,9 +57,9 @@ def test_export_says_what_was_done(
         (["export", "RUN", "-o", "MODEL"], 2, "exists; choose another --output"),
         (["export", "RUN", "-o", "model.bin"], 2, "does not end in .onnx"),
         (["predict", "none.onnx", "good"], 1, "there is no file none.onnx"),
-        (["predict", "MODEL", "good", "--device", "cuda"], 2, "computed on the CPU"),
-        (["evaluate", "MODEL"], 1, "of an ONNX file, `seqcls predict`"),
-        (["explain", "MODEL", "good"], 1, "of an ONNX file, `seqcls predict`"),
+        (["predict", "MODEL", "good", "--device", "cuda"], 2, "not on cuda"),
+        (["evaluate", "MODEL"], 1, "`seqcls predict`"),
+        (["explain", "MODEL", "good"], 1, "`seqcls predict`"),
     ],
 )
 def test_what_the_command_line_cannot_do_is_told(
@@ -71,9 +71,9 @@ def test_what_the_command_line_cannot_do_is_told(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = [{"RUN": str(run), "MODEL": str(exported)}.get(argument, argument) for argument in arguments]
-    found = _run(given, capsys, monkeypatch)
-    assert found[0] == code
-    assert "Traceback" not in found[2]
-    assert message in found[2].splitlines()[-1]
-    assert found[2].splitlines()[-1].startswith("error: ")
+    replaced = [{"RUN": str(run), "MODEL": str(exported)}.get(argument, argument) for argument in arguments]
+    exit_code, _, err = _run(replaced, capsys, monkeypatch)
+    assert exit_code == code
+    assert "Traceback" not in err
+    assert message in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("error: ")
