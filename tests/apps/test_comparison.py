@@ -14,15 +14,15 @@ from seqcls.evaluation.intervals import Interval
 
 
 def test_trained_models_are_asked(tmp_path: Path) -> None:
-    found = {}
+    contestants = {}
     for name, epochs in (("short", 1), ("long", 20)):
         run = Trainer(None, toy_splits(), config=toy_config(epochs=epochs), callbacks=[], output=tmp_path / name).fit().run
-        found[name] = ask(run, toy_splits())
-    values = found["long"].as_dict()
-    assert values["accuracy"]["low"] <= values["accuracy"]["value"] == found["long"].predictions.score.accuracy > 0.9
+        contestants[name] = ask(run, toy_splits())
+    values = contestants["long"].as_dict()
+    assert values["accuracy"]["low"] <= values["accuracy"]["value"] == contestants["long"].predictions.score.accuracy > 0.9
     assert values["parameters"] > 100
     assert 0 < values["megabytes"] < 1
-    (difference,) = differences({name: contestant.predictions for name, contestant in found.items()})
+    (difference,) = differences({name: contestant.predictions for name, contestant in contestants.items()})
     assert isinstance(difference, Difference)
     assert difference.one == "long"
 

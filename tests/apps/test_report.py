@@ -149,13 +149,13 @@ def test_hostile_labels_and_texts_stay_text(tmp_path: Path) -> None:
     pairs = [(f"{label} w{number} \ud800 </svg> {HOSTILE[number % 3]}", label) for number, label in enumerate(labels)]
     wrong = [(text, HOSTILE[(HOSTILE.index(label) + 1) % 4]) for text, label in pairs]
     splits = Splits.from_pairs(pairs, validation=wrong, test=wrong)
-    found = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
-    tags = [tag for tag, _ in found.tags]
+    parsed = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
+    tags = [tag for tag, _ in parsed.tags]
     assert "script" not in tags
     assert tags.count("style") == 1
-    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    assert not [name for _, attributes in parsed.tags for name in attributes if name.startswith("on")]
     for label in HOSTILE:
-        assert label in found.text
+        assert label in parsed.text
 
 
 @pytest.mark.parametrize(
@@ -167,18 +167,18 @@ def test_hostile_labels_and_texts_stay_text(tmp_path: Path) -> None:
     ],
 )
 def test_kinds_of_data(name: str, there: list[str], absent: list[str], report_pages: dict[str, Path]) -> None:
-    found = parse(report_pages[name])
+    parsed = parse(report_pages[name])
     for text in there:
-        assert text in found.text
+        assert text in parsed.text
     for text in absent:
-        assert text not in found.text
+        assert text not in parsed.text
 
 
 def test_without_a_test_split_validation_is_shown_and_the_page_says_so(tmp_path: Path) -> None:
     splits = Splits.from_pairs(toy_pairs(64), validation=toy_pairs(16, seed=1))
-    found = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
-    assert "On validation, 16 examples" in found.text
-    assert "no test split" in found.text
+    parsed = parse(write_report(train_run(tmp_path / "run", splits), data=splits))
+    assert "On validation, 16 examples" in parsed.text
+    assert "no test split" in parsed.text
     with pytest.raises(DataError, match="no test split; it has train, validation"):
         write_report(tmp_path / "run", data=splits, split="test")
 
@@ -187,10 +187,10 @@ def test_without_a_test_split_validation_is_shown_and_the_page_says_so(tmp_path:
 def test_a_split_of_one_example_or_of_one_label_has_a_report(count: int, run: Path, tmp_path: Path) -> None:
     pairs = [pair for pair in toy_pairs(40, seed=3) if pair[1] == "good"][:count]
     data = Splits.from_pairs(toy_pairs(64), test=pairs)
-    found = parse(write_report(run, tmp_path / "page.html", data=data))
-    assert f"On test, {count} examples" in found.text
-    assert "ROC:" not in found.text  # nothing is to be told apart
-    assert next(row for row in found.rows if row[0] == "bad" and len(row) == 6)[4:] == ["–", "0"]
+    parsed = parse(write_report(run, tmp_path / "page.html", data=data))
+    assert f"On test, {count} examples" in parsed.text
+    assert "ROC:" not in parsed.text  # nothing is to be told apart
+    assert next(row for row in parsed.rows if row[0] == "bad" and len(row) == 6)[4:] == ["–", "0"]
 
 
 def test_a_loss_that_is_not_finite_is_shown_and_spoils_no_plot(run: Path, tmp_path: Path) -> None:
@@ -199,24 +199,24 @@ def test_a_loss_that_is_not_finite_is_shown_and_spoils_no_plot(run: Path, tmp_pa
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     rows[0]["train"]["loss"], rows[1]["train"]["loss"] = float("inf"), float("nan")
     log.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    found = parse(write_report(tmp_path / "run", data=toy_splits()))
-    assert [row[1] for row in found.rows if len(row) == 5 and row[0] in ("1", "2")][:2] == ["inf", "nan"]
+    parsed = parse(write_report(tmp_path / "run", data=toy_splits()))
+    assert [row[1] for row in parsed.rows if len(row) == 5 and row[0] in ("1", "2")][:2] == ["inf", "nan"]
 
 
 def test_a_model_without_mistakes_has_a_report(run: Path, tmp_path: Path) -> None:
     pairs = toy_pairs(200)
     predicted = Classifier.from_pretrained(run).predict([text for text, _ in pairs])
     right = [pair for pair, label in zip(pairs, predicted, strict=True) if pair[1] == label]
-    found = parse(write_report(run, tmp_path / "page.html", data=Splits.from_pairs(toy_pairs(64), test=right)))
-    assert "There are none." in found.text
+    parsed = parse(write_report(run, tmp_path / "page.html", data=Splits.from_pairs(toy_pairs(64), test=right)))
+    assert "There are none." in parsed.text
 
 
 def test_without_the_data_the_page_shows_what_the_run_knows(run: Path, tmp_path: Path) -> None:
-    found = parse(write_report(run, tmp_path / "bare.html"))  # its splits were objects
-    assert "The data set cannot be read" in found.text
-    assert "the run was given its splits as objects" in found.text
-    assert found.headings() == "notes figures training settings cost"
-    assert "accuracy on test" in found.text
+    parsed = parse(write_report(run, tmp_path / "bare.html"))  # its splits were objects
+    assert "The data set cannot be read" in parsed.text
+    assert "the run was given its splits as objects" in parsed.text
+    assert parsed.headings() == "notes figures training settings cost"
+    assert "accuracy on test" in parsed.text
 
 
 def test_data_that_have_changed_are_named(tmp_path: Path) -> None:
@@ -230,37 +230,37 @@ def test_data_that_have_changed_are_named(tmp_path: Path) -> None:
     run = train_run(tmp_path / "run", str(path))
     assert "On validation, 8 examples" in parse(write_report(run)).text
     write(str.upper)
-    found = parse(write_report(run))
-    assert "cannot be evaluated on the data set as it is now" in found.text
-    assert "GOOD" in found.text
+    parsed = parse(write_report(run))
+    assert "cannot be evaluated on the data set as it is now" in parsed.text
+    assert "GOOD" in parsed.text
     with pytest.raises(DataError, match="GOOD"):
         write_report(run, data=str(path))
     path.unlink()
-    found = parse(write_report(run))
-    assert "The data set cannot be read" in found.text
-    assert "data.csv" in found.text
+    parsed = parse(write_report(run))
+    assert "The data set cannot be read" in parsed.text
+    assert "data.csv" in parsed.text
 
 
 def test_a_model_directory_has_a_report_without_curves(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "model", tmp_path / "model")
     path = write_report(tmp_path / "model", data=toy_splits())
     assert path == tmp_path / "model" / "report.html"
-    found = parse(path)
-    assert "This is a model directory" in found.text
-    assert "training" not in found.headings()
-    assert "On test, 20 examples" in found.text
+    parsed = parse(path)
+    assert "This is a model directory" in parsed.text
+    assert "training" not in parsed.headings()
+    assert "On test, 20 examples" in parsed.text
     assert Classifier.from_pretrained(tmp_path / "model").predict(["superb film"])  # and the directory is still whole
 
 
 def test_an_interrupted_run_has_a_report_of_what_there_is(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "half")
     shutil.rmtree(tmp_path / "half" / "model")
-    found = parse(write_report(tmp_path / "half", data=toy_splits()))
-    assert "those of its best checkpoint so far" in found.text
+    parsed = parse(write_report(tmp_path / "half", data=toy_splits()))
+    assert "those of its best checkpoint so far" in parsed.text
     (tmp_path / "half" / "metrics.jsonl").unlink()
-    found = parse(write_report(tmp_path / "half", data=toy_splits()))
-    assert "those of its initial weights" in found.text
-    assert "training" not in found.headings()
+    parsed = parse(write_report(tmp_path / "half", data=toy_splits()))
+    assert "those of its initial weights" in parsed.text
+    assert "training" not in parsed.headings()
 
 
 def test_a_large_split_is_judged_by_a_sample(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

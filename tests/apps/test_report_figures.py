@@ -39,15 +39,15 @@ def test_the_worst_mistakes_are_those_of_which_the_model_was_surest(is_multi_lab
     assert sorted(worst(predictions, 1000)) == wrong
 
 
-def test_the_commonest_confusions_are_the_largest_cells_off_the_diagonal() -> None:
+def test_the_most_frequent_confusions_are_the_largest_cells_off_the_diagonal() -> None:
     predictions = random_predictions(2, 200, 4)
     assessment = predictions.assess()
     assert assessment.confusion is not None
     names = predictions.label_names
     cells = [(t, s, assessment.confusion[i][j]) for i, t in enumerate(names) for j, s in enumerate(names) if i != j]
-    found = confusions(assessment, 50)
-    assert sorted(found) == sorted(cell for cell in cells if cell[2])
-    assert [count for *_, count in found] == sorted((count for *_, count in found), reverse=True)
+    largest = confusions(assessment, 50)
+    assert sorted(largest) == sorted(cell for cell in cells if cell[2])
+    assert [count for *_, count in largest] == sorted((count for *_, count in largest), reverse=True)
 
 
 @pytest.mark.parametrize("is_multi_label", [False, True])
@@ -55,10 +55,10 @@ def test_the_bins_of_the_plot_give_the_calibration_error(is_multi_label: bool) -
     predictions = random_predictions(4, 500, 3, is_multi_label=is_multi_label)
     logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
     bins = reliability(logits, labels)
-    total = sum(found.count for found in bins)
-    error = sum(found.count * abs(found.confidence - found.accuracy) for found in bins) / total
+    total = sum(bucket.count for bucket in bins)
+    error = sum(bucket.count * abs(bucket.confidence - bucket.accuracy) for bucket in bins) / total
     assert total == (1500 if is_multi_label else 500)
-    assert all(found.low < found.confidence <= found.high for found in bins)
+    assert all(bucket.low < bucket.confidence <= bucket.high for bucket in bins)
     assert error == pytest.approx(calibration_error(logits, labels))
 
 

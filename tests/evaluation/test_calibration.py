@@ -14,45 +14,46 @@ from seqcls.evaluation.scores import sum_losses
 
 
 def _draw(temperature: float, *, count: int = 20_000, classes: int = 3) -> tuple[Tensor, Tensor]:
-    """Logits that are honest when they are divided by ``temperature``, and labels."""
+    """Return logits that are calibrated once they are divided by ``temperature``, and labels."""
     generator = torch.Generator().manual_seed(0)
-    honest = torch.randn(count, classes, generator=generator) * 2
-    labels = honest.softmax(dim=-1).multinomial(1, generator=generator).squeeze(1)
-    return honest * temperature, labels
+    calibrated = torch.randn(count, classes, generator=generator) * 2
+    labels = calibrated.softmax(dim=-1).multinomial(1, generator=generator).squeeze(1)
+    return calibrated * temperature, labels
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_the_temperature_by_which_logits_are_too_large_is_found(temperature: float) -> None:
+def test_the_temperature_by_which_logits_are_too_large_is_recovered(temperature: float) -> None:
     logits, labels = _draw(temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
-    found = calibrate(logits, labels)
-    assert found.error_after < 0.01
-    assert temperature == 1.0 or found.error_before > 0.05
+    calibration = calibrate(logits, labels)
+    assert calibration.error_after < 0.01
+    assert temperature == 1.0 or calibration.error_before > 0.05
 
 
-def test_a_temperature_that_makes_the_error_larger_is_not_kept() -> None:
-    # 970 right at 0.97 and 30 wrong at 0.94: their mean confidence, 0.969, is honest, though the least loss asks for more.
+def test_a_temperature_that_raises_the_error_is_not_kept() -> None:
+    # 970 right at 0.97 and 30 wrong at 0.94: the mean confidence of 0.969 is nearly the accuracy of 0.97, but the loss is
+    # lowest with more confidence.
     confidences = torch.tensor([0.97] * 970 + [0.94] * 30, dtype=torch.float64)
     logits, labels = torch.stack([confidences, 1 - confidences], dim=1).log(), torch.tensor([0] * 970 + [1] * 30)
     temperature = fit_temperature(logits, labels)
     assert temperature < 0.95
-    found = calibrate(logits, labels)
-    assert calibration_error(logits / temperature, labels) > found.error_before == found.error_after
-    assert found.error_before == pytest.approx(0.97 - (970 * 0.97 + 30 * 0.94) / 1000)
-    assert found.temperature == 1
+    calibration = calibrate(logits, labels)
+    assert calibration_error(logits / temperature, labels) > calibration.error_before == calibration.error_after
+    assert calibration.error_before == pytest.approx(0.97 - (970 * 0.97 + 30 * 0.94) / 1000)
+    assert calibration.temperature == 1
 
 
-def test_several_labels_a_text_have_one_temperature() -> None:
+def test_several_labels_per_text_share_one_temperature() -> None:
     generator = torch.Generator().manual_seed(0)
-    honest = torch.randn(20_000, 4, generator=generator) * 2
-    labels = (torch.rand(honest.shape, generator=generator) < honest.sigmoid()).to(torch.uint8)
-    found = calibrate(honest * 3, labels)
-    assert found.temperature == pytest.approx(3, rel=0.03)
-    assert found.error_after < 0.01 < found.error_before
+    calibrated = torch.randn(20_000, 4, generator=generator) * 2
+    labels = (torch.rand(calibrated.shape, generator=generator) < calibrated.sigmoid()).to(torch.uint8)
+    calibration = calibrate(calibrated * 3, labels)
+    assert calibration.temperature == pytest.approx(3, rel=0.03)
+    assert calibration.error_after < 0.01 < calibration.error_before
 
 
-def test_without_a_mistake_confidence_is_that_of_one_more_example_of_each_class() -> None:
-    # All N logits are (a, -a) with the first label: p = (N + 1) / (N + 2), so that 2a / T = log(N + 1).
+def test_without_a_mistake_the_fit_allows_for_one_more_example_of_each_class() -> None:
+    # All N logits are (a, -a) with the first label, so p = (N + 1) / (N + 2) and 2a / T = log(N + 1).
     logits = torch.tensor([[2.0, -2.0]]).expand(98, 2)
     labels = torch.zeros(98, dtype=torch.int64)
     temperature = fit_temperature(logits, labels)
@@ -75,15 +76,15 @@ def test_no_other_temperature_has_a_lower_loss(seed: int, classes: int, scale: f
     assert loss(best) <= min(loss(best * 1.01), loss(best * 0.99), loss(1.0)) + 1e-9
 
 
-def test_accuracy_stays_and_loss_falls() -> None:
+def test_the_temperature_keeps_the_labels_and_lowers_the_loss() -> None:
     logits, labels = _draw(5.0)
-    cooled = logits / fit_temperature(logits, labels)
-    assert torch.equal(cooled.argmax(dim=-1), logits.argmax(dim=-1))
-    assert sum_losses(cooled, labels) < sum_losses(logits, labels)
+    scaled = logits / fit_temperature(logits, labels)
+    assert torch.equal(scaled.argmax(dim=-1), logits.argmax(dim=-1))
+    assert sum_losses(scaled, labels) < sum_losses(logits, labels)
 
 
-def test_the_calibration_error_of_a_hand_made_split() -> None:
-    # Four texts at 0.9, three of them right, and two at 0.6, one right: (4 |0.9 - 0.75| + 2 |0.6 - 0.5|) / 6.
+def test_the_calibration_error_of_a_split_computed_by_hand() -> None:
+    # Of four texts at 0.9, three are right; of two at 0.6, one is right: (4 |0.9 - 0.75| + 2 |0.6 - 0.5|) / 6.
     confidences = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.6, 0.6], dtype=torch.float64)
     logits = torch.stack([confidences, 1 - confidences], dim=1).log()
     labels = torch.tensor([0, 0, 0, 1, 0, 1])
@@ -91,7 +92,7 @@ def test_the_calibration_error_of_a_hand_made_split() -> None:
 
 
 @given(seed=st.integers(0, 50), count=st.integers(1, 60), is_multi=st.booleans())
-def test_the_calibration_error_is_that_of_its_definition(seed: int, count: int, is_multi: bool) -> None:
+def test_the_calibration_error_follows_its_definition(seed: int, count: int, is_multi: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(count, 3, generator=generator, dtype=torch.float64)
     if is_multi:
@@ -108,6 +109,6 @@ def test_the_calibration_error_is_that_of_its_definition(seed: int, count: int, 
     assert calibration_error(logits, labels) == pytest.approx(error, abs=1e-12)
 
 
-def test_nothing_to_fit_changes_nothing() -> None:
+def test_an_empty_split_leaves_logits_as_they_are() -> None:
     assert fit_temperature(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)) == 1.0
     assert calibration_error(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)) == 0.0

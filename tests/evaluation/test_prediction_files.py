@@ -26,8 +26,8 @@ def test_csv_holds_one_example_per_row(predictions: Predictions, tmp_path: Path)
     assert list(rows[0]) == ["text", "label", "prediction", "confidence", "probability_bad", "probability_so, so"]
     assert [row["text"] for row in rows] == [text.replace("\ud800", "?") for text in TEXTS]
     assert [row["label"] for row in rows] == [predictions.label_names[number] for number in predictions.labels]
-    found = [[float(row["probability_bad"]), float(row["probability_so, so"])] for row in rows]
-    np.testing.assert_array_equal(found, predictions.probabilities)
+    written = [[float(row["probability_bad"]), float(row["probability_so, so"])] for row in rows]
+    np.testing.assert_array_equal(written, predictions.probabilities)
 
 
 def test_json_lines_hold_one_example_per_line(predictions: Predictions, tmp_path: Path) -> None:

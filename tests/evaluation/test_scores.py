@@ -18,9 +18,9 @@ CPU = torch.device("cpu")
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=6),
     classes=st.integers(2, 5),
     seed=st.integers(0, 99),
-    scale=st.sampled_from([0.1, 1.0, 3.0]),  # scikit-learn clips a probability below 2e-16, as a scale of 10 can give
+    scale=st.sampled_from([0.1, 1.0, 3.0]),  # with a scale of 10, scikit-learn clips some probabilities
 )
-def test_figures_are_those_of_scikit_learn_however_the_examples_are_batched(
+def test_scores_are_those_of_scikit_learn_however_examples_are_batched(
     sizes: list[int], classes: int, seed: int, scale: float
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -40,7 +40,7 @@ def test_figures_are_those_of_scikit_learn_however_the_examples_are_batched(
         assert (score.correct, score.count) == (round(accuracy * sum(sizes)), sum(sizes))
 
 
-def test_batches_count_by_their_size() -> None:
+def test_batches_are_weighted_by_their_size() -> None:
     # One example at loss ln 2, three at ln 4: (ln 2 + 3 ln 4) / 4 = 7/4 ln 2. The mean of batch means would be 3/2 ln 2.
     running = RunningScore(CPU)
     running.update(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))
@@ -48,14 +48,14 @@ def test_batches_count_by_their_size() -> None:
     assert running.compute() == Score(pytest.approx(7 / 4 * math.log(2)), 0.25, 1, 4)  # a tie goes to the first class
 
 
-def test_a_summed_loss_that_is_known_already_is_taken_as_it_is() -> None:
+def test_a_known_sum_of_losses_is_not_computed_again() -> None:
     running = RunningScore(CPU)
     running.update(torch.zeros(2, 2, requires_grad=True), torch.tensor([0, 1]), torch.tensor(5.0, requires_grad=True))
     assert running.compute() == Score(2.5, 0.5, 1, 2)
 
 
 def test_losses_in_bfloat16_are_computed_in_float32() -> None:
-    # 1/3 and -1/7 in bfloat16 are 0.333984375 and -0.142578125; cross-entropy of what they stand for, ln(1 + e^-d).
+    # 1/3 and -1/7 in bfloat16 are 0.333984375 and -0.142578125; the cross-entropy of these is ln(1 + e^-d).
     logits = torch.tensor([[1 / 3, -1 / 7]], dtype=torch.bfloat16)
     running = RunningScore(CPU)
     running.update(logits, torch.tensor([0]))
@@ -72,5 +72,5 @@ def test_many_small_losses_add_up() -> None:
     assert running.compute().loss == (1e8 + 100) / 101
 
 
-def test_no_examples_give_zeros() -> None:
+def test_without_examples_the_score_is_zero() -> None:
     assert RunningScore(CPU).compute().as_dict() == {"loss": 0.0, "accuracy": 0.0, "correct": 0, "count": 0}

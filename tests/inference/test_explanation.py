@@ -112,12 +112,12 @@ def test_numbers_are_explained_step_by_step(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def pairs(count: int) -> list[tuple[Any, str]]:
-        found = []
+        examples = []
         for number in range(count):
             steps = rng.normal(size=(6, 2)).astype(np.float32)
             steps[4] += 8 * (number % 2)
-            found.append((steps, ("low", "high")[number % 2]))
-        return found
+            examples.append((steps, ("low", "high")[number % 2]))
+        return examples
 
     splits = Splits.from_pairs(pairs(80), validation=pairs(20))
     result = Trainer(None, splits, config=toy_config(epochs=20), callbacks=[], output=tmp_path / "run").fit()
