@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
+
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]  # checked where a Score is read from a file
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Score:
 
     loss: float
     accuracy: float
-    correct: int
-    count: int
+    correct: Count
+    count: Count
     f1: float | None = None
 
     def __repr__(self) -> str:

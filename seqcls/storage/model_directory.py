@@ -17,11 +17,12 @@ from torch import Tensor
 from seqcls.config.settings import Config
 from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor
+from seqcls.evaluation.scores import Score
 from seqcls.model.build import describe_plugins
 from seqcls.storage.model_card import model_card
 from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.resolved_options import resolve_options
-from seqcls.storage.schemas import Figures, read_description
+from seqcls.storage.schemas import read_description
 from seqcls.storage.snapshot import TrainingSnapshot
 from seqcls.storage.upgrade import FORMAT_VERSION
 from seqcls.storage.writing import to_json, to_safetensors, writing
@@ -113,5 +114,5 @@ def _parse_metrics(data: bytes, path: Path) -> dict[str, Any]:
     metrics = parse_json(data, path)
     for figures in metrics.values():
         if isinstance(figures, dict) and "accuracy" in figures:
-            check_form(figures, Figures, path)
+            check_form(figures, Score, path)
     return metrics

@@ -20,9 +20,10 @@ from typing import Any
 
 from seqcls.config.settings import Config
 from seqcls.errors import CheckpointError, OutputExistsError
+from seqcls.evaluation.baseline import Baseline
 from seqcls.storage.checkpoints import Checkpoints
 from seqcls.storage.lock import LOCK_NAME, locked
-from seqcls.storage.schemas import BaselineFigures, EvaluationRow
+from seqcls.storage.schemas import EvaluationRow
 from seqcls.storage.writing import to_json, writing
 from seqcls.system.files import is_temporary, make_directory, remove, replace_file
 from seqcls.system.untrusted import check_form, parse_json, read_json
@@ -125,12 +126,12 @@ class RunDirectory:
         """The log of evaluations."""
         return self.path / "metrics.jsonl"
 
-    def write_baseline(self, figures: Mapping[str, Any]) -> None:
+    def write_baseline(self, baseline: Baseline) -> None:
         """Write the figures of the linear baseline, replacing earlier ones."""
         with writing(self.path):
-            replace_file(self.path / "baseline.json", to_json(figures))
+            replace_file(self.path / "baseline.json", to_json(baseline.as_dict()))
 
-    def baseline(self) -> BaselineFigures | None:
+    def baseline(self) -> Baseline | None:
         """Read the figures of the linear baseline; None if it was not trained.
 
         Raises:
@@ -139,7 +140,7 @@ class RunDirectory:
         path = self.path / "baseline.json"
         if not path.is_file():
             return None
-        return check_form(read_json(path), BaselineFigures, path)
+        return check_form(read_json(path), Baseline, path)
 
     def evaluations(self) -> list[EvaluationRow]:
         """Read the log of evaluations.

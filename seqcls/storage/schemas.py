@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from seqcls.config.settings import Config
 from seqcls.errors import CheckpointError, ConfigError
+from seqcls.evaluation.scores import Score
 from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import GARBLED, check_form, parse_json
 
@@ -61,18 +62,6 @@ class Description(Form):
         return names
 
 
-class Figures(Form):
-    """The figures of a split. A loss may be infinite, and is read as it was written."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    loss: float
-    accuracy: float
-    correct: _Count
-    count: _Count
-    f1: float | None = None
-
-
 class Evaluation(Form):
     """The best evaluation of a run."""
 
@@ -80,8 +69,8 @@ class Evaluation(Form):
 
     step: _Count
     epoch: _Count
-    train: Figures
-    validation: Figures
+    train: Score
+    validation: Score
     lr: float
     seconds: _Number
     examples_per_second: _Number
@@ -91,16 +80,6 @@ class EvaluationRow(Evaluation):
     """A line of metrics.jsonl."""
 
     best: bool
-
-
-class BaselineFigures(Form):
-    """baseline.json."""
-
-    description: str
-    validation: Figures
-    test: Figures | None
-    seconds: _Number
-    features: _Count
 
 
 class Progress(Form):

@@ -262,7 +262,7 @@ class Trainer:
         require_scikit_learn()
         baseline = fit_baseline(load_splits(self.config.data, self.loaded))
         if self._output is not None and (run := RunDirectory(self._output)).has_checkpoint:
-            run.write_baseline(baseline.as_dict())
+            run.write_baseline(baseline)
         return baseline
 
     def plan(self) -> Plan:

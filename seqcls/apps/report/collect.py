@@ -22,13 +22,14 @@ from seqcls.data.prepare import SPLITS, build_dataset, load_splits
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Split, Splits
 from seqcls.errors import CheckpointError, DataError, SeqclsError
+from seqcls.evaluation.baseline import Baseline
 from seqcls.inference.classifier import Classifier
 from seqcls.model.encoders.base import Encoder
 from seqcls.storage.locate import resolve_model_path
 from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.run_directory import RunDirectory
-from seqcls.storage.schemas import BaselineFigures, EvaluationRow
+from seqcls.storage.schemas import EvaluationRow
 from seqcls.storage.snapshot import load_training
 from seqcls.system.files import directory_bytes
 
@@ -46,7 +47,7 @@ class History:
     """
 
     evaluations: Sequence[EvaluationRow] = ()
-    baseline: BaselineFigures | None = None
+    baseline: Baseline | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from seqcls.apps.report import plots
 from seqcls.apps.report.collect import Subject
 from seqcls.apps.report.parts import Plot, Table, percent
 from seqcls.evaluation.scores import Score
-from seqcls.storage.schemas import EvaluationRow, Figures
+from seqcls.storage.schemas import EvaluationRow
 from seqcls.training.callbacks.console import format_seconds
 
 
@@ -144,7 +144,7 @@ class RunSection:
         return Table(["label", *sizes], rows)
 
 
-def _accuracy_and_f1(score: Score | Figures) -> str:
+def _accuracy_and_f1(score: Score) -> str:
     return percent(score.accuracy) if score.f1 is None else f"{percent(score.accuracy)}, F1 {score.f1:.3f}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from seqcls.apps.tuning.space import Space
@@ -13,10 +13,10 @@ from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError
+from seqcls.evaluation.scores import Score
 from seqcls.model.network import Network
 from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.run_directory import RunDirectory
-from seqcls.storage.schemas import Figures
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.results import FitResult
 from seqcls.training.state import Evaluation, FitState
@@ -120,7 +120,7 @@ class _Watcher(Callback):
         self._monitor = monitor
         self._max_seconds = max_seconds
         self.evaluations: dict[int, float] = {}
-        self.best: Figures | None = None
+        self.best: Score | None = None
         self.reason: str | None = None
 
     def on_fit_start(self, state: FitState) -> None:
@@ -143,7 +143,7 @@ class _Watcher(Callback):
     def on_fit_end(self, state: FitState) -> None:
         """Keep the best figures."""
         if state.best is not None:
-            self.best = Figures(**asdict(state.best.validation))
+            self.best = state.best.validation
 
     def _report(self, state: FitState, step: int, figure: float) -> None:
         percent = _percent(state, step)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from seqcls.config.values import OptionValue
-from seqcls.storage.schemas import Figures
+from seqcls.evaluation.scores import Score
 
 _Count = Annotated[int, Field(ge=0)]
 
@@ -37,7 +37,7 @@ class Trial(BaseModel):
     encoder: str
     values: dict[str, OptionValue]
     value: float | None = None
-    validation: Figures | None = None
+    validation: Score | None = None
     evaluations: dict[_Count, float] = {}
     parameters: _Count | None = None
     size: _Count | None = None
