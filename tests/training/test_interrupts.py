@@ -230,7 +230,7 @@ def _fit_with_usr1(path: str, at_start: bool) -> list[str]:
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
 def test_sigusr1_harms_no_command_that_has_nothing_to_save() -> None:
     code = (
-        "import os, signal, sys; import seqcls.apps.cli; module = sys.modules['seqcls.apps.cli.app']; "
+        "import os, signal; from seqcls.apps.cli import app as module; "
         "module.app = lambda: os.kill(os.getpid(), signal.SIGUSR1); module.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
