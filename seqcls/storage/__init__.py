@@ -1,1 +1,5 @@
-"""What is kept on disk and shared: model directories, checkpoints, run directories, locks, and the Hugging Face Hub."""
+"""Models and runs on disk: model directories, checkpoints, run directories, locks, and the Hugging Face Hub.
+
+Files are verified when they are read, and old formats are upgraded. How a run is trained, and how a model predicts, is
+decided elsewhere.
+"""

@@ -1,6 +1,6 @@
-"""Model directories on Hugging Face: fetched to its client's cache, and sent in one commit.
+"""Model directories on Hugging Face: downloaded to the cache of its client, and uploaded in one commit.
 
-Of a repository only the files of a model directory are fetched, and they are verified like those of any other folder.
+Only the files of a model directory are downloaded from a repository. They are verified like those of any other folder.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 def is_repo_id(name: str) -> bool:
-    """Return whether ``name`` has the form of a repository's, "user/model", and no folder "user" is here to look into."""
+    """Return whether ``name`` has the form "user/model" of a repository, and there is no folder "user" here."""
     return _REPO_ID.fullmatch(name) is not None and not Path(name).parent.exists()
 
 
 def download(repo_id: str, *, revision: str | None = None) -> Path:
-    """Return the folder of a repository's model in the client's cache, fetching what is not there.
+    """Download the model of a repository, unless it is cached, and return its folder in the cache of the client.
 
     Args:
         repo_id: "user/model".
-        revision: A branch, a tag or a whole commit hash; by default the branch main.
+        revision: A branch, a tag or a full commit hash; by default the branch main.
 
     Raises:
-        HubError: It cannot be fetched, which takes huggingface_hub, or is no model of seqcls.
+        HubError: The repository cannot be downloaded, huggingface_hub is not installed, or it does not hold a seqcls model.
     """
     if find_spec("huggingface_hub") is None:  # a mistyped path, more often than not
         raise HubError(f"there is no folder {repo_id} here; to fetch it from Hugging Face: pip install 'seqcls[hub]'")
@@ -49,7 +49,7 @@ def download(repo_id: str, *, revision: str | None = None) -> Path:
             api.snapshot_download(repo_id, revision=revision, allow_patterns=list(_FILES), local_files_only=is_offline)
         )
     if not (folder / "manifest.json").is_file():
-        raise HubError(f"{repo_id} is no model of seqcls: it has no manifest.json; `seqcls push` writes one that has")
+        raise HubError(f"{repo_id} is not a seqcls model: it has no manifest.json; upload models with `seqcls push`")
     return folder
 
 
@@ -62,25 +62,25 @@ def upload(
     message: str | None = None,
     token: str | None = None,
 ) -> str:
-    """Send a model directory to a repository, which is made if there is none, and return the address of the commit.
+    """Upload a model directory to a repository, which is created if need be, and return the address of the commit.
 
     Args:
-        folder: The model directory, or a checkpoint, of which the state of the training is left out.
+        folder: The model directory, or a checkpoint, whose state of training is not uploaded.
         repo_id: "user/model".
-        private: Whether a repository that is made is private; None for what the user or organization has chosen.
-        revision: The branch, made if there is none; by default main.
-        message: The commit's.
-        token: One that may write; by default that of `hf auth login`, or HF_TOKEN.
+        private: Whether a new repository is private; None for the default of the user or organization.
+        revision: The branch, which is created if need be; by default main.
+        message: The commit message.
+        token: An access token that may write; by default the one of `hf auth login`, or HF_TOKEN.
 
     Raises:
-        HubError: It cannot be sent.
+        HubError: It cannot be uploaded.
         MissingExtraError: huggingface_hub is not installed.
     """
     api = _api(token)
     if not _REPO_ID.fullmatch(repo_id):
-        raise HubError(f"{repo_id!r} is no name of a repository; write user/model")
+        raise HubError(f"{repo_id!r} is not the name of a repository; write user/model")
     if switched_on("SEQCLS_OFFLINE"):
-        raise HubError(f"cannot send {folder} to {repo_id}: SEQCLS_OFFLINE forbids it")
+        raise HubError(f"cannot upload {folder} to {repo_id}: SEQCLS_OFFLINE forbids it")
     from huggingface_hub import CommitOperationAdd
 
     files = [CommitOperationAdd(name, str(folder / name)) for name in _FILES if (folder / name).is_file()]
@@ -88,7 +88,7 @@ def upload(
         api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        # In one commit, so that no reader finds the weights of one model with the manifest of another.
+        # One commit, so that nobody downloads the weights of one model with the manifest of another.
         commit = api.create_commit(repo_id, files, commit_message=message or "Add a model of seqcls", revision=revision)
     return str(commit.commit_url)
 
@@ -103,10 +103,10 @@ def _api(token: str | None) -> HfApi:
 
 @contextlib.contextmanager
 def _bars_on_a_terminal() -> Iterator[None]:
-    """Let the client show its progress only where somebody looks at it."""
+    """Let the client show progress bars only on a terminal."""
     from huggingface_hub import utils
 
-    client: Any = utils  # which does not list what it exports
+    client: Any = utils  # mypy: it does not list its exports
     if sys.stderr.isatty() or client.are_progress_bars_disabled():
         yield
         return
@@ -119,12 +119,12 @@ def _bars_on_a_terminal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(task: str, repo_id: str, revision: str | None, *, is_offline: bool = False) -> Iterator[None]:
-    """Turn what the client raises into a HubError of one line, which begins with the task that has failed."""
+    """Turn the exceptions of the client into a HubError of one line, which begins with the task that failed."""
     from huggingface_hub import constants
 
     try:
         yield
-    except Exception as error:  # its HTTP library, and so the class of a lost connection, differs between its versions
+    except Exception as error:  # versions of the client differ in HTTP library, and so in the class of a lost connection
         reason = _reason(error, revision, is_offline=is_offline or constants.HF_HUB_OFFLINE)
         raise HubError(f"{task} {constants.ENDPOINT}/{repo_id}: {reason}") from error
 
@@ -143,7 +143,7 @@ def _reason(error: Exception, revision: str | None, *, is_offline: bool) -> str:
     if status in (401, 403):
         return f"no permission ({status}); {_LOG_IN}, with a token that may do this"
     if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError) and is_offline:
-        return "it is not whole in the cache, and SEQCLS_OFFLINE or HF_HUB_OFFLINE forbids downloads; unset it"
+        return "it is not complete in the cache, and SEQCLS_OFFLINE or HF_HUB_OFFLINE forbids downloads; unset it"
     is_wrapped = isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and error.__cause__ is not None
     cause = error.__cause__ if is_wrapped else error
     advice = "" if isinstance(cause, ValueError) else "; check the network, or try again later"

@@ -1,4 +1,4 @@
-"""What the JSON files of a model directory and of a checkpoint must hold, value by value."""
+"""The form of the JSON files of a model directory, a checkpoint and a run, checked value by value."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FromList = Field(strict=False)  # JSON has no tuples
 
 
 class Form(BaseModel):
-    """What else stands in the file is left alone."""
+    """Values of exactly the stated types; other keys are ignored."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Plugin(Form):
-    """Where an encoder or embedding came from. Distribution and version go into a command that we advise to run."""
+    """The origin of an encoder or embedding. Its distribution and version become part of a command that we suggest."""
 
     name: str
     target: str | None
@@ -39,7 +39,7 @@ class Plugin(Form):
 
 
 class Plugins(Form):
-    """Those of a model."""
+    """The plugins of a model."""
 
     encoder: Plugin
     embedding: Plugin
@@ -58,7 +58,7 @@ class Description(Form):
     @classmethod
     def _check_unique(cls, names: list[str]) -> list[str]:
         if len(set(names)) < len(names):
-            raise ValueError("a label stands in it twice")
+            raise ValueError("a label occurs twice")
         return names
 
 

@@ -17,14 +17,14 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def resolve_device(name: str = "auto", local_rank: int | None = None) -> torch.device:
-    """Return the device of that name; "auto" takes the first of cuda, mps, cpu that is there.
+    """Return the device of that name; "auto" is the first of cuda, mps and cpu that is available.
 
     Args:
         name: auto, cpu, cuda, cuda:N or mps.
-        local_rank: Which of several processes on this machine asks: each takes the GPU of its number.
+        local_rank: The number of this process among several on this machine; each uses the GPU of its number.
 
     Raises:
-        DeviceError: The name is unknown, or this machine lacks the device.
+        DeviceError: The name is unknown, or the device is not available.
     """
     if local_rank is not None and name != "cpu":
         if name not in ("auto", "cuda"):
@@ -51,7 +51,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     """Return the context in which to run forward passes: bfloat16 autocast for "bf16", nothing for "fp32".
 
     Raises:
-        DeviceError: The device has no bfloat16 arithmetic.
+        DeviceError: The device does not support bfloat16.
     """
     if precision == "fp32":
         return contextlib.nullcontext()
@@ -64,7 +64,7 @@ def move_to(model: ModelT, device: torch.device) -> ModelT:
     """Move a module to a device.
 
     Raises:
-        DeviceError: The device is there but does not work.
+        DeviceError: The device is available but does not work.
     """
     try:
         return model.to(device)
@@ -72,24 +72,24 @@ def move_to(model: ModelT, device: torch.device) -> ModelT:
         if device.type == "cpu" or is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0]
-        raise DeviceError(f"{device} cannot be used: {reason}; see to the driver, or use --device cpu") from error
+        raise DeviceError(f"{device} cannot be used: {reason}; check the driver, or use --device cpu") from error
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on ``device``, without waiting for the copy where it must be made."""
-    # CUDA copies in its own time only from pinned memory: from other memory the process may have to wait for the device.
+    """Return a tensor on ``device``, without waiting for the copy if one is needed."""
+    # CUDA copies asynchronously only from pinned memory; from other memory the process may have to wait for the device.
     must_pin = device.type == "cuda" and tensor.device.type == "cpu"
     return (tensor.pin_memory() if must_pin else tensor).to(device, non_blocking=True)
 
 
 def use_deterministic_algorithms() -> None:
-    """Let PyTorch take only algorithms that give the same bits each time, and refuse operations that have none."""
+    """Make PyTorch use only algorithms that give the same bits each time, and refuse operations without one."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 def set_threads(threads: int | None) -> None:
-    """Use that many CPU threads within an operation; None leaves PyTorch's choice."""
+    """Set the number of CPU threads within an operation; None keeps PyTorch's choice."""
     if threads is not None:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Verified downloads: under the final name a file is whole and has the known hash, or it is not there."""
+"""Verified downloads: a file has its final name only once it is complete and has the known hash."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT = 30  # seconds without a byte
-CHUNK = 1 << 16  # bytes between two movements of the bar
+CHUNK = 1 << 16  # bytes between two updates of the progress bar
 
 
 def fetch(url: str, *, known_hash: str, folder: Path, largest: int, remedy: str) -> Path:
-    """Download a file into ``folder`` unless it is there with the known hash; shows a bar on a terminal.
+    """Download a file into ``folder`` unless it is there with the known hash; shows a progress bar on a terminal.
 
-    The bytes go to a temporary file, which is checked, takes the final name, and is removed if anything fails.
+    The bytes go to a temporary file that is verified and then renamed; it is removed if anything fails.
 
     Args:
-        url: Where the file is; its last part becomes the file's name.
+        url: The address; its last part becomes the name of the file.
         known_hash: "md5:…" or "sha256:…".
-        folder: Where to.
-        largest: The most bytes to take: an endless answer must not fill the disk.
+        folder: The target folder.
+        largest: The most bytes to accept, so that an endless response does not fill the disk.
         remedy: What else the user can do, for the error message.
 
     Raises:
-        DownloadError: There is no network, or it is not allowed, or what came is not the file.
+        DownloadError: There is no network, downloads are forbidden, or the response is not the expected file.
     """
     name = url.rsplit("/", 1)[-1]
     if switched_on("SEQCLS_OFFLINE") and not (folder / name).exists():
         raise DownloadError(f"{name} is not on this machine, and SEQCLS_OFFLINE forbids downloads; {remedy}")
     import pooch
-    import requests  # pooch's own downloader stands on it
+    import requests  # which pooch downloads with
 
-    # pooch announces on its logger what the bar shows, and repeats in it what the error says.
+    # pooch logs what the progress bar and the error show anyway.
     pooch.get_logger().setLevel(logging.WARNING)
     try:
         with _Bar(name, largest) as bar:
@@ -50,7 +50,7 @@ def fetch(url: str, *, known_hash: str, folder: Path, largest: int, remedy: str)
             downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=CHUNK, hooks=hooks)
             return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
     except ValueError as error:
-        raise DownloadError(f"what {url} sent is not the file expected ({error}); try again, or {remedy}") from error
+        raise DownloadError(f"the response from {url} is not the expected file ({error}); try again, or {remedy}") from error
     except requests.exceptions.RequestException as error:
         raise DownloadError(f"cannot download {url}: {error}; check the network, or {remedy}") from error
     except OSError as error:
@@ -59,16 +59,16 @@ def fetch(url: str, *, known_hash: str, folder: Path, largest: int, remedy: str)
 
 
 def _refuse_downgrade(response: requests.Response, **_: object) -> None:
-    """Refuse to be led from an encrypted place to one that is not."""
+    """Refuse a redirect from https to an unencrypted address."""
     from requests.exceptions import InvalidSchema
 
     target = urljoin(response.url, response.headers.get("location", ""))
     if response.is_redirect and response.url.startswith("https:") and not target.startswith("https:"):
-        raise InvalidSchema(f"it leads on to {target:.200}, which is not encrypted")
+        raise InvalidSchema(f"it redirects to {target:.200}, which is not encrypted")
 
 
 class _Bar:
-    """The progress object that pooch drives; counts bytes."""
+    """The progress bar that pooch updates; it also counts the bytes."""
 
     def __init__(self, name: str, largest: int) -> None:
         self._largest = largest

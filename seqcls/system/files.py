@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-# The names that the functions here give to what is not yet, or no longer, in its place.
+# The names of files and folders that are not yet, or no longer, in their place.
 _TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")
 
 
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a file to write; when the block ends, it is flushed to disk and takes the place of ``path``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.unlink(missing_ok=True)  # left by a process of the same number that was killed
+        temporary.unlink(missing_ok=True)  # left by a killed process that had the same number
         with temporary.open("xb") as file:
             yield file
             file.flush()
@@ -86,19 +86,19 @@ def free_name(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether the functions here gave the name, to what a killed process has left half written."""
+    """Return whether ``path`` is an incomplete file or folder that the functions here write."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden temporary files and folders that a killed process left; no other may be at work in ``folder``."""
+    """Remove the temporary files and folders that a killed process left; no other process may be writing in ``folder``."""
     for path in folder.glob(".*"):
         if is_temporary(path):
             remove(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder and all in it."""
+    """Remove a file, a link, or a folder with everything in it."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
     else:
@@ -107,7 +107,7 @@ def remove(path: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """Flush a folder's list of names to disk."""
-    if os.name == "nt":  # Windows cannot open a folder to flush it
+    if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -118,7 +118,7 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _set_aside(path: Path) -> Iterator[None]:
-    """Free the name of a folder for the block; remove the folder if the block ends well, and put it back if not."""
+    """Free the name of a folder for the block; then remove the folder, or put it back if the block fails."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(aside, ignore_errors=True)
     path.rename(aside)

@@ -12,7 +12,7 @@ def switched_on(variable: str) -> bool:
 
 
 def cache_home() -> Path:
-    """Return the folder for what can be made or fetched again: SEQCLS_HOME, else the platform's cache folder."""
+    """Return the folder for files that can be restored: SEQCLS_HOME, otherwise the platform's cache folder."""
     home = os.environ.get("SEQCLS_HOME")
     if home:
         return Path(home).expanduser()

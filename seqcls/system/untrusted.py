@@ -1,6 +1,6 @@
-"""Files that nobody vouches for, read with care: each is looked at before it costs memory, and believed after every check.
+"""Reading untrusted files: sizes are checked before anything is read, and content before it is used.
 
-What a model directory holds may be cut off, garbled, or made to harm; a hash in it finds damage but no malice, since whoever
+A file of a model directory may be truncated, corrupt or malicious. Its hash detects damage but not malice, since whoever
 changes a file can change the hash. Every fault is a CheckpointError that names the file.
 """
 
@@ -23,27 +23,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 JSON_LIMIT = 4 << 20
-"""Most bytes of a JSON file: room for 100,000 labels, while the worst content of that size takes 100 MB when parsed."""
+"""The most bytes of a JSON file: room for 100,000 labels, while the worst content of this size takes 100 MB when parsed."""
 
-# What reading JSON, or tensors, of an unexpected form can raise.
+# The exceptions that JSON or tensors of an unexpected form can raise.
 GARBLED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
-_AGAIN = "copy all of it again from where it came"
+_AGAIN = "copy the whole folder from its source again"
 
 _Form = TypeVar("_Form")
 
 
 def read_verified(path: Path, limits: Mapping[str, int | None]) -> dict[str, bytes]:
-    """Return the contents of files of a directory after comparing each with its hash in the manifest.
+    """Return the contents of files of a directory, each compared with its hash in the manifest.
 
     Args:
         path: The directory.
-        limits: The most bytes of each file by its name; None for one whose size is its content's.
+        limits: The most bytes of each file, by name; None for no limit.
+
+    Raises:
+        CheckpointError: A file is missing, damaged or too large.
     """
     hashes = read_json(path / "manifest.json")
     for name, digest in hashes.items():
         if not re.fullmatch(r"\w[\w.-]*", name) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
-            raise CheckpointError(f"{path}/manifest.json is no list of files and their SHA-256, see {name!r:.60}; {_AGAIN}")
+            raise CheckpointError(
+                f"{path}/manifest.json is not a list of files and their SHA-256, see {name!r:.60}; {_AGAIN}"
+            )
     contents = {name: read_file(path / name, limit) for name, limit in limits.items()}
     for name, data in contents.items():
         if hashlib.sha256(data).hexdigest() != hashes.get(name):
@@ -54,15 +59,15 @@ def read_verified(path: Path, limits: Mapping[str, int | None]) -> dict[str, byt
 
 
 def read_file(path: Path, limit: int | None) -> bytes:
-    """Return the content of a regular file of the directory that ``path`` is in, and of at most ``limit`` bytes."""
-    if not _is_own(path):
+    """Return the content of a regular file of at most ``limit`` bytes, which no link places outside its directory."""
+    if not _is_inside(path):
         raise CheckpointError(f"{path} is a link that leaves the directory; put the file itself there")
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device could wait for ever
-            raise CheckpointError(f"{path} is no regular file; {_AGAIN}")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device could wait forever
+            raise CheckpointError(f"{path} is not a regular file; {_AGAIN}")
         if limit is not None and status.st_size > limit:
-            raise CheckpointError(f"{path} has {status.st_size:,} bytes, and no such file has above {limit:,}; {_AGAIN}")
+            raise CheckpointError(f"{path} has {status.st_size:,} bytes, more than the {limit:,} allowed; {_AGAIN}")
         return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} lacks {path.name}; copy the whole folder") from None
@@ -72,17 +77,17 @@ def read_file(path: Path, limit: int | None) -> bytes:
         raise CheckpointError(f"{path} does not fit into memory; {_AGAIN}") from error
 
 
-def _is_own(path: Path) -> bool:
-    """Return whether a file, a link followed, is in its directory, or in the cache of Hugging Face that this is part of.
+def _is_inside(path: Path) -> bool:
+    """Return whether a file, or the target of a link, is in its directory or in the Hugging Face cache that contains it.
 
-    A link that someone else made could lead to any file of the one who loads the model: one that is private, or on a network
-    that never answers. The links of that cache, snapshots/REVISION/NAME -> blobs/HASH, are made on this machine.
+    A malicious link could lead to any file of the user who loads the model, such as a private file, or one on a network
+    drive that never answers. The links of the cache, snapshots/REVISION/NAME -> blobs/HASH, were made on this machine.
     """
     if not path.is_symlink():
         return True
-    home, target = (Path(os.path.realpath(place)) for place in (path.parent, path))
-    blobs = [folder.parent / "blobs" for folder in home.parents if folder.name == "snapshots"]
-    return target.is_relative_to(home) or target.parent in blobs
+    directory, target = (Path(os.path.realpath(each)) for each in (path.parent, path))
+    blobs = [folder.parent / "blobs" for folder in directory.parents if folder.name == "snapshots"]
+    return target.is_relative_to(directory) or target.parent in blobs
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -91,7 +96,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object of the file ``path``, in which no name may stand twice."""
+    """Return the JSON object in the file ``path``, in which no name may occur twice."""
     try:
         values = json.loads(data, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
@@ -102,11 +107,11 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers disagree on which of two values counts, so that one program would check what another one uses.
+    # Readers disagree on which of two values counts, so one program would check a value that another does not use.
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f"{name!r:.60} stands in it twice")
+            raise ValueError(f"{name!r:.60} occurs twice")
         values[name] = value
     return values
 
@@ -133,14 +138,16 @@ def _adapter(form: Any) -> TypeAdapter[Any]:
 
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the safetensors file ``path``, which must fill it without a gap or an overlap."""
-    from safetensors import SafetensorError  # here, since what reads text alone does without torch
+    """Return the tensors in the safetensors file ``path``, which must fill it without a gap or an overlap."""
+    from safetensors import SafetensorError  # here, since readers of text alone do not need torch
     from safetensors.torch import load
 
-    # The library checks sizes and places, but takes the last of two tensors of one name.
+    # The library checks sizes and offsets, but accepts two tensors of the same name.
     size = int.from_bytes(data[:8], "little")
     if size > min(len(data) - 8, JSON_LIMIT):
-        raise CheckpointError(f"{path} is cut off, or no safetensors file: its header should have {size:,} bytes; {_AGAIN}")
+        raise CheckpointError(
+            f"{path} is truncated or not a safetensors file: its header should have {size:,} bytes; {_AGAIN}"
+        )
     parse_json(data[8 : 8 + size], path)
     try:
         return load(data)

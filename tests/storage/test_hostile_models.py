@@ -175,9 +175,9 @@ BROKEN_MODELS: dict[str, tuple[Change, str]] = {
     # config.json
     "a key twice": (
         content("config.json", lambda data: data.replace(b'"input"', b'"config": {}, "input"')),
-        "config' stands",
+        "config' occurs",
     ),
-    "a nested key twice": (content("config.json", lambda data: data.replace(b'"lr"', b'"seed": 1, "lr"')), "'seed' stands"),
+    "a nested key twice": (content("config.json", lambda data: data.replace(b'"lr"', b'"seed": 1, "lr"')), "'seed' occurs"),
     "100,000 lists": (content("config.json", b'{"a": ' + DEEP + b"]" * 100_000 + b"}"), r"config\.json is not valid JSON"),
     "huge JSON": (content("config.json", lambda data: data + b" " * (5 << 20)), r"config\.json has 5,\d+,\d+ bytes"),
     "a number of 5000 digits": (content("config.json", b'{"a": ' + b"9" * 5000 + b"}"), "not valid JSON"),
@@ -256,7 +256,7 @@ BROKEN_MODELS: dict[str, tuple[Change, str]] = {
     ),
     "a tensor twice": (
         content("model.safetensors", (18).to_bytes(8, "little") + b'{"a": {}, "a": {}}'),
-        "'a' stands in it twice",
+        "'a' occurs twice",
     ),
     "overlapping tensors": (header(_overlap), "not a valid safetensors file"),
     "a hole before the tensors": (header(_shift_all), "not a valid safetensors file"),
@@ -321,8 +321,8 @@ BROKEN_MODELS: dict[str, tuple[Change, str]] = {
     "a link to a device": (put_in_place("config.json", lambda path: path.symlink_to("/dev/zero")), "link that leaves"),
     "a link to itself": (put_in_place("config.json", lambda path: path.symlink_to(path)), r"cannot read .*config\.json"),
     "a link to nothing": (put_in_place("metrics.json", lambda path: path.symlink_to("nothing")), "lacks metrics.json"),
-    "a pipe": (put_in_place("model.safetensors", os.mkfifo), "no regular file"),
-    "a folder": (put_in_place("tokenizer.json", os.mkdir), "no regular file"),
+    "a pipe": (put_in_place("model.safetensors", os.mkfifo), "not a regular file"),
+    "a folder": (put_in_place("tokenizer.json", os.mkdir), "not a regular file"),
 }
 
 BROKEN_TRAINING: dict[str, tuple[Change, str]] = {
@@ -513,7 +513,7 @@ def test_a_file_may_have_as_many_bytes_as_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "values.json"
     path.write_bytes(b"12345")
     assert read_file(path, 5) == b"12345"
-    with pytest.raises(CheckpointError, match="5 bytes, and no such file has above 4"):
+    with pytest.raises(CheckpointError, match="5 bytes, more than the 4"):
         read_file(path, 4)
 
 

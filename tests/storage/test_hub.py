@@ -186,7 +186,7 @@ def _empty(hub: Hub) -> None:
         (_make_gated, {}, "access is granted to those who ask for it"),
         (_make_private, {}, "no such repository.*if it is private, log in with `hf auth login`, or set HF_TOKEN"),
         (_break, {}, "500.*try again later"),
-        (_empty, {}, "me/model is no model of seqcls: it has no manifest.json"),
+        (_empty, {}, "me/model is not a seqcls model: it has no manifest.json"),
         (lambda hub: None, {"revision": "v9"}, "has no branch, tag or commit 'v9'"),
         (
             lambda hub: hub.repositories.clear(),
@@ -225,9 +225,9 @@ def test_a_file_that_is_missing_is_named(pushed: Repository) -> None:
     [
         ("me/model", "hf_wrong", r"cannot write to http.*/me/model: no permission \(401\); log in"),
         ("others/model", Hub.TOKEN, r"no permission \(403\).*with a token that may do this"),
-        ("model", None, "'model' is no name of a repository; write user/model"),
-        ("a/b/c", None, "'a/b/c' is no name"),
-        ("me/--", None, "'me/--' is no name"),
+        ("model", None, "'model' is not the name of a repository; write user/model"),
+        ("a/b/c", None, "'a/b/c' is not the name"),
+        ("me/--", None, "'me/--' is not the name"),
     ],
 )
 def test_a_push_that_is_not_allowed_says_why(

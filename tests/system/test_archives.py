@@ -69,24 +69,27 @@ def endless() -> bytes:
 
 
 TARS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "a symbolic link": (lambda: tar(special(tarfile.SYMTYPE, target="/etc/passwd")), "'data/bad.txt', which is no file"),
+    "a symbolic link": (
+        lambda: tar(special(tarfile.SYMTYPE, target="/etc/passwd")),
+        "'data/bad.txt', which is a link, a device",
+    ),
     "a link in the place of a folder": (
         lambda: tar(special(tarfile.SYMTYPE, target="/tmp", name="data"), ("data/x.txt", b"x")),
-        "'data', which is no file",
+        "'data', which is a link, a device",
     ),
-    "a hard link": (lambda: tar(GOOD, special(tarfile.LNKTYPE, target="../../outside")), "which is no file"),
-    "a device": (lambda: tar(special(tarfile.CHRTYPE)), "which is no file"),
-    "a block device": (lambda: tar(special(tarfile.BLKTYPE)), "which is no file"),
-    "a pipe": (lambda: tar(special(tarfile.FIFOTYPE)), "which is no file"),
+    "a hard link": (lambda: tar(GOOD, special(tarfile.LNKTYPE, target="../../outside")), "which is a link, a device"),
+    "a device": (lambda: tar(special(tarfile.CHRTYPE)), "which is a link, a device"),
+    "a block device": (lambda: tar(special(tarfile.BLKTYPE)), "which is a link, a device"),
+    "a pipe": (lambda: tar(special(tarfile.FIFOTYPE)), "which is a link, a device"),
     "a sparse file": (sparse, "which is a sparse file"),
-    "an absolute path": (lambda: tar(("/etc/cron.d/x.txt", b"x")), "'/etc/cron.d/x.txt', which is no plain name"),
-    "a path upwards": (lambda: tar(("data/../../x.txt", b"x")), "which is no plain name"),
-    "a path upwards at the end": (lambda: tar(("data/..", b"x")), "which is no plain name"),
-    "a folder upwards": (lambda: tar(special(tarfile.DIRTYPE, name="../data")), "which is no plain name"),
-    "a backslash": (lambda: tar(("data\\..\\x.txt", b"x")), "which is no plain name"),
-    "a drive": (lambda: tar(("C:x.txt", b"x")), "which is no plain name"),
-    "a control character": (lambda: tar(("data/\x1b[2Jx.txt", b"x")), "which is no plain name"),
-    "an empty part": (lambda: tar(("data//x.txt", b"x")), "which is no plain name"),
+    "an absolute path": (lambda: tar(("/etc/cron.d/x.txt", b"x")), "'/etc/cron.d/x.txt', which is not a plain name"),
+    "a path upwards": (lambda: tar(("data/../../x.txt", b"x")), "which is not a plain name"),
+    "a path upwards at the end": (lambda: tar(("data/..", b"x")), "which is not a plain name"),
+    "a folder upwards": (lambda: tar(special(tarfile.DIRTYPE, name="../data")), "which is not a plain name"),
+    "a backslash": (lambda: tar(("data\\..\\x.txt", b"x")), "which is not a plain name"),
+    "a drive": (lambda: tar(("C:x.txt", b"x")), "which is not a plain name"),
+    "a control character": (lambda: tar(("data/\x1b[2Jx.txt", b"x")), "which is not a plain name"),
+    "an empty part": (lambda: tar(("data//x.txt", b"x")), "which is not a plain name"),
     "a name twice": (lambda: tar(GOOD, GOOD), "'data/good.txt' twice"),
     "a name twice, once with a dot": (lambda: tar(GOOD, ("./data/good.txt", b"x")), "twice"),
     "names that differ in case": (lambda: tar(GOOD, ("data/GOOD.txt", b"x")), "'data/GOOD.txt' twice"),
@@ -95,12 +98,12 @@ TARS: dict[str, tuple[Callable[[], bytes], str]] = {
         "twice",
     ),
     "too many members": (lambda: tar(*((f"data/{number}.txt", b"x") for number in range(6))), "more than 5 members"),
-    "a large file": (lambda: tar(("data/x.txt", bytes(1_001))), "of 1,001 bytes, and none should have above 1,000"),
+    "a large file": (lambda: tar(("data/x.txt", bytes(1_001))), "of 1,001 bytes, more than the 1,000 allowed"),
     "a large file that nobody wants": (lambda: tar(("other", bytes(1_001))), "of 1,001 bytes"),
     "a bomb": (endless, "unpacks to more than 20,000 bytes"),
-    "a header that lies": (lying_pax, "unexpected end of data|damaged or cut off"),
-    "an archive cut off": (lambda: tar(GOOD)[:-10], "damaged or cut off"),
-    "a sum that is wrong": (lambda: tar(GOOD)[:-8] + bytes(8), "damaged or cut off"),
+    "a header that lies": (lying_pax, "unexpected end of data|damaged or truncated"),
+    "an archive cut off": (lambda: tar(GOOD)[:-10], "damaged or truncated"),
+    "a sum that is wrong": (lambda: tar(GOOD)[:-8] + bytes(8), "damaged or truncated"),
 }
 
 
@@ -181,12 +184,12 @@ def zip_member(mode: int) -> zipfile.ZipInfo:
 
 
 ZIPS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "a symbolic link": (lambda: zipped((zip_member(0o120777), b"/etc/passwd")), "which is no file"),
-    "an absolute path": (lambda: zipped(("/etc/x", b"")), "which is no plain name"),
-    "a path upwards": (lambda: zipped(("../x", b"")), "which is no plain name"),
-    "a folder upwards": (lambda: zipped(("../x/", b"")), "which is no plain name"),
-    "a backslash": (lambda: zipped(("..\\x", b"")), "which is no plain name"),
-    "a drive": (lambda: zipped(("c:\\x", b"")), "which is no plain name"),
+    "a symbolic link": (lambda: zipped((zip_member(0o120777), b"/etc/passwd")), "which is a link, a device"),
+    "an absolute path": (lambda: zipped(("/etc/x", b"")), "which is not a plain name"),
+    "a path upwards": (lambda: zipped(("../x", b"")), "which is not a plain name"),
+    "a folder upwards": (lambda: zipped(("../x/", b"")), "which is not a plain name"),
+    "a backslash": (lambda: zipped(("..\\x", b"")), "which is not a plain name"),
+    "a drive": (lambda: zipped(("c:\\x", b"")), "which is not a plain name"),
     "names that differ in case": (lambda: zipped(("x", b""), ("X", b"")), "twice"),
     "too many members": (lambda: zipped(*((str(number), b"") for number in range(6))), "more than 5 members"),
     "a bomb": (lambda: zipped(("x", bytes(1_001))), "of 1,001 bytes"),
@@ -210,6 +213,6 @@ def test_the_data_sets_check_their_archives(tmp_path: Path) -> None:
     values = io.BytesIO()
     np.save(values, np.zeros(3))
     (tmp_path / "data.npz").write_bytes(zipped(("values.npy", values.getvalue()), ("../x", b"")))
-    with pytest.raises(DataError, match=r"'\.\./x', which is no plain name in a folder; nothing was unpacked"):
+    with pytest.raises(DataError, match=r"'\.\./x', which is not a plain name in a folder; nothing was unpacked"):
         ArraysDataset(path=str(tmp_path / "data.npz")).load()
     assert not os.path.lexists(tmp_path.parent / "x")
