@@ -1,4 +1,4 @@
-"""Memory: what the process keeps of it, and errors that say it is used up."""
+"""Memory: keeping what was freed, and recognizing errors about exhausted memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several processes that train one model, as torchrun starts them: what they tell each other. One alone tells nobody.
+"""Communication between the processes that train one model, as torchrun starts them; a single process has none.
 
-There is no DistributedDataParallel: it averages the gradients of the processes, which is wrong where their shares of a batch
-differ in size, and it meets at every backward pass, where accumulation needs it once a step. Here the gradients of summed
+DistributedDataParallel is not used: it averages the gradients of the processes, which is wrong when their shares of a batch
+differ in size, and it synchronizes at every backward pass, while accumulation needs it once per step. Here the gradients of summed
 losses are added (Goyal et al. 2017, section 3), so that two processes give what one gives with the same batch.
 """
 
@@ -26,24 +26,24 @@ from torch import Tensor, nn
 
 from seqcls.errors import NonFiniteError, TrainingError
 
-# A process that is gone is noticed at once; this is for one that hangs. Saving, which one does, must end in time.
+# A process that dies is noticed at once; this is for one that hangs. It must exceed the time that saving takes.
 _TIMEOUT = timedelta(minutes=10)
 _MEETING_SECONDS = 120.0
 _FAILED = "failed"
-# Tensors of the last messages. A thread of PyTorch's gives its own up late; were it the last to do so, it would want
-# Python's lock, which `destroy_process_group` of torch 2.3 holds while it waits for that thread: neither would end.
+# Tensors of the last messages. A thread of PyTorch releases its references late. If it held the last one, it would need
+# the GIL, which `destroy_process_group` of torch 2.3 holds while it waits for that thread: neither would end.
 _sent: deque[list[Tensor]] = deque(maxlen=4)
 
 
 class World:
-    """The processes of a run, of which this is number ``rank`` of ``size``.
+    """The processes of a run, seen from one of them. This class is for a single process.
 
-    All of them call the same methods in the same order, and get the same answers. This class is for a process on its own.
+    All processes call the same methods in the same order, and get the same results.
 
     Attributes:
-        rank: From 0; the process of rank 0 alone writes files and reports.
+        rank: Number of this process, from 0; only rank 0 writes files and reports.
         size: Number of processes.
-        local_rank: The rank among those of this machine; None for a process on its own.
+        local_rank: The rank among the processes on this machine; None for a single process.
     """
 
     rank = 0
@@ -56,15 +56,15 @@ class World:
         return self.rank == 0
 
     def share(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return this process's part of some examples; it may be empty."""
+        """Return this process's share of the examples at ``indices``, int64 [N]; it may be empty."""
         return indices[self.rank :: self.size]
 
     def largest(self, *values: int) -> list[int]:
-        """Return for each value the largest that a process gave."""
+        """Return the largest of each value over the processes."""
         return [int(value) for value in values]
 
     def any(self, value: bool) -> bool:
-        """Return whether it is so for one of the processes."""
+        """Return whether ``value`` is true in at least one process."""
         return bool(self.largest(value)[0])
 
     def add(self, values: Tensor) -> Tensor:
@@ -72,10 +72,10 @@ class World:
         return values
 
     def add_gradients(self, model: nn.Module) -> None:
-        """Make each gradient its sum over the processes; one that no process has stays None."""
+        """Replace each gradient by its sum over the processes; one that no process has stays None."""
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Return what the processes gave, by rank."""
+        """Return the data of all processes, in the order of their ranks."""
         return [data]
 
     def gather_rows(self, rows: Tensor, count: int) -> Tensor:
@@ -84,30 +84,30 @@ class World:
         return rows
 
     def broadcast(self, model: nn.Module) -> None:
-        """Give all processes the weights that the first one has."""
+        """Copy the weights of rank 0 to all processes."""
 
     def meet(self, failure: Exception | None) -> None:
-        """Raise the failure of any process in each of them: one that all can recover from, in the same way."""
+        """Raise the failure of any process in all of them, so that all recover in the same way."""
         if failure is not None:
             raise failure
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Let the process of rank 0 run the block before the others do."""
+        """Run the block in rank 0 first, and then in the others."""
         yield
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Let the other processes know why this one leaves the block by an exception."""
+        """Tell the other processes why an exception ends the block in this one."""
         yield
 
 
 @cache
 def world() -> World:
-    """Return the processes that this one was started with, as the environment says; the first call meets them.
+    """Return the processes of this run, as the environment describes them; the first call connects to them.
 
     Raises:
-        TrainingError: They cannot be reached.
+        TrainingError: The other processes cannot be reached.
     """
     size = os.environ.get("WORLD_SIZE") or "1"
     if size == "1":
@@ -158,7 +158,7 @@ def _fresh(store: Any, rank: int, size: int) -> Any:
 
 
 def _wait_until(condition: Callable[[], bool], failure: str) -> None:
-    """Ask again and again, in Python, where a signal can end the wait."""
+    """Poll in Python, where a signal can end the wait."""
     end = time.monotonic() + _MEETING_SECONDS
     while not condition():
         if time.monotonic() > end:
@@ -174,7 +174,7 @@ def _leave() -> None:
 
 
 class _Group(World):
-    """Several processes, which meet through torch.distributed."""
+    """Several processes, connected by torch.distributed."""
 
     def __init__(self, store: Any, rank: int, size: int) -> None:
         import torch.distributed as dist
@@ -183,7 +183,7 @@ class _Group(World):
         self._store = store
         self._meetings = 0
         self.rank, self.size = rank, size
-        self.local_rank = int(os.environ.get("LOCAL_RANK") or 0)  # not set: one process a machine, or a pod
+        self.local_rank = int(os.environ.get("LOCAL_RANK") or 0)  # unset: one process per machine or pod
 
     def largest(self, *values: int) -> list[int]:
         found = torch.tensor(values, dtype=torch.int64)
@@ -204,7 +204,7 @@ class _Group(World):
         dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         has_one = torch.tensor([p.grad is not None for p in parameters], device=parts[0].device)
-        # All in one message, at whose end stands which parameters have a gradient at all.
+        # One message, which ends with the number of processes that have each gradient.
         *sums, counts = self.add(torch.cat([part.to(dtype).flatten() for part in [*parts, has_one]])).split(
             [part.numel() for part in [*parts, has_one]]
         )
@@ -269,7 +269,7 @@ class _Group(World):
             try:
                 if not self._store.check([_FAILED]):
                     self._store.set(_FAILED, f"rank {self.rank} failed: {words}"[:2000])
-            except RuntimeError:  # nobody is left to be told
+            except RuntimeError:  # no process is left to tell
                 pass
             raise
 
