@@ -1,8 +1,8 @@
 """Communication between the processes that train one model, as torchrun starts them; a single process has none.
 
 DistributedDataParallel is not used: it averages the gradients of the processes, which is wrong when their shares of a batch
-differ in size, and it synchronizes at every backward pass, while accumulation needs it once per step. Here the gradients of summed
-losses are added (Goyal et al. 2017, section 3), so that two processes give what one gives with the same batch.
+differ in size, and it synchronizes at every backward pass, while accumulation needs it once per step. Here the gradients of
+summed losses are added (Goyal et al. 2017, section 3), so that two processes give what one gives with the same batch.
 """
 
 from __future__ import annotations
