@@ -45,7 +45,7 @@ def splits_of(data: DataLike) -> Splits:
 
 
 def source_of(data: DataLike) -> str | Dataset | Splits:
-    """Return names, paths and data sets as they are, which the cache knows by their fingerprint; all else as splits.
+    """Return names, paths and data sets as they are, which the cache identifies by a fingerprint; everything else as splits.
 
     Raises:
         DataError: The data are of another form.

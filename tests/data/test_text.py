@@ -270,7 +270,7 @@ def test_a_tokenizer_of_another_program_gives_its_own_tokens(tmp_path: Path, mod
         assert [tokenizer.words()[index] for index in tokenizer.encode(text)] == expected
 
 
-def test_a_tokenizer_without_its_unknown_word_is_said_to_be_wrong(tmp_path: Path) -> None:
+def test_a_tokenizer_without_its_unknown_word_is_reported(tmp_path: Path) -> None:
     model = tokenizers.models.WordLevel({"film": 0}, unk_token="[UNK]")
     tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
     tokenizer = TextTokenizer.load(tmp_path / "tokenizer.json")

@@ -126,7 +126,7 @@ POSITIVE = {
 
 @dataclass(frozen=True)
 class Domain:
-    """What is reviewed: its names, its aspects (all singular), how a review of it opens, adjectives of its own."""
+    """What is reviewed: its names, its aspects (all singular), how a review of it opens, its own adjectives."""
 
     things: tuple[str, ...]
     aspects: tuple[str, ...]

@@ -192,7 +192,7 @@ def test_a_truncated_archive_is_refused(archive: Path, keep: float) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", b"\x1f\x8b\x08garbage"])
-def test_a_file_that_is_no_archive_is_refused(archive: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(archive: Path, content: bytes) -> None:
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"damaged or truncated|not the complete data set"):
         ImdbDataset(source=str(archive)).load()

@@ -139,7 +139,7 @@ def test_another_archive_than_the_expected_one_is_refused(
 
 
 @needs_torchtext
-def test_no_server_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchtext("datasets.imdb"), "URL", "http://127.0.0.1:9/aclImdb_v1.tar.gz")
     with pytest.raises(DataError, match="torchtext could not read IMDB, train: "):
         TorchtextDataset(name="IMDB", root=str(tmp_path)).load()
