@@ -17,12 +17,12 @@ TEXTS = (
 def main(encoder: str = "bilstm") -> None:
     """Print the figures of the run, and a label with its probability for each text."""
     result = Trainer(encoder, "reviews").fit()
-    if result.model is None:  # Ctrl-C
-        sys.exit(f"interrupted; to go on: seqcls fit --resume {result.run}")
+    if result.model_dir is None:  # Ctrl-C
+        sys.exit(f"interrupted; to go on: seqcls fit --resume {result.run_dir}")
     assert result.test is not None  # the data set has a test split
-    print(f"{result.parameters:,} parameters, test accuracy {result.test.accuracy:.1%}, {result.model}")
+    print(f"{result.parameters:,} parameters, test accuracy {result.test.accuracy:.1%}, {result.model_dir}")
 
-    classifier = Classifier.from_pretrained(result.model)
+    classifier = Classifier.from_pretrained(result.model_dir)
     for text, probabilities in zip(TEXTS, classifier.predict_proba(TEXTS), strict=True):
         best = int(probabilities.argmax())
         print(f"{classifier.label_names[best]} {probabilities[best]:.3f}  {text}")

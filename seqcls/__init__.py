@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seqcls.evaluation.baseline import Baseline, fit_baseline
     from seqcls.evaluation.calibration import Calibration
     from seqcls.evaluation.predictions import Predictions
-    from seqcls.evaluation.scores import Score
+    from seqcls.evaluation.scores import Evaluation, Score
     from seqcls.inference.classifier import Classifier
     from seqcls.inference.explanation import Explanation
     from seqcls.inference.portable.numpy_classifier import NumpyClassifier
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seqcls.model.encoders.masking import Pool, length_mask
     from seqcls.training.callbacks.base import Callback
     from seqcls.training.results import FitResult
-    from seqcls.training.state import Evaluation, FitState
+    from seqcls.training.state import FitState
     from seqcls.training.trainer import Trainer
 
 _HOMES = {
@@ -56,7 +56,7 @@ _HOMES = {
     "Dataset": "seqcls.data.datasets.base",
     "Embedding": "seqcls.model.embeddings.base",
     "Encoder": "seqcls.model.encoders.base",
-    "Evaluation": "seqcls.training.state",
+    "Evaluation": "seqcls.evaluation.scores",
     "Explanation": "seqcls.inference.explanation",
     "Finding": "seqcls.apps.check.findings",
     "FitConfig": "seqcls.config.settings",

@@ -116,11 +116,11 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "run" if self.output is None else Path(self.output)
             callbacks = [ConsoleReporter()] if self.verbose else []
-            trainer = Trainer(None, splits, config=self._config(), callbacks=callbacks, output=output, overwrite=True)
+            trainer = Trainer(splits, config=self._config(), callbacks=callbacks, output=output, overwrite=True)
             result = trainer.fit()
-            if result.model is None:
+            if result.model_dir is None:
                 raise TrainingError(f"the training was stopped: {result.stop_reason}")
-            self.classifier_ = Classifier.from_pretrained(result.model, device=self.device)
+            self.classifier_ = Classifier.from_pretrained(result.model_dir, device=self.device)
         self.classes_ = classes
         self._columns = [self.classifier_.label_names.index(name) for name in names]
         return self

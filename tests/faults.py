@@ -16,7 +16,7 @@ from toy import toy_splits
 
 from seqcls import Callback, FitState, Trainer
 from seqcls.errors import CheckpointError
-from seqcls.training.callbacks import base as callbacks_module
+from seqcls.training.callbacks import checkpointing
 
 # Eight steps an epoch, an evaluation every two.
 CONFIG = {"fit": {"eval_every_steps": 2, "seed": 3}}
@@ -69,7 +69,7 @@ def save_once(path: Path, *options: str) -> tuple[str, list[tuple[str, str, str]
 def _resume_traced(path: str, options: list[str]) -> str:
     import os
 
-    original = callbacks_module.Checkpointer.on_evaluation
+    original = checkpointing.Checkpointer.on_evaluation
 
     def traced(*arguments: Any, **more: Any) -> None:
         command = ["strace", "-y", "-qq", "-e", f"trace={_CALLS}", *options, "-p", str(os.getpid())]
@@ -87,7 +87,7 @@ def _resume_traced(path: str, options: list[str]) -> str:
         def on_evaluation(self, state: FitState, *_: Any, **__: Any) -> None:
             state.stop("evaluated")
 
-    callbacks_module.Checkpointer.on_evaluation = traced  # type: ignore[method-assign]
+    checkpointing.Checkpointer.on_evaluation = traced  # type: ignore[method-assign]
     trainer = Trainer.resume(path, data=toy_splits(), callbacks=[StopAfterIt()])
     try:
         trainer.fit()

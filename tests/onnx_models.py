@@ -26,4 +26,4 @@ def train(folder: Path, encoder: str, options: dict[str, Any], splits: Splits | 
         "data": {"vocab_size": 100, "max_length": 60},
     }
     config = load_recipe("default", encoder=encoder).replace(encoder_options={}).updated(changes, source="test")
-    return Trainer(None, splits or toy_splits(), config=config, callbacks=[], output=folder / "run").fit().run
+    return Trainer(None, splits or toy_splits(), config=config, callbacks=[], output=folder / "run").fit().run_dir

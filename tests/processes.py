@@ -124,7 +124,7 @@ class Log(Callback):
 def train(path: str, config: dict[str, Any], stop: str | None = None) -> tuple[list[tuple[int, list[int]]], int | None]:
     """Start or resume the run in ``path``; return the examples of its steps, and the signal that ended it."""
     log = Log(stop)
-    loop_module.Loop._add_gradient = log.counting("batch", loop_module.Loop._add_gradient)  # type: ignore[method-assign]
+    loop_module.split_batch = log.counting("batch", loop_module.split_batch)  # once per batch
     loop_module.Loop._evaluate = log.counting("evaluating", loop_module.Loop._evaluate)  # type: ignore[method-assign]
     if any((Path(path) / "checkpoints").glob("step-*")):
         torch.manual_seed(12345)  # whatever the process has drawn before makes no difference

@@ -14,7 +14,7 @@ from seqcls import Splits, Trainer
 def train_run(folder: Path, splits: Any, **changes: Any) -> Path:
     """Train for two epochs, and return the run directory."""
     config = toy_config(epochs=2).updated(changes, source="test")
-    return Trainer(data=splits, config=config, output=folder, callbacks=[]).fit().run
+    return Trainer(data=splits, config=config, output=folder, callbacks=[]).fit().run_dir
 
 
 def multi_label(count: int = 60) -> Splits:

@@ -23,7 +23,7 @@ class Fault(NamedTuple):
     tests: str
 
 
-STATE = "training/state.py"
+STATE, RESUMING = "training/state.py", "training/resume.py"
 RESUME, CRASH, RUN = (
     "tests/training/test_resume.py",
     "tests/storage/test_crash_safety.py",
@@ -34,54 +34,67 @@ FAULTS = {
         "system/randomness.py", 'torch.set_rng_state(self.tensors["rng.torch"])', "pass", f"{RESUME} -k noise"
     ),
     "a second process's generators are forgotten": Fault(
-        STATE,
-        "elif _generators_of(rank) in snapshot.tensors:",
+        RESUMING,
+        "elif _random_state_of(rank) in snapshot.tensors:",
         "elif False:",
         "tests/training/test_distributed.py -k same_bits",
     ),
     "the optimizer's state is forgotten": Fault(
-        STATE,
-        'restore_optimizer(self.optimizer, snapshot.named("optimizer."))',
+        RESUMING,
+        'restore_optimizer(learner.optimizer, snapshot.named("optimizer."))',
         "pass",
         f"{RESUME} -k each_place",
     ),
     "the sum of gradients amid a step is forgotten": Fault(
-        STATE, "gradients[name].to(self.device) if has_some else None", "None", f"{RESUME} -k each_place"
+        RESUMING, "gradients[name].to(state.device) if name in gradients else None", "None", f"{RESUME} -k each_place"
     ),
     "the averaged weights stand for the trained ones": Fault(
-        STATE, 'self.model.load_state_dict(snapshot.named("weights."))', "saved.load_into(self.model)", RESUME
+        RESUMING, 'learner.model.load_state_dict(snapshot.named("weights."))', "saved.load_into(learner.model)", RESUME
     ),
     "a run that patience has ended goes on": Fault(
-        "training/callbacks/base.py",
-        '"""Stop a resumed run that had come to its end."""\n        self._look(state)',
+        "training/callbacks/early_stopping.py",
+        '"""Stop a resumed run that had come to its end."""\n        self._stop_if_stale(state)',
         "pass",
         f"{RESUME} -k patience",
     ),
-    "patience begins anew": Fault(STATE, '    "stale_evaluations",\n', "", f"{RESUME} -k patience"),
+    "patience begins anew": Fault(
+        RESUMING,
+        "state.progress = check_form(values, Progress, saved.path)\n",
+        "state.progress = check_form({**values, 'stale_evaluations': 0}, Progress, saved.path)\n",
+        f"{RESUME} -k patience",
+    ),
     "the best score is forgotten": Fault(
-        STATE,
-        'None if values["best"] is None else _evaluation(values["best"])',
+        RESUMING,
+        'None if values["best"] is None else evaluation_of(values["best"])',
         "None",
         f"{RESUME} -k patience",
     ),
     "the figures since the last evaluation are forgotten": Fault(
-        STATE,
-        "setattr(self, name, running if self.world.is_main else RunningScore(self.device))",
+        RESUMING,
+        'state.figures.running = RunningScore.from_dict(values["running"], state.device)',
         "pass",
         f"{RESUME} -k each_place",
     ),
     "a reduced learning rate is forgotten": Fault(
-        STATE, 'self.learning_rate.reduction = values["lr_reduction"]', "pass", f"{RESUME} -k schedule"
+        RESUMING,
+        "state.progress = check_form(values, Progress, saved.path)\n",
+        "state.progress = check_form({**values, 'lr_reduction': 1.0}, Progress, saved.path)\n",
+        f"{RESUME} -k schedule",
     ),
     "the order of batches is off by one": Fault(
-        "training/loop.py", "order[self._batches_done() :]", "order[self._batches_done() + 1 :]", f"{RESUME} -k each_place"
+        "training/loop.py", "order[batches_done:]", "order[batches_done + 1 :]", f"{RESUME} -k each_place"
     ),
     "every epoch has the same order": Fault(
         "data/batches.py", "default_rng([seed, epoch])", "default_rng([seed, 0])", f"{RESUME} -k shuffled"
     ),
-    "a due evaluation is skipped": Fault(STATE, '    "evaluation_due",\n', "", f"{RESUME} -k each_place"),
+    "a due evaluation is skipped": Fault(
+        RESUMING,
+        "state.progress = check_form(values, Progress, saved.path)\n",
+        "state.progress = check_form({**values, 'evaluation_due': False}, Progress, saved.path)\n",
+        f"{RESUME} -k each_place",
+    ),
     "the log keeps what a killed run wrote last": Fault(
-        "training/trainer.py", "run.keep_metrics(state.evaluations)", "pass", f"{CRASH} -k every_call"
+        "training/trainer.py", "run.keep_metrics(state.progress.evaluations)", "pass", f"{CRASH} -k every_call"
     ),
     "a file is not flushed": Fault(
         "system/files.py",
@@ -121,8 +134,8 @@ FAULTS = {
     ),
     "an update is made before its gradient is looked at": Fault(
         "training/loop.py",
-        "        state.world.add_gradients(state.model)\n",
-        "        state.world.add_gradients(state.model)\n        state.optimizer.step()\n",
+        "            world.add_gradients(model)\n",
+        "            world.add_gradients(model)\n            learner.optimizer.step()\n",
         "tests/training/test_training_faults.py -k gradient",
     ),
     "gradients are averaged over the processes": Fault(
@@ -133,14 +146,14 @@ FAULTS = {
     ),
     "the first process's figures stand for those of all": Fault(
         STATE,
-        "self.world.add(torch.tensor(sums, dtype=torch.float64)).tolist()",
-        "[value * self.world.size for value in sums]",
+        "world.add(torch.tensor(sums, dtype=torch.float64)).tolist()",
+        "[value * world.size for value in sums]",
         "tests/training/test_distributed.py -k uneven",
     ),
     "only the process that was told to stop stops": Fault(
-        "training/loop.py",
+        "training/stopping.py",
         "        if must_stop:\n",
-        "        if must_stop and state.stop_reason:\n",
+        "        if must_stop and self._state.stop_reason:\n",
         "tests/training/test_distributed.py -k stops",
     ),
     "a second Ctrl-C is not heeded": Fault(

@@ -43,6 +43,38 @@ class Score:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one evaluation during training.
+
+    Attributes:
+        step: Updates of the weights made before it.
+        epoch: Epochs completed before it.
+        train: Figures of the training batches since the previous evaluation, with dropout on.
+        validation: Figures of the validation split.
+        lr: The learning rate of the last update.
+        seconds: Time since the run began, including earlier parts of a resumed run.
+        examples_per_second: Training speed since the previous evaluation, without evaluation and saving.
+    """
+
+    step: int
+    epoch: int
+    train: Score
+    validation: Score
+    lr: float
+    seconds: float
+    examples_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return asdict(self)
+
+
+def evaluation_of(values: Mapping[str, Any]) -> Evaluation:
+    """Return the evaluation that `Evaluation.as_dict` described."""
+    return Evaluation(**{**values, "train": Score(**values["train"]), "validation": Score(**values["validation"])})
+
+
 def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the sum of the examples' losses.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,13 +83,31 @@ class EvaluationRow(Evaluation):
     best: bool
 
 
-class Progress(Form):
-    """training.json, as `FitState.snapshot` writes it."""
+@dataclass
+class Progress:
+    """The counters and times of a run; training.json holds them as they are, beside the values of `TrainingRecord`.
+
+    Attributes:
+        step: Updates of the weights made so far.
+        epoch: Number of the current epoch, from 0.
+        step_in_epoch: Updates made in the current epoch.
+        batch_in_step: Batches whose gradients wait for the next update; not 0 only where a run was stopped within a step.
+        examples: Training examples seen so far.
+        seconds: Duration of the earlier parts of the run; in a checkpoint, of the whole run up to there.
+        training_seconds: Time spent on training steps, without evaluation and saving.
+        lr_reduction: Factor on the learning rate, from plateaus and rollbacks.
+        evaluations: Evaluations so far.
+        stale_evaluations: Evaluations since the best one.
+        evaluation_due: Whether an evaluation comes before the next batch.
+        evaluated_at: ``examples`` and ``training_seconds`` at the last evaluation.
+        batch_parts: Parts that each batch is split into, since it did not fit into memory whole.
+        rollbacks: Times that the run has gone back to a checkpoint after a loss that was not finite.
+    """
 
     step: _Count
     epoch: _Count
     step_in_epoch: _Count
-    steps_per_epoch: _Count
+    batch_in_step: _Count
     examples: _Count
     seconds: _Number
     training_seconds: _Number
@@ -96,10 +115,35 @@ class Progress(Form):
     evaluations: _Count
     stale_evaluations: _Count
     evaluation_due: bool
-    evaluated_at: Annotated[tuple[_Count, _Number], _FromList]
-    batch_in_step: _Count
-    batch_parts: Annotated[int, Field(ge=1, lt=1 << 31)]
+    evaluated_at: tuple[_Count, _Number]
+    batch_parts: Annotated[_Count, Field(ge=1, lt=1 << 31)]
     rollbacks: _Count
+
+    @classmethod
+    def at_start(cls) -> Progress:
+        """Return the progress of a run that has made no step yet."""
+        return cls(
+            step=0,
+            epoch=0,
+            step_in_epoch=0,
+            batch_in_step=0,
+            examples=0,
+            seconds=0.0,
+            training_seconds=0.0,
+            lr_reduction=1.0,
+            evaluations=0,
+            stale_evaluations=0,
+            evaluation_due=False,
+            evaluated_at=(0, 0.0),
+            batch_parts=1,
+            rollbacks=0,
+        )
+
+
+class TrainingRecord(Form):
+    """What training.json holds besides the fields of `Progress`."""
+
+    steps_per_epoch: _Count
     running: dict[str, Any]
     step_running: dict[str, Any]
     data_digest: str

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from seqcls.errors import CheckpointError
-from seqcls.storage.schemas import MIXED_FILES, Progress
+from seqcls.storage.schemas import MIXED_FILES, Progress, TrainingRecord
 from seqcls.storage.weights import has_broken_value
 from seqcls.system.randomness import RandomState
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified
@@ -38,6 +38,7 @@ def load_training(path: Path) -> TrainingSnapshot:
     tensors = parse_tensors(contents["training.safetensors"], path / "training.safetensors")
     values = parse_json(contents["training.json"], path / "training.json")
     check_form(values, Progress, path / "training.json")
+    check_form(values, TrainingRecord, path / "training.json")
     for name, tensor in tensors.items():
         if not _TENSOR_NAME.fullmatch(name):
             raise CheckpointError(f"{path}/training.safetensors has the unexpected tensor {name:.200}; {MIXED_FILES}")

@@ -1,52 +1,137 @@
-"""Why a loss or a gradient is not a number: the first thing that is not one, on the way from features to gradient."""
+"""What a run does when a step fails: goes back to a checkpoint, makes room in memory, or ends with a remedy."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import logging
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
-from torch import Tensor, nn
 
-from seqcls.data.batches import Batch
-from seqcls.errors import NonFiniteError
+from seqcls.data.batches import explain_dead_worker
+from seqcls.data.resident import free_residents
+from seqcls.errors import NonFiniteError, TrainingError
+from seqcls.evaluation.scores import RunningScore
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.memory import is_out_of_memory
+from seqcls.system.processes import World
+from seqcls.training.resume import restore
+from seqcls.training.scoring import require_smaller_batches
+from seqcls.training.state import FitState
 
-# Weights of a trained network are well below it; beyond, sums of their products overflow.
-_HUGE = 1e6
-SLOWER = "try a lower learning rate (--lr), or a lower fit.clip_norm"
+ROLLBACK_FACTOR = 0.5
 
-
-def explain_loss(step: int, batch: Batch, logits: Tensor, model: nn.Module) -> NonFiniteError:
-    """Return the error for a batch whose loss is not finite; it names the examples that are to blame, where some are."""
-    bad_inputs = _rows(batch.inputs) if batch.inputs.is_floating_point() else []
-    if bad_inputs:
-        found = "the loss is not finite, because features of the data are not: see to them (`seqcls check` shows rows)"
-        return NonFiniteError(step, batch.indices[bad_inputs].tolist(), found)
-    weight = next((name for name, tensor in model.state_dict().items() if not _is_finite(tensor)), None)
-    if weight is not None:
-        found = f"the loss is not finite, because the weight {weight} is not: see to the initial or pretrained weights"
-        return NonFiniteError(step, batch.indices.tolist(), found)
-    largest = max((float(tensor.detach().abs().max()) for tensor in model.parameters() if tensor.numel()), default=0.0)
-    if largest > _HUGE:
-        found = f"the loss is not finite, because training diverged (a weight has grown to {largest:.1e}): {SLOWER}"
-    elif logits.dtype != torch.float32:
-        found = "the loss is not finite in reduced precision: try --precision fp32"
-    else:
-        found = f"the loss is not finite, the weights are: {SLOWER}, and see to what the encoder divides by or exponentiates"
-    rows = _rows(logits) or list(range(len(batch)))
-    return NonFiniteError(step, batch.indices[rows].tolist(), found)
+logger = logging.getLogger("seqcls")
 
 
-def explain_gradient(step: int, examples: list[int], model: nn.Module) -> NonFiniteError:
-    """Return the error for a gradient that is not finite though the loss is."""
-    bad = [name for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
-    of = f" of {bad[0]}" + (f" and {len(bad) - 1} others" if len(bad) > 1 else "") if bad else ""
-    found = f"the gradient{of} is not finite, though the loss is: {SLOWER}, and see to roots and logarithms in the encoder"
-    return NonFiniteError(step, examples, found)
+@contextlib.contextmanager
+def failing_together(world: World) -> Iterator[None]:
+    """Raise a failure that a run may recover from, in any process, in all of them: they recover together.
+
+    Raises:
+        NonFiniteError, RuntimeError, MemoryError: The failure of this process, or one that stands for that of another.
+    """
+    failure = None
+    try:
+        yield
+    except (RuntimeError, MemoryError, NonFiniteError) as error:
+        if not isinstance(error, NonFiniteError) and not is_out_of_memory(error):
+            raise
+        failure = error
+    try:
+        world.meet(failure)
+    finally:
+        failure = None  # otherwise the error and this frame hold each other, and the tensors of the failed step
 
 
-def _rows(values: Tensor) -> list[int]:
-    """Return the rows [B, ...] that hold a value that is not finite."""
-    bad: list[int] = (~values.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    return bad
+@contextlib.contextmanager
+def out_of_memory_is_final(activity: str) -> Iterator[None]:
+    """Turn a lack of memory into TrainingError: after this activity the step cannot be made again."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(f"out of memory while {activity} ({error}); use a smaller model") from error
 
 
-def _is_finite(values: Tensor) -> bool:
-    return bool(values.isfinite().all())
+class Recovery:
+    """Brings a run to where it can go on after a failed step, if the settings allow it."""
+
+    def __init__(self, state: FitState, run: RunDirectory) -> None:
+        self._state = state
+        self._run = run
+
+    def after(self, error: Exception) -> Callable[[], None]:
+        """Return what to call, once nothing holds the failed step's tensors any more, before training goes on.
+
+        Raises:
+            TrainingError: A data worker died, or memory does not suffice.
+            Exception: The error itself, if there is no recovery.
+        """
+        fit = self._state.config.fit
+        if isinstance(error, NonFiniteError):
+            if fit.on_nan == "stop" or self._state.progress.rollbacks >= fit.max_rollbacks:
+                raise error
+            return partial(self._roll_back, str(error))
+        if (dead_worker := explain_dead_worker(error)) is not None:
+            raise dead_worker from error
+        if not is_out_of_memory(error):
+            raise error
+        if self._state.world.any(free_residents()):
+            return self._take_data_off_the_device
+        size = math.ceil(fit.batch_size / self._state.progress.batch_parts)
+        require_smaller_batches(size, error, auto_batch=fit.auto_batch)
+        return self._split_batches
+
+    def _roll_back(self, reason: str) -> None:
+        """Return to the last checkpoint with a lower learning rate."""
+        state = self._state
+        rollbacks, seconds = state.progress.rollbacks + 1, state.progress.seconds
+        checkpoint = self._run.checkpoints.restorable()
+        restore(state, checkpoint.model, checkpoint.training)
+        progress = state.progress
+        progress.lr_reduction *= ROLLBACK_FACTOR ** (rollbacks - progress.rollbacks)
+        progress.rollbacks, progress.seconds = rollbacks, seconds
+        if state.world.is_main:
+            self._run.keep_metrics(progress.evaluations)
+        logger.warning(
+            "%s. Going back to step %d with half the learning rate; rollback %d of at most %d",
+            reason,
+            progress.step,
+            rollbacks,
+            state.config.fit.max_rollbacks,
+        )
+
+    def _take_data_off_the_device(self) -> None:
+        """Begin the step again, with batches that are sent to the device one by one."""
+        self._clear_step()
+        logger.warning(
+            "out of memory at step %d: the data no longer stay on the device; steps and gradients stay the same",
+            self._state.step + 1,
+        )
+
+    def _split_batches(self) -> None:
+        """Begin the step again, with each batch in twice as many parts."""
+        self._clear_step()
+        progress = self._state.progress
+        progress.batch_parts *= 2
+        logger.warning(
+            "out of memory at step %d: each batch of %d now passes in %d parts; steps and gradients stay the same",
+            progress.step + 1,
+            self._state.config.fit.batch_size,
+            progress.batch_parts,
+        )
+
+    def _clear_step(self) -> None:
+        """Go back to the start of the step, and free the memory that it took."""
+        state = self._state
+        state.progress.batch_in_step = 0
+        state.figures.pending = RunningScore(state.device)
+        state.optimizer.zero_grad()
+        gc.collect()  # errors and the frames they came through hold each other, and with them tensors
+        if state.device.type == "cuda":
+            torch.cuda.empty_cache()

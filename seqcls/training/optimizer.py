@@ -59,34 +59,29 @@ def schedule_factor(schedule: str, *, step: int, total_steps: int, warmup: float
 
 
 class LearningRate:
-    """Sets an optimizer's learning rate before each update.
-
-    On a plateau, an evaluation no better than the best so far, the "plateau" schedule halves it; that factor is its one
-    piece of state.
-    """
+    """Sets an optimizer's learning rate before each update: a function of the step and of a reduction."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, *, total_steps: int) -> None:
         self._optimizer = optimizer
         self._config = config
         self._total_steps = total_steps
-        self.reduction = 1.0
 
     @property
     def value(self) -> float:
-        """The learning rate set last."""
+        """The learning rate that was set last."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def set_for(self, step: int) -> None:
-        """Set the learning rate for the update that follows ``step`` updates."""
+    def set_for(self, step: int, *, reduction: float = 1.0) -> None:
+        """Set the learning rate for the update that follows ``step`` updates; ``reduction`` is a factor on it."""
         config = self._config
         factor = schedule_factor(config.schedule, step=step, total_steps=self._total_steps, warmup=config.warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = config.lr * factor * self.reduction
+            group["lr"] = config.lr * factor * reduction
 
-    def on_evaluation(self, *, improved: bool) -> None:
-        """Take note of an evaluation."""
-        if self._config.schedule == "plateau" and not improved:
-            self.reduction *= PLATEAU_FACTOR
+
+def reduced(reduction: float, schedule: str, *, improved: bool) -> float:
+    """Return the reduction of the learning rate after an evaluation: "plateau" halves it unless that was the best so far."""
+    return reduction * PLATEAU_FACTOR if schedule == "plateau" and not improved else reduction
 
 
 def copy_for_average(model: ModelT) -> ModelT:

@@ -1,4 +1,4 @@
-"""Scoring splits in the course of a run: in smaller batches where memory does not suffice, and with an eye on the time."""
+"""Scoring splits during a run: in smaller batches where memory does not suffice, and keeping track of the time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,10 @@ logger = logging.getLogger("seqcls")
 
 
 class Scorer:
-    """Scores the labelled splits of the data, each process of a run its share.
-
-    Attributes:
-        seconds_an_example: Duration of the last whole pass over a split, divided by its examples; None before the first.
-    """
+    """Scores the labelled splits of the data; each process of a run scores its share."""
 
     def __init__(self, config: FitConfig, data: EncodedData, device: torch.device, world: World) -> None:
-        self.seconds_an_example: float | None = None
+        self._seconds_per_example: float | None = None  # in the last whole pass over a split
         self._config = config
         self._data = data
         self._device = device
@@ -46,7 +42,11 @@ class Scorer:
         *,
         must_stop: Callable[[], bool] = never,
     ) -> Score:
-        """Return the figures of a split; StoppedError if ``must_stop``, asked before each batch, says so."""
+        """Return the figures of a split.
+
+        Raises:
+            StoppedError: ``must_stop``, which is called before each batch, returned True in some process.
+        """
         logits, labels = self.logits(model, split, must_stop=must_stop)
         return score_logits(logits.double() / temperature, labels, thresholds)
 
@@ -54,14 +54,25 @@ class Scorer:
         """Return the logits of a split, float32 [N, C], and its labels, on the CPU; raises like `score`."""
         sequences, started = self._data.splits[split], time.monotonic()
         try:
-            logits = self._logits_of_share(model, split, must_stop)
-            self.seconds_an_example = (time.monotonic() - started) / max(1, len(sequences))
+            logits: Tensor | None = self._logits_of_share(model, split, must_stop)
+            self._seconds_per_example = (time.monotonic() - started) / max(1, len(sequences))
         except StoppedError:
             logits = None
-        if self._world.any(logits is None):
+        if self._world.any(logits is None) or logits is None:
             raise StoppedError
-        assert logits is not None
         return self._world.gather_rows(logits, len(sequences)), torch.from_numpy(np.array(sequences.labels))
+
+    def expected_seconds(self, split: str, *, per_example: float) -> float:
+        """Return about how long scoring a split takes; 0 if there is no such split.
+
+        Args:
+            split: The name of the split.
+            per_example: Seconds per example to assume before the first pass over any split.
+        """
+        if split not in self._data.splits:
+            return 0.0
+        known = self._seconds_per_example
+        return len(self._data.splits[split]) * (per_example if known is None else known)
 
     def _logits_of_share(self, model: Network, split: str, must_stop: Callable[[], bool]) -> Tensor:
         sequences = self._data.splits[split]
@@ -84,11 +95,11 @@ class Scorer:
                     raise
                 require_smaller_batches(self._batch_size, error, auto_batch=self._config.auto_batch)
             self._batch_size //= 2
-            logger.warning("out of memory while scoring %s: going on with batches of %d", split, self._batch_size)
+            logger.warning("out of memory while scoring %s: continuing with batches of %d", split, self._batch_size)
 
 
 def require_smaller_batches(size: int, error: BaseException, *, auto_batch: bool) -> None:
-    """Raise TrainingError unless batches of ``size``, for which memory did not suffice, can and may be cut."""
+    """Raise TrainingError unless batches of ``size``, which did not fit into memory, can and may be split."""
     reason = f"out of memory with {size} examples at a time ({str(error).splitlines()[0]:.200})"
     if size == 1:
         raise TrainingError(f"{reason}; use a lower --max-length or a smaller model") from error

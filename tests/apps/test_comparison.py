@@ -16,7 +16,9 @@ from seqcls.evaluation.intervals import Interval
 def test_trained_models_are_asked(tmp_path: Path) -> None:
     contestants = {}
     for name, epochs in (("short", 1), ("long", 20)):
-        run = Trainer(None, toy_splits(), config=toy_config(epochs=epochs), callbacks=[], output=tmp_path / name).fit().run
+        run = (
+            Trainer(None, toy_splits(), config=toy_config(epochs=epochs), callbacks=[], output=tmp_path / name).fit().run_dir
+        )
         contestants[name] = ask(run, toy_splits())
     values = contestants["long"].as_dict()
     assert values["accuracy"]["low"] <= values["accuracy"]["value"] == contestants["long"].predictions.score.accuracy > 0.9
@@ -66,7 +68,7 @@ def test_figures_are_drawn(tmp_path: Path) -> None:
 
 
 def test_splits_of_other_labels_are_refused(tmp_path: Path) -> None:
-    run = Trainer(None, toy_splits(), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit().run
+    run = Trainer(None, toy_splits(), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit().run_dir
     other = Splits.from_pairs([("a", "x"), ("b", "y")], validation=[("a", "x")], test=[("a", "x")])
     with pytest.raises(DataError, match="does not know"):
         ask(run, other)

@@ -218,7 +218,7 @@ def main(out: Path) -> None:
                 trainer = Trainer(config=config, callbacks=[], output=name)
             else:
                 trainer = Trainer(LSTM(16, hidden_size=4), MANY, callbacks=[], output=name)
-            run, model = trainer.fit().run, trainer.config.model
+            run, model = trainer.fit().run_dir, trainer.config.model
             pack(run, out / f"{name}.tar.xz")
             kind = "numbers" if model.embedding == "features" else "text"
             expected[name] = {"encoder": model.encoder, "embedding": model.embedding, "inputs": kind}

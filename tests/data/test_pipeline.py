@@ -158,9 +158,9 @@ def test_a_model_needs_its_tokenizer_file_no_more(tmp_path: Path) -> None:
     TextTokenizer.from_words(["superb", "awful"]).save(path)
     config = Config().updated({"data": {"tokenizer": str(path)}, "fit": {"epochs": 1}}, source="test")
     run = Trainer("mean-pool", ReviewsDataset(train_size=100), config=config, callbacks=[], output=tmp_path / "run").fit()
-    assert run.model is not None
+    assert run.model_dir is not None
     path.unlink()
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     assert run.test is not None
     assert classifier.evaluate().loss == pytest.approx(run.test.loss, rel=1e-5)
 

@@ -22,6 +22,7 @@ from seqcls.data.sequences import Sequences
 from seqcls.evaluation.scores import sum_losses
 from seqcls.model import forward as inference
 from seqcls.storage.model_directory import load_model_directory
+from seqcls.training import failures
 from seqcls.training import loop as loop_module
 from seqcls.training.scoring import Scorer
 
@@ -193,17 +194,17 @@ def test_where_memory_runs_out_the_data_leave_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = _weights(tmp_path / "without")
-    original, answers, calls = loop_module.Loop._add_gradient, [True], 0
+    original, answers, calls = loop_module.split_batch, [True], 0
 
-    def failing(loop: Any, batch: Any, count: int) -> None:
+    def failing(batch: Any, parts: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        original(loop, batch, count)
+        return original(batch, parts)
 
-    monkeypatch.setattr(loop_module.Loop, "_add_gradient", failing)
-    monkeypatch.setattr(loop_module, "free_residents", lambda: bool(answers) and answers.pop())
+    monkeypatch.setattr(loop_module, "split_batch", failing)
+    monkeypatch.setattr(failures, "free_residents", lambda: bool(answers) and answers.pop())
     found = _weights(tmp_path / "with")  # without auto_batch, which cutting batches would need
     assert "out of memory at step 4: the data no longer stay on the device" in caplog.text
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

@@ -27,7 +27,7 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest
     """
     if "report" not in request.node.name:
         monkeypatch.setattr(
-            "seqcls.apps.cli.extras._write_report", lambda trainer, result, quiet: str(result.run / FILE_NAME)
+            "seqcls.apps.cli.extras._write_report", lambda trainer, result, quiet: str(result.run_dir / FILE_NAME)
         )
     folder = tmp_path / "page"
     folder.mkdir()

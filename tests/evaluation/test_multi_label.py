@@ -39,11 +39,11 @@ def test_a_run_learns_every_label(run: Any) -> None:
     assert run.test.accuracy == 1
     assert run.test.f1 == 1
     assert run.validation.f1 == 1
-    assert json.loads((run.model / "metrics.json").read_text())["test"]["f1"] == 1
+    assert json.loads((run.model_dir / "metrics.json").read_text())["test"]["f1"] == 1
 
 
 def test_a_prediction_is_any_number_of_labels(run: Any) -> None:
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     assert classifier.is_multi_label
     texts = ["about the food the staff number 5", "about nothing number 8", "about the room number 2"]
     assert classifier.predict(texts) == [("food", "staff"), (), ("room",)]
@@ -55,7 +55,7 @@ def test_a_prediction_is_any_number_of_labels(run: Any) -> None:
 
 
 def test_a_model_keeps_its_thresholds(run: Any, tmp_path: Path) -> None:
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     classifier.save_pretrained(tmp_path / "copy")
     assert Classifier.from_pretrained(tmp_path / "copy", device="cpu").thresholds == classifier.thresholds
     assert classifier.thresholds is not None

@@ -29,8 +29,8 @@ STRANGE = [
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classifier") / "run"
     result = Trainer(None, toy_splits(), config=toy_config(epochs=4), callbacks=[], output=folder).fit()
-    assert result.model is not None
-    return result.model
+    assert result.model_dir is not None
+    return result.model_dir
 
 
 @pytest.fixture
@@ -108,5 +108,5 @@ def test_any_label_can_be_saved(tmp_path: Path) -> None:
     pairs = [(text, f"{label}\ud800") for text, label in toy_pairs(40)]  # a lone surrogate, which JSON may contain
     splits = Splits.from_pairs(pairs, validation=pairs[:8])
     result = Trainer(None, splits, config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit()
-    assert result.model is not None
-    assert Classifier.from_pretrained(result.model, device="cpu").label_names == ("bad\ud800", "good\ud800")
+    assert result.model_dir is not None
+    assert Classifier.from_pretrained(result.model_dir, device="cpu").label_names == ("bad\ud800", "good\ud800")

@@ -24,8 +24,8 @@ METHODS = ["integrated-gradients", "occlusion"]
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     folder = tmp_path_factory.mktemp("explained") / "run"
     result = Trainer(None, toy_splits(), config=toy_config(epochs=20), callbacks=[], output=folder).fit()
-    assert result.model is not None
-    return Classifier.from_pretrained(result.model, device="cpu")
+    assert result.model_dir is not None
+    return Classifier.from_pretrained(result.model_dir, device="cpu")
 
 
 def _log_odds(classifier: Classifier, text: str, label: str) -> float:
@@ -121,8 +121,8 @@ def test_numbers_are_explained_step_by_step(tmp_path: Path) -> None:
 
     splits = Splits.from_pairs(pairs(80), validation=pairs(20))
     result = Trainer(None, splits, config=toy_config(epochs=20), callbacks=[], output=tmp_path / "run").fit()
-    assert result.model is not None
-    classifier = Classifier.from_pretrained(result.model)
+    assert result.model_dir is not None
+    classifier = Classifier.from_pretrained(result.model_dir)
     steps, label = pairs(2)[1]
     for method in METHODS:
         explanation = classifier.explain(steps, method=method)  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from seqcls.errors import DataError
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     folder = tmp_path_factory.mktemp("labelled") / "run"
     result = Trainer(None, toy_splits(), config=toy_config(epochs=4), callbacks=[], output=folder).fit()
-    assert result.model is not None
-    return Classifier.from_pretrained(result.model, device="cpu")
+    assert result.model_dir is not None
+    return Classifier.from_pretrained(result.model_dir, device="cpu")
 
 
 def test_evaluation_takes_pairs_splits_and_names_of_splits(classifier: Classifier) -> None:
@@ -59,8 +59,8 @@ def test_the_data_set_of_the_model_is_scored_from_the_cache(tmp_path: Path) -> N
         {"data": {"dataset_options": {"train_size": 60, "validation_size": 20, "test_size": 30}}}, source="test"
     )
     result = Trainer(None, "reviews", config=config, callbacks=[], output=tmp_path / "run").fit()
-    assert result.model is not None
-    classifier = Classifier.from_pretrained(result.model)
+    assert result.model_dir is not None
+    classifier = Classifier.from_pretrained(result.model_dir)
     assert result.test is not None
     assert classifier.evaluate().loss == pytest.approx(result.test.loss, abs=1e-6)
     assert classifier.evaluate(split="validation").count == 20

@@ -542,8 +542,8 @@ def test_every_encoder_is_built_without_memory_first(encoder: str, tmp_path: Pat
     result = Trainer(
         None, toy_splits(), config=base.updated(changes, source="test"), callbacks=[], output=tmp_path / "run"
     ).fit()
-    assert result.model is not None
-    saved = load_model_directory(result.model)
+    assert result.model_dir is not None
+    saved = load_model_directory(result.model_dir)
     state = torch.get_rng_state()
     saved._check_size(None)
     assert torch.equal(torch.get_rng_state(), state)

@@ -102,7 +102,9 @@ class Wide(LastStep):
 
 def test_an_unregistered_encoder_records_its_options_too(tmp_path: Path) -> None:
     run = (
-        Trainer(Wide(8, size=4), toy_splits(), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit().run
+        Trainer(Wide(8, size=4), toy_splits(), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run")
+        .fit()
+        .run_dir
     )
     assert load_model_directory(run / "model").config.model.encoder_options == {"size": 4, "scale": None}
 

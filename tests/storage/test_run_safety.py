@@ -244,7 +244,7 @@ def test_the_figures_of_a_model_that_stands_in_for_a_damaged_best_one_are_its_ow
     wrong = [(text, {"good": "bad", "bad": "good"}[label]) for text, label in toy_pairs(16, seed=1)]
     splits = Splits.from_pairs(toy_pairs(64), validation=wrong)
     result = Trainer(None, splits, config=toy_config(epochs=4), callbacks=[], output=tmp_path / "run").fit()
-    run = RunDirectory(result.run)
+    run = RunDirectory(result.run_dir)
     best, last = run.checkpoints.pointed("best"), run.checkpoints.pointed("last")
     assert best is not None
     assert best != last
@@ -253,15 +253,15 @@ def test_the_figures_of_a_model_that_stands_in_for_a_damaged_best_one_are_its_ow
     again = Trainer.resume(run.path, data=splits, callbacks=[]).fit()
     assert "the best checkpoint cannot be read" in caplog.text
     assert again.validation != result.validation
-    assert again.model is not None
-    assert Classifier.from_pretrained(again.model).evaluate(splits, split="validation").score == again.validation
+    assert again.model_dir is not None
+    assert Classifier.from_pretrained(again.model_dir).evaluate(splits, split="validation").score == again.validation
 
 
 def test_a_run_that_went_on_in_another_process_is_not_put_back(tmp_path: Path) -> None:
     result = Trainer(None, toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
     changes = {"fit": {"epochs": 3}}
-    early = Trainer.resume(result.run, data=toy_splits(), changes=changes, callbacks=[])
-    Trainer.resume(result.run, data=toy_splits(), changes=changes, callbacks=[]).fit()
+    early = Trainer.resume(result.run_dir, data=toy_splits(), changes=changes, callbacks=[])
+    Trainer.resume(result.run_dir, data=toy_splits(), changes=changes, callbacks=[]).fit()
     with pytest.raises(CheckpointError, match="another process in the meantime; resume it again"):
         early.fit()
 

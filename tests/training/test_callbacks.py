@@ -150,7 +150,8 @@ def test_a_callback_that_fails_ends_the_run_names_itself_and_keeps_the_checkpoin
     if hook == "on_data":
         assert not run.exists()
         return
-    assert f"seqcls fit --resume {run}, and with --set callbacks=none without any" in str(caught.value)
+    assert f"seqcls fit --resume {run}" in str(caught.value)
+    assert "--set callbacks=none" in str(caught.value)
     changes = {"fit": {"callbacks": []}}
     assert Trainer.resume(run, data=toy_splits(), changes=changes, callbacks=[]).fit().stop_reason == "all epochs done"
 
@@ -164,9 +165,28 @@ def test_an_error_of_ours_passes_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
         _fit(_config(), tmp_path / "run")
 
 
-def test_an_error_of_an_object_passes_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="CUDA out of memory"):
-        _fit(toy_config(epochs=1), tmp_path / "run", callbacks=[Diary(fail_in="on_fit_end")])
+@pytest.mark.parametrize("hook", ["on_step_end", "on_fit_end"])
+def test_a_callback_given_as_an_object_is_named_too(hook: str, tmp_path: Path) -> None:
+    class Unregistered(Diary):
+        pass
+
+    with pytest.raises(TrainingError, match=rf"Unregistered failed in {hook}: RuntimeError: CUDA out of memory") as caught:
+        _fit(toy_config(epochs=1, auto_batch=True), tmp_path / "run", callbacks=[Unregistered(fail_in=hook)])
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_every_callback_that_was_started_is_closed_whatever_fails(tmp_path: Path) -> None:
+    class Fails(Callback):
+        def on_fit_start(self, state: FitState) -> None:
+            raise ValueError("no start")
+
+        def close(self) -> None:
+            Diary.notes.append("closed")
+            raise ValueError("no end")
+
+    with pytest.raises(TrainingError, match="Fails failed in close: ValueError: no end"):
+        _fit(toy_config(epochs=1), tmp_path / "run", callbacks=[Diary(), Fails(), Diary()])
+    assert Diary.notes[-2:] == ["closed", ("close",)]  # the last one first; the third was never started
 
 
 @pytest.mark.parametrize(

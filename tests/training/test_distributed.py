@@ -51,10 +51,10 @@ def fit(path: str, changes: dict[str, Any], sizes: tuple[int, ...] = (), stop: s
     """Start or resume the run in ``path``; return the figures of its result and the examples of its steps."""
     log = Log(stop)
     if (Path(path) / "checkpoints.json").is_file():
-        trainer = Trainer.resume(path, data=splits(*sizes))
+        trainer = Trainer.resume(path, data=splits(*sizes), callbacks=[log])
     else:
-        trainer = Trainer(None, splits(*sizes), config=toy_config().updated(changes, source="test"), output=path)
-    trainer.callbacks = [log] if rank == 0 else []
+        settings = toy_config().updated(changes, source="test")
+        trainer = Trainer(splits(*sizes), config=settings, callbacks=[log], output=path)
     result = trainer.fit()
     return (
         {**result.as_dict(), "run": "", "model": "", "seconds": 0, "train_examples_per_second": 0},
@@ -155,18 +155,18 @@ def test_another_number_of_processes_goes_on_with_a_warning(tmp_path: Path, firs
 
 def _fail(path: str, how: str, rank: int) -> str:
     """Fail in the second process's third batch, as ``how`` says; return what the process says of it."""
-    original, calls = loop_module.Loop._add_gradient, 0
+    original, calls = loop_module.split_batch, 0
 
-    def failing(*arguments: Any) -> None:
+    def failing(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3 and rank == 1:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("what a plugin raises")
-        original(*arguments)
+        return original(*arguments)
 
-    loop_module.Loop._add_gradient = failing  # type: ignore[assignment, method-assign]
+    loop_module.split_batch = failing
     started = time.monotonic()
     with pytest.raises((SeqclsError, ValueError)) as caught:
         fit(path, config(checkpoint_every_steps=1), rank=rank)
@@ -196,16 +196,16 @@ def _fail_or_die(path: str, rank: int) -> None:
 
 def _spoil(path: str, kind: str, rank: int) -> list[str]:
     """Let the second process's loss be no number, or its memory not suffice, once."""
-    original, calls = loop_module.Loop._add_gradient, 0
+    original, calls = loop_module.split_batch, 0
 
-    def failing(loop: Any, batch: Any, count: int) -> None:
+    def failing(batch: Any, parts: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == 4 and rank == 1:
             raise RuntimeError("CUDA out of memory") if kind == "memory" else NonFiniteError(4, [7], "it is spoilt")
-        original(loop, batch, count)
+        return original(batch, parts)
 
-    loop_module.Loop._add_gradient = failing  # type: ignore[assignment, method-assign]
+    loop_module.split_batch = failing
     records: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]

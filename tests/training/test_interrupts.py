@@ -22,7 +22,7 @@ from seqcls.config.values import seconds_of
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.snapshot import load_training
 from seqcls.training import loop as loop_module
-from seqcls.training.callbacks import base as callbacks
+from seqcls.training.callbacks import checkpointing
 from seqcls.training.stopping import Signals, TimeLimit
 
 LONG = [
@@ -178,9 +178,9 @@ def _fit_with_signals(path: str, numbers: list[int], hook: str) -> tuple[str, in
         return called
 
     if hook == "saving":
-        callbacks.save_model_directory = signalling(callbacks.save_model_directory)  # type: ignore[attr-defined]
+        checkpointing.save_model_directory = signalling(checkpointing.save_model_directory)
     else:
-        loop_module.Loop._add_gradient = signalling(loop_module.Loop._add_gradient)  # type: ignore[method-assign]
+        loop_module.split_batch = signalling(loop_module.split_batch)
     config = toy_config(checkpoint_every_steps=1, epochs=5)
     try:
         result = Trainer(None, toy_splits(), config=config, callbacks=[], output=path).fit()
@@ -263,10 +263,10 @@ def test_a_time_limit_ends_the_run_in_time_with_model_and_checkpoint(tmp_path: P
     assert result.is_cut_short
     assert result.stop_reason == "the time limit of 0:00:08 is reached"
     assert result.test is not None
-    reached = _step(result.run)
-    again = Trainer.resume(result.run, data=toy_splits(), changes={"fit": {"max_time": 5}}, callbacks=[]).fit()
+    reached = _step(result.run_dir)
+    again = Trainer.resume(result.run_dir, data=toy_splits(), changes={"fit": {"max_time": 5}}, callbacks=[]).fit()
     assert again.is_cut_short
-    assert _step(again.run) > reached
+    assert _step(again.run_dir) > reached
 
 
 def _step(run: Path) -> int:
@@ -283,11 +283,11 @@ def test_a_time_limit_leaves_out_the_test_split_if_there_is_no_time_for_it(
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
     assert (result.test, result.validation) == (None, None)
     assert "seqcls evaluate" in caplog.text
-    last = RunDirectory(result.run).checkpoints.pointed("last")
+    last = RunDirectory(result.run_dir).checkpoints.pointed("last")
     assert last is not None
     assert load_training(last).values["step"] == 0
-    assert result.model is not None
-    ours, theirs = Classifier.from_pretrained(result.model), Classifier.from_pretrained(last)
+    assert result.model_dir is not None
+    ours, theirs = Classifier.from_pretrained(result.model_dir), Classifier.from_pretrained(last)
     assert (ours.predict_proba(["superb film"]) == theirs.predict_proba(["superb film"])).all()
 
 

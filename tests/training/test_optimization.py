@@ -18,6 +18,7 @@ from seqcls.training.optimizer import (
     class_weights,
     copy_for_average,
     optimizer_tensors,
+    reduced,
     restore_optimizer,
     schedule_factor,
     update_average,
@@ -78,10 +79,10 @@ def test_the_learning_rate_is_that_of_the_schedule() -> None:
 def test_only_the_plateau_schedule_halves_and_only_without_improvement() -> None:
     for schedule, values in {"plateau": [0.5, 0.25, 0.25, 0.125], "constant": [0.5] * 4}.items():
         rate, _ = _rate(schedule=schedule)
-        found = []
+        found, reduction = [], 1.0
         for improved in (True, False, True, False):
-            rate.on_evaluation(improved=improved)
-            rate.set_for(3)
+            reduction = reduced(reduction, schedule, improved=improved)
+            rate.set_for(3, reduction=reduction)
             found.append(rate.value)
         assert found == values
 

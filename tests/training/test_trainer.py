@@ -25,10 +25,12 @@ from seqcls.model.native.library import native
 from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.snapshot import load_training
+from seqcls.system.processes import World
+from seqcls.training.failures import Recovery
 from seqcls.training.loop import Loop
 from seqcls.training.results import FitResult
 from seqcls.training.scoring import Scorer
-from seqcls.training.stopping import Signals, TimeLimit
+from seqcls.training.stopping import Signals, Stopping, TimeLimit
 
 
 def _fit(tmp_path: Path, config: Config, *callbacks: Callback, name: str = "run", **more: Any) -> FitResult:
@@ -51,9 +53,13 @@ def _assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 def _loop(trainer: Trainer, path: Path) -> Loop:
     data, model = trainer.prepare()
-    state = trainer._start(model, data)
-    scorer, limit = Scorer(trainer.config.fit, data, state.device, state.world), TimeLimit(0.0, None)
-    return Loop(state, data, run=RunDirectory(path), scorer=scorer, callbacks=[], signals=Signals(), limit=limit)
+    state = FitState.start(
+        trainer.config, data, model, run=path, device=torch.device("cpu"), world=World(), began=time.monotonic()
+    )
+    scorer = Scorer(trainer.config.fit, data, state.device, state.world)
+    stopping = Stopping(state, signals=Signals(), limit=TimeLimit(0.0, None), scorer=scorer)
+    recovery = Recovery(state, RunDirectory(path))
+    return Loop(state, data, hooks=Callback(), scorer=scorer, stopping=stopping, recovery=recovery)
 
 
 class StopAt(Callback):
@@ -85,13 +91,13 @@ def test_a_run_learns_and_says_how_well(tmp_path: Path) -> None:
     result = _fit(tmp_path, toy_config(epochs=30))
     assert result.test is not None
     assert result.validation is not None
-    assert result.model is not None
+    assert result.model_dir is not None
     assert result.test.accuracy == result.validation.accuracy == 1.0
     assert (result.test.correct, result.test.count) == (20, 20)
     assert result.stop_reason == "all epochs done"
-    assert result.parameters == sum(tensor.numel() for tensor in _weights(result.model).values())
+    assert result.parameters == sum(tensor.numel() for tensor in _weights(result.model_dir).values())
     # The stored figures are those of the model: its own evaluation gives them again.
-    score = Classifier.from_pretrained(result.model).evaluate(toy_pairs(20, seed=2))
+    score = Classifier.from_pretrained(result.model_dir).evaluate(toy_pairs(20, seed=2))
     assert score.loss == pytest.approx(result.test.loss, abs=1e-6)
 
 
@@ -108,14 +114,14 @@ def test_the_first_checkpoint_is_there_before_the_first_step(tmp_path: Path) -> 
 def test_the_best_the_last_and_the_one_before_are_kept_and_no_other(tmp_path: Path) -> None:
     record = Record()
     result = _fit(tmp_path, toy_config(epochs=6, lr=0.3, checkpoint_every_steps=1), record)
-    pointers = RunDirectory(result.run).checkpoints.pointers()
+    pointers = RunDirectory(result.run_dir).checkpoints.pointers()
     assert pointers is not None
-    assert {path.name for path in (result.run / "checkpoints").iterdir()} == pointers.names
+    assert {path.name for path in (result.run_dir / "checkpoints").iterdir()} == pointers.names
     best = min(record.evaluations, key=lambda evaluation: evaluation.validation.loss)
     assert pointers.best.startswith(f"step-{best.step:08d}")
     assert result.validation is not None
     assert result.validation.correct == best.validation.correct
-    rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [8, 16, 24, 32, 40, 48]
     assert [row["validation"]["loss"] for row in rows] == [evaluation.validation.loss for evaluation in record.evaluations]
 
@@ -123,10 +129,10 @@ def test_the_best_the_last_and_the_one_before_are_kept_and_no_other(tmp_path: Pa
 def test_a_model_is_calibrated_on_validation(tmp_path: Path) -> None:
     record = Record()
     result = _fit(tmp_path, toy_config(epochs=5), record)
-    assert result.model is not None
+    assert result.model_dir is not None
     assert result.calibration is not None
     assert result.calibration.error_after <= result.calibration.error_before
-    classifier = Classifier.from_pretrained(result.model)
+    classifier = Classifier.from_pretrained(result.model_dir)
     assert classifier.temperature == result.calibration.temperature
     found = classifier.predictions(toy_splits(), split="validation")
     fitted = calibrate(torch.from_numpy(found.logits), torch.from_numpy(found.labels))
@@ -139,7 +145,7 @@ def test_a_model_is_calibrated_on_validation(tmp_path: Path) -> None:
         (found.logits[:, 0] - found.logits[:, 1]) / classifier.temperature,
         rtol=1e-6,
     )
-    stored = json.loads((result.model / "metrics.json").read_text())
+    stored = json.loads((result.model_dir / "metrics.json").read_text())
     assert stored["calibration"] == result.calibration.as_dict() == result.as_dict()["calibration"]
     copied = tmp_path / "copy"
     classifier.save_pretrained(copied)
@@ -161,17 +167,17 @@ def test_training_flushes_denormals_and_leaves_the_process_as_it_was(tmp_path: P
 def test_calibration_can_be_left_out(tmp_path: Path) -> None:
     record = Record()
     result = _fit(tmp_path, toy_config(epochs=3, calibrate=False), record)
-    assert result.model is not None
+    assert result.model_dir is not None
     assert result.calibration is None
     assert result.validation == min((item.validation for item in record.evaluations), key=lambda score: score.loss)
-    assert Classifier.from_pretrained(result.model).temperature == 1
-    assert "calibration" not in json.loads((result.model / "metrics.json").read_text())
+    assert Classifier.from_pretrained(result.model_dir).temperature == 1
+    assert "calibration" not in json.loads((result.model_dir / "metrics.json").read_text())
 
 
 def test_patience_ends_a_run_with_a_reason(tmp_path: Path) -> None:
     result = _fit(tmp_path, toy_config(epochs=50, lr=1.0, schedule="constant", patience=2))
     assert "2 evaluations" in result.stop_reason
-    assert len((result.run / "metrics.jsonl").read_text().splitlines()) < 50
+    assert len((result.run_dir / "metrics.jsonl").read_text().splitlines()) < 50
 
 
 @pytest.mark.parametrize(
@@ -183,22 +189,22 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path, settings: d
     step = step // config.fit.accumulate_batches
     whole = _fit(tmp_path, config, name="whole")
     cut = _fit(tmp_path, config, StopAt(step), name="cut")
-    assert load_training(_last(cut.run)).values["step"] == step
+    assert load_training(_last(cut.run_dir)).values["step"] == step
     random_state = torch.get_rng_state()
     torch.manual_seed(12345)  # a new process has another one
-    resumed = Trainer.resume(cut.run, data=toy_splits(), callbacks=[]).fit()
+    resumed = Trainer.resume(cut.run_dir, data=toy_splits(), callbacks=[]).fit()
     assert not torch.equal(random_state, torch.get_rng_state())
-    _assert_same(_weights(_last(whole.run)), _weights(_last(resumed.run)))
-    _assert_same(load_training(_last(whole.run)).tensors, load_training(_last(resumed.run)).tensors)
+    _assert_same(_weights(_last(whole.run_dir)), _weights(_last(resumed.run_dir)))
+    _assert_same(load_training(_last(whole.run_dir)).tensors, load_training(_last(resumed.run_dir)).tensors)
     assert resumed.test == whole.test
 
 
 def test_a_run_can_be_extended_but_not_altered(tmp_path: Path) -> None:
-    run = _fit(tmp_path, toy_config(schedule="constant")).run
+    run = _fit(tmp_path, toy_config(schedule="constant")).run_dir
     with pytest.raises(ConfigError, match=r"fit\.lr"):
         Trainer.resume(run, changes={"fit": {"lr": 0.5}}, data=toy_splits())
     longer = Trainer.resume(run, changes={"fit": {"epochs": 3}}, data=toy_splits(), callbacks=[]).fit()
-    assert load_training(_last(longer.run)).values["step"] == 24
+    assert load_training(_last(longer.run_dir)).values["step"] == 24
     with pytest.raises(CheckpointError, match="other training or validation data"):
         Trainer.resume(run, data=toy_splits(32), callbacks=[]).fit()
     with pytest.raises(ConfigError, match="splits"):
@@ -206,7 +212,7 @@ def test_a_run_can_be_extended_but_not_altered(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
-    runs = [_fit(tmp_path, toy_config(seed=seed), name=str(number)).run for number, seed in enumerate((0, 0, 1))]
+    runs = [_fit(tmp_path, toy_config(seed=seed), name=str(number)).run_dir for number, seed in enumerate((0, 0, 1))]
     _assert_same(_weights(_last(runs[0])), _weights(_last(runs[1])))
     assert not torch.equal(_weights(_last(runs[0]))["head.weight"], _weights(_last(runs[2]))["head.weight"])
 
@@ -235,7 +241,7 @@ def test_balanced_weights_give_each_class_the_same_say(tmp_path: Path) -> None:
     splits = Splits.from_pairs(pairs, validation=toy_pairs(8, seed=1))
     trainer = Trainer(None, splits, config=toy_config(class_weights="balanced"), callbacks=[], output=tmp_path / "run")
     data, _ = trainer.prepare()
-    weights = _loop(trainer, tmp_path)._weights
+    weights = _loop(trainer, tmp_path)._class_weights
     assert weights is not None
     assert weights.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])  # N / (C * count), labels sorted: bad, good
     labels = torch.from_numpy(np.array(data.splits["train"].labels))
@@ -253,7 +259,7 @@ def test_the_time_of_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> N
 
     before, after = Clock(), Clock()
     result = _fit(tmp_path, toy_config(), before, StopAt(5))
-    Trainer.resume(result.run, data=toy_splits(), callbacks=[after]).fit()
+    Trainer.resume(result.run_dir, data=toy_splits(), callbacks=[after]).fit()
     for readings in (before.readings, after.readings):
         (first, began), *_, (last, ended) = readings
         assert last - first == pytest.approx(ended - began, rel=0.5)
@@ -271,7 +277,7 @@ def test_averaged_weights_are_the_ones_saved(tmp_path: Path) -> None:
 
     follow = Follow()
     result = _fit(tmp_path, toy_config(ema_decay=0.9), follow)
-    saved = _weights(_last(result.run))
+    saved = _weights(_last(result.run_dir))
     assert follow.average is not None
     for name, tensor in follow.average.items():
         assert torch.allclose(saved[name], tensor, atol=1e-6), name
@@ -292,8 +298,8 @@ def test_bfloat16_runs_on_the_cpu(tmp_path: Path) -> None:
 
 def test_the_loss_shown_is_the_mean_over_examples(tmp_path: Path) -> None:
     result = _fit(tmp_path, toy_config(eval_batch_size=3))
-    assert result.model is not None
-    classifier = Classifier.from_pretrained(result.model)
+    assert result.model_dir is not None
+    classifier = Classifier.from_pretrained(result.model_dir)
     pairs = toy_pairs(20, seed=2)
     probabilities = torch.from_numpy(classifier.predict_proba([text for text, _ in pairs]))
     labels = torch.tensor([classifier.label_names.index(label) for _, label in pairs])
@@ -321,26 +327,26 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
 
 def test_an_encoder_that_is_registered_nowhere_can_be_trained_saved_and_loaded(tmp_path: Path) -> None:
     result = Trainer(LastStep(8, size=3), toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
-    assert result.model is not None
+    assert result.model_dir is not None
     texts = [text for text, _ in toy_pairs(5)]
     with pytest.raises(CheckpointError, match="LastStep"):
-        Classifier.from_pretrained(result.model)
-    loaded = Classifier.from_pretrained(result.model, encoder=LastStep(8, size=3))
+        Classifier.from_pretrained(result.model_dir)
+    loaded = Classifier.from_pretrained(result.model_dir, encoder=LastStep(8, size=3))
     assert loaded.predict_proba(texts).shape == (5, 2)
     with pytest.raises(CheckpointError, match=r"encoder\.projection\.weight has shape \[3, 8\]"):
-        Classifier.from_pretrained(result.model, encoder=LastStep(8, size=4))
+        Classifier.from_pretrained(result.model_dir, encoder=LastStep(8, size=4))
 
 
 def test_a_built_encoder_of_a_registered_class_loads_without_being_named(tmp_path: Path) -> None:
     encoder = LSTM(6, hidden_size=5, pooling="max")
     result = Trainer(encoder, toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
-    assert result.model is not None
-    recorded = Classifier.from_pretrained(result.model).config.model.encoder_options
+    assert result.model_dir is not None
+    recorded = Classifier.from_pretrained(result.model_dir).config.model.encoder_options
     assert {"hidden_size": 5, "pooling": "max"}.items() <= recorded.items()
 
 
 def test_an_existing_folder_is_never_replaced_without_being_told(tmp_path: Path) -> None:
-    run = _fit(tmp_path, toy_config()).run
+    run = _fit(tmp_path, toy_config()).run_dir
     before = _weights(run / "model")
     with pytest.raises(OutputExistsError, match="--force"):
         _fit(tmp_path, toy_config(seed=1))
@@ -392,19 +398,19 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.
     assert step == int((["5", *rest])[-1])
     changes = {"fit": {"epochs": 200}}
     resumed = Trainer.resume(tmp_path / "run", data=toy_splits(), changes=changes, callbacks=[StopAt(step + 2)]).fit()
-    assert load_training(_last(resumed.run)).values["step"] == step + 2
+    assert load_training(_last(resumed.run_dir)).values["step"] == step + 2
 
 
 def test_built_objects_are_recorded_with_their_own_options_alone(tmp_path: Path) -> None:
     data = ReviewsDataset(train_size=40, validation_size=10, test_size=10)
     result = Trainer(LSTM(8, hidden_size=4), data, output=tmp_path / "run", callbacks=[StopAt(1)]).fit()
-    assert result.model is not None
-    classifier = Classifier.from_pretrained(result.model)
+    assert result.model_dir is not None
+    classifier = Classifier.from_pretrained(result.model_dir)
     assert {"hidden_size": 4, "num_layers": 1, "dropout": 0.0}.items() <= classifier.config.model.encoder_options.items()
     recorded = classifier.config.data.dataset_options
     assert recorded == {"train_size": 40, "validation_size": 10, "test_size": 10, "seed": 0}
     assert classifier.evaluate().score == result.test
-    assert Trainer.resume(result.run, callbacks=[StopAt(2)]).fit().test is not None
+    assert Trainer.resume(result.run_dir, callbacks=[StopAt(2)]).fit().test is not None
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_a_rollback_goes_on_from_the_checkpoint_with_half_the_learning_rate(
     assert "rollback 2 of at most 3" in caplog.text
     rows = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows == [8, 16]
-    assert load_training(RunDirectory(result.run).checkpoints.pointed("last") or Path()).values["rollbacks"] == 2
+    assert load_training(RunDirectory(result.run_dir).checkpoints.pointed("last") or Path()).values["rollbacks"] == 2
 
 
 def test_rollbacks_come_to_an_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,8 +163,8 @@ def test_batches_are_cut_until_they_fit_and_the_result_stays_the_same(
         torch.manual_seed(0)
         encoder = Faulty(8, _out_of_memory(above))
         result = Trainer(encoder, toy_splits(), config=config, callbacks=[], output=tmp_path / name).fit()
-        rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
-        ends.append((load_model_directory(result.run / "model").weights, [row["train"] for row in rows]))
+        rows = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+        ends.append((load_model_directory(result.run_dir / "model").weights, [row["train"] for row in rows]))
     for name, tensor in ends[0][0].items():
         assert torch.allclose(tensor, ends[1][0][name], atol=1e-5), name
     for one, other in zip(ends[0][1], ends[1][1], strict=True):
@@ -248,7 +248,7 @@ def _fit_in_little_memory(path: str, auto_batch: bool) -> int:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, -1))
     result = trainer.fit()
-    return int(load_training(RunDirectory(result.run).checkpoints.pointed("last") or Path()).values["batch_parts"])
+    return int(load_training(RunDirectory(result.run_dir).checkpoints.pointed("last") or Path()).values["batch_parts"])
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory is limited by what /proc says is in use")

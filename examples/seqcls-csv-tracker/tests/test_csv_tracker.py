@@ -26,7 +26,7 @@ def test_two_runs_share_a_file_and_a_resumed_one_repeats_no_row(tmp_path: Path) 
         assert tuple(row) == COLUMNS
         assert row["run"] == str(tmp_path / name)
         assert 0 <= float(row["validation_accuracy"]) <= 1
-    path.write_text(path.read_text() + f"{result.run},mean-pool,999,0,0,0,0\n")  # as if it had gone on, and been lost
+    path.write_text(path.read_text() + f"{result.run_dir},mean-pool,999,0,0,0,0\n")  # as if it had gone on, and been lost
     Trainer.resume(
         tmp_path / "two",
         data=Splits.from_pairs(PAIRS),

@@ -74,7 +74,7 @@ def _write_report(trainer: Trainer, result: FitResult, *, quiet: bool) -> str:
     from seqcls.apps.report.write import write_report
 
     with _status("Writing the report; Ctrl-C skips it", quiet=quiet):
-        report = write_report(result.run, device=trainer.config.fit.device, loaded=trainer.loaded)
+        report = write_report(result.run_dir, device=trainer.config.fit.device, loaded=trainer.loaded)
     say(f"Report: {report}", quiet=quiet)
     return str(report)
 

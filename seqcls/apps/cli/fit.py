@@ -160,12 +160,12 @@ def _fit(trainer: Trainer, *, baseline: bool, report: bool, as_json: bool, quiet
         raise
     kind = "features" if trainer.config.model.embedding == "features" else "text"
     _say_how_it_ended(result, quiet=quiet)
-    if result.model is not None and not as_json:
+    if result.model_dir is not None and not as_json:
         _print_result(result, quiet=quiet)
-        say(f"Next: seqcls predict {result.model} {predict_example(kind)}", quiet=quiet)
+        say(f"Next: seqcls predict {result.model_dir} {predict_example(kind)}", quiet=quiet)
     extras: dict[str, Any] = {"baseline": None, "report": None}
     try:
-        if result.model is not None:
+        if result.model_dir is not None:
             add_extras(extras, trainer, result, baseline=baseline and kind == "text", report=report, quiet=quiet)
     finally:  # after Ctrl-C too
         if as_json:
@@ -183,9 +183,9 @@ def _say_how_it_ended(result: FitResult, *, quiet: bool) -> None:
     from seqcls.training.callbacks.console import format_seconds
 
     if result.signal is not None:
-        say(f"Interrupted; a checkpoint is saved. To continue: seqcls fit --resume {result.run}")
+        say(f"Interrupted; a checkpoint is saved. To continue: seqcls fit --resume {result.run_dir}")
     elif result.is_cut_short:
-        say(f"{result.stop_reason}, with a checkpoint. To continue: seqcls fit --resume {result.run}")
+        say(f"{result.stop_reason}, with a checkpoint. To continue: seqcls fit --resume {result.run_dir}")
     else:
         say(f"{result.stop_reason}, {format_seconds(result.seconds)}", quiet=quiet)
 
@@ -201,4 +201,4 @@ def _print_result(result: FitResult, *, quiet: bool) -> None:
             f"{100 * result.calibration.error_after:.1f}% after",
             quiet=quiet,
         )
-    typer.echo(f"Model: {result.model}")
+    typer.echo(f"Model: {result.model_dir}")

@@ -95,7 +95,7 @@ def train(config: Config, folder: Path, *, callbacks: Sequence[Callback]) -> dic
         trainer = Trainer.resume(run, callbacks=callbacks)
     folder.mkdir(parents=True, exist_ok=True)
     result = trainer.fit()
-    if result.model is None:
+    if result.model_dir is None:
         raise TrainingError(f"the comparison was stopped: {result.stop_reason}; run the same command again to resume it")
     values = {**result.as_dict(), "config": settings}
     replace_file(result_file, to_json(values))

@@ -13,13 +13,13 @@ from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError
-from seqcls.evaluation.scores import Score
+from seqcls.evaluation.scores import Evaluation, Score
 from seqcls.model.network import Network
 from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.results import FitResult
-from seqcls.training.state import Evaluation, FitState
+from seqcls.training.state import FitState
 from seqcls.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TrialRun:
             started_with = self.run.checkpoints.restorable().model.config
             if started_with.updated(changes, source="tuning") == resolve_options(config):
                 return _TrainerWithoutTest.resume(self.run.path, changes=changes, data=data, callbacks=callbacks)
-        return _TrainerWithoutTest(None, data, config=config, callbacks=callbacks, output=self.run.path, overwrite=True)
+        return _TrainerWithoutTest(data, config=config, callbacks=callbacks, output=self.run.path, overwrite=True)
 
 
 class _TrainerWithoutTest(Trainer):

@@ -7,8 +7,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seqcls.evaluation.scores import Evaluation
 from seqcls.training.callbacks.base import Callback
-from seqcls.training.state import Evaluation, FitState
+from seqcls.training.state import FitState
 
 SECONDS_BETWEEN_UPDATES = 0.5
 SECONDS_BETWEEN_LINES = 30.0

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from seqcls.config.settings import Config
 from seqcls.errors import MissingExtraError
+from seqcls.evaluation.scores import Evaluation
 from seqcls.training.callbacks.base import Callback
-from seqcls.training.state import Evaluation, FitState
+from seqcls.training.state import FitState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -232,17 +232,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_a_network_learns_from_numbers(run: Any) -> None:
     assert run.test.accuracy > 0.95
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     assert classifier.config.model.embedding == "features"
     pairs = [ramp(n) for n in range(300, 340)]
     assert np.mean(np.array(classifier.predict([x for x, _ in pairs])) == [label for _, label in pairs]) > 0.95
     assert classifier.evaluate().correct == run.test.correct
-    assert classifier.evaluate(str(run.run.parent / "test.npz")).correct == run.test.correct
-    assert "numbers in, a label out" in (run.model / "README.md").read_text()
+    assert classifier.evaluate(str(run.run_dir.parent / "test.npz")).correct == run.test.correct
+    assert "numbers in, a label out" in (run.model_dir / "README.md").read_text()
 
 
 def test_neither_padding_nor_company_changes_a_prediction(run: Any) -> None:
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     sequences = [ramp(n)[0] for n in range(400, 420)]
     together = classifier.predict_proba(sequences)
     alone = np.concatenate([classifier.predict_proba([sequence]) for sequence in sequences])
@@ -250,7 +250,7 @@ def test_neither_padding_nor_company_changes_a_prediction(run: Any) -> None:
 
 
 def test_what_a_model_cannot_read_is_refused(run: Any) -> None:
-    classifier = Classifier.from_pretrained(run.model, device="cpu")
+    classifier = Classifier.from_pretrained(run.model_dir, device="cpu")
     for given_, message in (
         ([np.zeros((3, 5))], "sequence 0 has 5 features, but the others have 2"),
         ([[[1.0, np.inf]]], "sequence 0, step 0, feature 1 is inf"),

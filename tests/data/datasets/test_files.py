@@ -96,8 +96,8 @@ def test_a_file_can_be_trained_on_and_the_run_says_so(
     result = Trainer(config=config, output=tmp_path / "run", callbacks=[]).fit()
     assert result.validation is not None
     assert result.validation.accuracy == 1
-    assert result.model is not None
-    assert Classifier.from_pretrained(result.model, device="cpu").predict(["number good"]) == ["1"]
+    assert result.model_dir is not None
+    assert Classifier.from_pretrained(result.model_dir, device="cpu").predict(["number good"]) == ["1"]
     again = Trainer("mean-pool", path)
     assert again.config.data.dataset_options == {"path": path}
 

@@ -43,8 +43,8 @@ def _train(folder: Path, encoder: str, options: dict[str, Any], **more: Any) -> 
     }
     config = load_recipe("default", encoder=encoder).replace(encoder_options={}).updated(changes, source="test")
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=folder / "run").fit()
-    assert result.model is not None
-    return result.run
+    assert result.model_dir is not None
+    return result.run_dir
 
 
 def _assert_same(run: Path, inputs: list[Any]) -> None:
@@ -68,14 +68,14 @@ def test_hashed_ngrams_are_those_of_torch(tmp_path: Path, max_n: int) -> None:
 def test_several_labels_are_those_of_torch(tmp_path: Path) -> None:
     pairs = [(text, [label] if index % 3 else [label, "odd"]) for index, (text, label) in enumerate(toy_pairs(60))]
     splits = Splits.from_pairs(pairs, validation=pairs[:20])
-    _assert_same(Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run, TEXTS)
+    _assert_same(Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run_dir, TEXTS)
 
 
 def test_sequences_of_numbers_are_those_of_torch(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pairs = [(rng.normal(size=(rng.integers(1, 9), 3)).astype(np.float32), "ab"[number % 2]) for number in range(40)]
     splits = Splits.from_pairs(pairs, validation=pairs[:10])
-    run = Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run
+    run = Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run_dir
     _assert_same(run, [steps for steps, _ in pairs])
 
 
@@ -106,7 +106,7 @@ def test_every_builtin_is_there_with_options_of_its_signature(kind: str, functio
 def test_what_it_cannot_do_is_told(tmp_path: Path) -> None:
     result = Trainer(LastStep(8), toy_splits(), config=toy_config(), callbacks=[], output=tmp_path / "run").fit()
     with pytest.raises(CheckpointError, match="has no NumPy implementation; use seqcls"):
-        NumpyClassifier.from_pretrained(result.run)
+        NumpyClassifier.from_pretrained(result.run_dir)
     with pytest.raises(CheckpointError, match="lacks manifest"):
         NumpyClassifier.from_pretrained(tmp_path)
     run = _train(tmp_path / "other", "lstm", {"hidden_size": 4})

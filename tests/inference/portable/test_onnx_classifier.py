@@ -53,7 +53,7 @@ def test_sequences_of_numbers_answer_as_in_torch(tmp_path: Path) -> None:
     pairs = [(rng.normal(size=(rng.integers(1, 9), 3)).astype(np.float32), "ab"[number % 2]) for number in range(40)]
     splits = Splits.from_pairs(pairs, validation=pairs[:10])
     ours = _assert_same(
-        Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run,
+        Trainer(None, splits, config=toy_config(), callbacks=[], output=tmp_path / "run").fit().run_dir,
         [steps for steps, _ in pairs],
     )
     assert ours.preprocessor.kind == "features"

@@ -33,7 +33,7 @@ def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
         "data": {"dataset": "reviews", "dataset_options": {"train_size": 400, "validation_size": 100, "test_size": 2}},
     }
     config = load_recipe("default", encoder="mean-pool").updated(changes, source="test")
-    run = Trainer(None, None, config=config, callbacks=[], output=tmp_path / "run").fit().run
+    run = Trainer(None, None, config=config, callbacks=[], output=tmp_path / "run").fit().run_dir
     result = export_onnx(run, tmp_path / "model.onnx", int8=True)
     assert result.int8 is not None
     assert result.int8.float32 == Classifier.from_pretrained(run, device="cpu").evaluate(split="validation").score

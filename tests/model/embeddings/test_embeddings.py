@@ -139,12 +139,12 @@ def test_frozen_vectors_stay_and_others_are_trained_on(tmp_path: Path, freeze: b
     )
     result = Trainer(None, toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
     (tmp_path / "v.txt").unlink()  # a saved model holds its vectors
-    classifier = Classifier.from_pretrained(result.run)
+    classifier = Classifier.from_pretrained(result.run_dir)
     index = classifier.preprocessor.words().index("superb")
     vector = classifier._model.embedding.table.weight[index]  # type: ignore[union-attr, index]
     assert torch.equal(vector, torch.ones(8)) is freeze
     Trainer.resume(
-        result.run, data=toy_splits(), changes={"fit": {"epochs": 2}}, callbacks=[]
+        result.run_dir, data=toy_splits(), changes={"fit": {"epochs": 2}}, callbacks=[]
     ).fit()  # nor does a resumed run read the file
 
 
