@@ -121,13 +121,19 @@ def check_form(values: object, form: Callable[..., _Form], path: Path) -> _Form:
     from pydantic import ValidationError  # here, since `seqcls.inference.portable.numpy_classifier` does without it
 
     try:
-        # Given as JSON, strict validation accepts a list for a tuple, and an object for a dataclass.
-        checked: _Form = _adapter(form).validate_json(json.dumps(values), strict=True)
+        return _validated(_adapter(form), values)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, detail["loc"]))
         raise CheckpointError(f"{path}: {name:.80}: {detail['msg']:.200}; {_AGAIN}") from None
-    return checked
+
+
+def _validated(adapter: TypeAdapter[_Form], values: object) -> _Form:
+    try:
+        text = json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # pydantic's JSON has no lone surrogates, which a label may hold
+        return adapter.validate_python(values, strict=True)
+    return adapter.validate_json(text, strict=True)  # accepts a list for a tuple, and an object for a dataclass
 
 
 @cache
