@@ -121,11 +121,12 @@ def check_form(values: object, form: Callable[..., _Form], path: Path) -> _Form:
     from pydantic import ValidationError  # here, since `seqcls.inference.portable.numpy_classifier` does without it
 
     try:
-        return _validated(_adapter(form), values)
+        checked: _Form = _validated(_adapter(form), values)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, detail["loc"]))
         raise CheckpointError(f"{path}: {name:.80}: {detail['msg']:.200}; {_AGAIN}") from None
+    return checked
 
 
 def _validated(adapter: TypeAdapter[_Form], values: object) -> _Form:
