@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_the_recipe_gives_the_figures_that_it_promises(tmp_path: Path) -> None:
     run = Trainer(None, toy_splits(32), config=settings, callbacks=[], output=tmp_path / "run").fit().run_dir
     figures = [json.loads(line)["validation"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert best.validation is not None
-    assert min(figures, key=lambda row: float(row["loss"])) == best.validation.as_dict()
+    assert min(figures, key=lambda row: float(row["loss"])) == asdict(best.validation)
 
 
 def test_accuracy_may_be_what_is_tuned(tmp_path: Path) -> None:
