@@ -16,7 +16,7 @@ TEXTS = (
 
 def main(encoder: str = "bilstm") -> None:
     """Print the figures of the run, and a label with its probability for each text."""
-    result = Trainer(encoder, "reviews").fit()
+    result = Trainer("reviews", encoder=encoder).fit()
     if result.model_dir is None:  # Ctrl-C
         sys.exit(f"interrupted; to go on: seqcls fit --resume {result.run_dir}")
     assert result.test is not None  # the data set has a test split

@@ -14,7 +14,7 @@ def main() -> None:
     pairs = [(polite + text, "delivery") for polite in POLITE for text in QUESTIONS]
     pairs += [(polite + text, "complaint") for polite in POLITE for text in COMPLAINTS]
     config = Config().replace(encoder="lstm", encoder_options={"hidden_size": 32}, epochs=20, batch_size=8)
-    result = Trainer("lstm", Splits.from_pairs(pairs), config=config).fit()
+    result = Trainer(Splits.from_pairs(pairs), encoder="lstm", config=config).fit()
     assert result.model_dir is not None  # it is None only after an interruption
     classifier = Classifier.from_pretrained(result.model_dir)
     for text in ("hello, where is my order", "the parcel came broken"):
