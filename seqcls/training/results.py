@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqcls.config.settings import Config
+from seqcls.data.preprocessor import Kind
 from seqcls.errors import MissingExtraError, TrainingError
 from seqcls.evaluation.calibration import Calibration
 from seqcls.evaluation.scores import Evaluation, Score, evaluation_of
@@ -158,6 +159,7 @@ class Plan:
     label_names: tuple[str, ...]
     examples: Mapping[str, int]
     tokens: Mapping[str, int]
+    kind: Kind
     vocab_size: int
     parameters: int
     steps_per_epoch: int

@@ -232,6 +232,7 @@ class Trainer:
             label_names=data.label_names,
             examples={name: len(split) for name, split in data.splits.items()},
             tokens={name: int(split.lengths.sum()) for name, split in data.splits.items()},
+            kind=data.preprocessor.kind,
             vocab_size=data.preprocessor.input_size,
             parameters=_count_parameters(model),
             steps_per_epoch=steps,

@@ -138,7 +138,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(plan.as_dict())
         return
-    is_text = plan.config.model.embedding != "features"
+    is_text = plan.kind == "text"
     for name in plan.examples:
         typer.echo(
             f"{name:<12} {plan.examples[name]:>9,} examples {plan.tokens[name]:>12,} {'tokens' if is_text else 'steps'}"
@@ -158,7 +158,7 @@ def _fit(trainer: Trainer, *, baseline: bool, report: bool, as_json: bool, quiet
         if trainer.run is not None:
             say(f"The last checkpoint is safe. To continue: seqcls fit --resume {trainer.run}")
         raise
-    kind = "features" if trainer.config.model.embedding == "features" else "text"
+    kind = trainer.prepare()[0].preprocessor.kind  # prepared once, by fit
     _say_how_it_ended(result, quiet=quiet)
     if result.model_dir is not None and not as_json:
         _print_result(result, quiet=quiet)
