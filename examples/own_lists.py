@@ -1,8 +1,8 @@
-"""Train on texts and labels of your own, in lists, and ask the model: `python examples/own_lists.py`."""
+"""Train on texts and labels of your own, in lists, and use the model: `python examples/own_lists.py`."""
 
 from __future__ import annotations
 
-from seqcls import Classifier, Config, Splits, Trainer
+from seqcls import Trainer
 
 QUESTIONS = ["where is my parcel", "when will it arrive", "has my order left", "is it on its way"]
 COMPLAINTS = ["the lamp is broken", "it came in pieces", "this is the wrong size", "I want my money back"]
@@ -10,13 +10,11 @@ POLITE = ["", "hello, ", "good morning, ", "dear shop, ", "hi, ", "please help, 
 
 
 def main() -> None:
-    """Train, predict, and print what was predicted."""
+    """Train, predict, and print the predictions."""
     pairs = [(polite + text, "delivery") for polite in POLITE for text in QUESTIONS]
     pairs += [(polite + text, "complaint") for polite in POLITE for text in COMPLAINTS]
-    config = Config().replace(encoder="lstm", encoder_options={"hidden_size": 32}, epochs=20, batch_size=8)
-    result = Trainer(Splits.from_pairs(pairs), encoder="lstm", config=config).fit()
-    assert result.model_dir is not None  # it is None only after an interruption
-    classifier = Classifier.from_pretrained(result.model_dir)
+    result = Trainer(pairs, encoder="lstm", encoder_options={"hidden_size": 32}, epochs=20, batch_size=8).fit()
+    classifier = result.load()
     for text in ("hello, where is my order", "the parcel came broken"):
         print(text, "->", classifier.predict([text])[0])
 

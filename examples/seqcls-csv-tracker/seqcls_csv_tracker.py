@@ -12,10 +12,10 @@ COLUMNS = ("run", "encoder", "step", "train_loss", "validation_loss", "validatio
 
 
 class CsvTracker(Callback):
-    """Adds a row an evaluation to a file.
+    """Adds one row per evaluation to a file.
 
     Args:
-        path: The CSV file; made with a header if it is not there.
+        path: The CSV file; created with a header if it does not exist.
     """
 
     def __init__(self, *, path: str = "runs.csv") -> None:
@@ -23,7 +23,7 @@ class CsvTracker(Callback):
         self.file: TextIO | None = None
 
     def on_fit_start(self, state: FitState) -> None:
-        """Open the file; of a resumed run, drop the rows of steps that it makes again."""
+        """Open the file; if the run is resumed, drop the rows of the steps that it repeats."""
         rows = self._rows()
         kept = [row for row in rows if row[0] != str(state.run) or int(row[2]) <= state.step]
         self.file = self.path.open("w" if len(kept) < len(rows) or not rows else "a", newline="", encoding="utf-8")
@@ -31,7 +31,7 @@ class CsvTracker(Callback):
             csv.writer(self.file).writerows([COLUMNS, *kept])
 
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
-        """Add the row, and see to it that it is in the file."""
+        """Add the row, and flush it to the file."""
         del improved
         assert self.file is not None
         figures = (evaluation.train.loss, evaluation.validation.loss, evaluation.validation.accuracy, evaluation.seconds)

@@ -12,10 +12,10 @@ from seqcls import Encoder, Pool
 
 
 class MeanMax(Encoder):
-    """Mean and maximum over the steps, mixed by a learned gate: g * mean + (1 - g) * max.
+    """The mean and the maximum over the steps, mixed by a learned gate: g * mean + (1 - g) * max.
 
     Args:
-        hidden_size: Size of the network on each step, and of the result.
+        hidden_size: The size of the network on each step, and of the result.
     """
 
     def __init__(self, input_size: int, *, hidden_size: Annotated[int, Field(ge=1)] = 64) -> None:
