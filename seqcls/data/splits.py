@@ -18,6 +18,7 @@ from seqcls.data.preprocessor import Kind
 from seqcls.data.stored_texts import StoredTexts
 from seqcls.data.usual_names import SPLIT_NAMES
 from seqcls.errors import DataError
+from seqcls.system.deprecation import warn_renamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,12 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
     def kind(self) -> Kind:
         """Whether the sequences are texts, or arrays of numbers; an empty split counts as texts."""
         return "text" if not len(self.sequences) or isinstance(self.sequences[0], str) else "features"
+
+    @property
+    def is_text(self) -> bool:
+        """Deprecated: whether ``kind`` is "text"."""
+        warn_renamed('Split.is_text is now kind == "text"')
+        return self.kind == "text"
 
     @property
     def texts(self) -> Sequence[str]:

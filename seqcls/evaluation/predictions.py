@@ -16,6 +16,7 @@ from seqcls.evaluation.calibration import calibration_error
 from seqcls.evaluation.decisions import confidence, predicted_labels
 from seqcls.evaluation.prediction_files import Columns, Row, write_rows
 from seqcls.evaluation.scores import Score, label_probabilities, score_logits
+from seqcls.system.deprecation import warn_renamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,18 @@ class Predictions:
     def is_correct(self) -> NDArray[np.bool_]:
         """Whether the label, or every label, is right, bool [N]."""
         return np.asarray((self.predicted == self.true).all(axis=1))
+
+    @property
+    def said(self) -> NDArray[np.bool_]:
+        """Deprecated: `predicted`."""
+        warn_renamed("Predictions.said is now predicted")
+        return self.predicted
+
+    @property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Deprecated: `is_correct`."""
+        warn_renamed("Predictions.is_right is now is_correct")
+        return self.is_correct
 
     @cached_property
     def score(self) -> Score:

@@ -31,6 +31,7 @@ from seqcls.storage.hub import upload
 from seqcls.storage.locate import resolve_model_path
 from seqcls.storage.model_directory import MODEL_FILES, load_model_directory, save_model_directory
 from seqcls.storage.rebuild import SavedModel
+from seqcls.system.deprecation import warn_renamed
 from seqcls.system.device import resolve_device
 from seqcls.system.memory import keep_freed_memory
 from seqcls.system.untrusted import read_verified
@@ -100,6 +101,12 @@ class Classifier:
     def preprocessor(self) -> Preprocessor:
         """What encodes the sequences; its ``kind`` is "text" or "features"."""
         return self._saved.preprocessor
+
+    @property
+    def is_text(self) -> bool:
+        """Deprecated: whether ``preprocessor.kind`` is "text"."""
+        warn_renamed('Classifier.is_text is now preprocessor.kind == "text"')
+        return self.preprocessor.kind == "text"
 
     @property
     def is_multi_label(self) -> bool:

@@ -15,6 +15,7 @@ from seqcls.errors import CheckpointError, MissingExtraError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, REMEDY, TOKENIZER, read_file, read_metadata
 from seqcls.storage.schemas import read_description
+from seqcls.system.deprecation import warn_renamed
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -62,6 +63,12 @@ class OnnxClassifier:
         """
         path = Path(path)
         return cls(read_file(path), path)
+
+    @property
+    def is_text(self) -> bool:
+        """Deprecated: whether ``preprocessor.kind`` is "text"."""
+        warn_renamed('OnnxClassifier.is_text is now preprocessor.kind == "text"')
+        return self.preprocessor.kind == "text"
 
     @property
     def is_multi_label(self) -> bool:
