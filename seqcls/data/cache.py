@@ -9,29 +9,34 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from seqcls.data.encoding import EncodedData, encode_splits, encode_to_file, parse_preprocessor
-from seqcls.data.preprocessor import Preprocessor
+from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.sequences import Sequences
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError, SeqclsError
-from seqcls.system.files import replace_file, sync_directory
-from seqcls.system.untrusted import GARBLED
+from seqcls.system.files import sync_directory, write_file
+from seqcls.system.untrusted import JSON_LIMIT, check_form, parse_json, read_verified
 
 # Raise this whenever the layout of an entry or the rules of a tokenizer change: older entries are then rebuilt.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
-_MANIFEST = "manifest.json"
-_TOKENIZER = "tokenizer.json"
+# The files that are read whole and listed in manifest.json. Those of the splits may be larger than memory.
+_SMALL_FILES = {"entry.json": JSON_LIMIT, "tokenizer.json": None}
 _BLOCK, _MOST_BLOCKS = 1 << 20, 256
 
 logger = logging.getLogger("seqcls")
 
 
 class EncodedCache:
-    """Keeps encoded data in a folder, one entry per key: tokenizer.json, one safetensors file per split, manifest.json.
+    """Keeps encoded data in a folder, one entry per key.
+
+    An entry is a folder of one safetensors file per split, tokenizer.json, entry.json, and manifest.json, which holds the
+    SHA-256 of the other JSON files.
 
     A fault of the folder never stops the work: an entry that cannot be trusted counts as missing, and a
     folder that cannot be written is not used, both with a warning. Processes may share a folder.
@@ -52,7 +57,8 @@ class EncodedCache:
         try:
             return _read_entry(folder, key) if folder.is_dir() else None
         except (OSError, SeqclsError) as error:
-            logger.warning("cached data in %s cannot be used: %s; it is rebuilt", folder, error)
+            reason = str(error).partition("; ")[0]  # the advice after it is for a model: here, there is nothing to do
+            logger.warning("cached data in %s cannot be used: %s; it is rebuilt", folder, reason)
             return None
 
     def store(self, key: str, preprocessor: Preprocessor, splits: Splits) -> EncodedData:
@@ -80,50 +86,56 @@ class EncodedCache:
         return self.root / key
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """entry.json: what the data are, and the digest of the file of each split."""
+
+    format_version: int
+    key: str
+    label_names: list[str]
+    max_length: int | None
+    truncating: Truncating
+    splits: dict[str, str]
+
+
 def _read_entry(folder: Path, key: str) -> EncodedData:
-    manifest = _read_manifest(folder / _MANIFEST, key)
-    for name, recorded in manifest["files"].items():
-        if _file_record(folder / name) != recorded:
-            raise DataError(f"{name} is damaged: its size or SHA-256 is not that in {_MANIFEST}")
-    path = folder / _TOKENIZER
-    limits = {name: manifest[name] for name in ("max_length", "truncating")}
-    preprocessor = parse_preprocessor(path.read_bytes(), path, **limits)
-    splits = {name: Sequences.load(folder / _split_file(name)) for name in manifest["splits"]}
-    return EncodedData(preprocessor, splits, tuple(manifest["label_names"]))
-
-
-def _read_manifest(path: Path, key: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-        version, digest = manifest.get("format_version"), manifest.pop("sha256", None)
-    except GARBLED as error:
-        raise DataError(f"{path.name} is damaged: {error}") from error
-    if version != FORMAT_VERSION:
-        raise DataError(f"{path.name} has format version {version}; this version of seqcls reads {FORMAT_VERSION}")
-    if digest != _manifest_digest(manifest):
-        raise DataError(f"{path.name} is damaged: its content does not have the SHA-256 recorded in it")
-    if manifest["key"] != key:
-        raise DataError(f"{path.name} belongs to the key {manifest['key']}")
-    return dict(manifest)
+    contents = read_verified(folder, _SMALL_FILES)
+    values = parse_json(contents["entry.json"], folder / "entry.json")
+    if (version := values.get("format_version")) != FORMAT_VERSION:
+        raise DataError(f"entry.json has format version {version}, and this version of seqcls reads {FORMAT_VERSION}")
+    entry = check_form(values, _Entry, folder / "entry.json")
+    if entry.key != key:
+        raise DataError(f"entry.json belongs to the key {entry.key}")
+    for name, digest in entry.splits.items():
+        if _digest_file(folder / _split_file(name)) != digest:
+            raise DataError(f"{_split_file(name)} is damaged: its digest is not the one in entry.json")
+    preprocessor = parse_preprocessor(
+        contents["tokenizer.json"],
+        folder / "tokenizer.json",
+        max_length=entry.max_length,
+        truncating=entry.truncating,
+    )
+    splits = {name: Sequences.load(folder / _split_file(name)) for name in entry.splits}
+    return EncodedData(preprocessor, splits, tuple(entry.label_names))
 
 
 def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Splits) -> None:
     folder.mkdir()
-    preprocessor.save(folder / _TOKENIZER)
     labelled = splits.labelled()
     for name, split in labelled.items():
         encode_to_file(folder / _split_file(name), preprocessor, split)
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "key": key,
-        "label_names": list(splits.label_names),
-        "max_length": preprocessor.max_length,
-        "truncating": preprocessor.truncating,
-        "splits": list(labelled),
-        "files": {name: _file_record(folder / name) for name in [_TOKENIZER, *map(_split_file, labelled)]},
-    }
-    manifest["sha256"] = _manifest_digest(manifest)
-    replace_file(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    entry = _Entry(
+        format_version=FORMAT_VERSION,
+        key=key,
+        label_names=list(splits.label_names),
+        max_length=preprocessor.max_length,
+        truncating=preprocessor.truncating,
+        splits={name: _digest_file(folder / _split_file(name)) for name in labelled},
+    )
+    contents = {"entry.json": _to_json(asdict(entry)), "tokenizer.json": preprocessor.to_json().encode()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    for name, data in {**contents, "manifest.json": _to_json(hashes)}.items():
+        write_file(folder / name, data)
 
 
 def _publish(staging: Path, folder: Path, key: str) -> None:
@@ -160,17 +172,17 @@ def _split_file(split: str) -> str:
     return f"{split}.safetensors"
 
 
-def _file_record(path: Path) -> dict[str, int | str]:
-    """Return size and SHA-256; of a large file, the SHA-256 of evenly spaced blocks, so that it is fast."""
-    digest = hashlib.sha256()
+def _digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's size and content; of a large file, of evenly spaced blocks of it, which is fast."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(size.to_bytes(8, "little"))
         step = max(_BLOCK, size // _MOST_BLOCKS)
         for start in range(0, size, step):
             file.seek(start)
             digest.update(file.read(_BLOCK))
-    return {"size": size, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
-def _manifest_digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def _to_json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()

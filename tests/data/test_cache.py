@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import mmap
@@ -78,7 +79,7 @@ def test_stored_data_comes_back_mapped_and_the_same(cache: EncodedCache, data: E
         assert as_lists(found) == as_lists(data)
         assert all(isinstance(memory_of(split.values), mmap.mmap) for split in found.splits.values())
     assert names_in(cache.root) == {KEY}
-    files = {"manifest.json", "tokenizer.json", "train.safetensors", "test.safetensors"}
+    files = {"entry.json", "manifest.json", "tokenizer.json", "train.safetensors", "test.safetensors"}
     assert names_in(cache.root / KEY) == files
 
 
@@ -106,9 +107,14 @@ def _flip(name: str) -> Callable[[Path], None]:
 
 
 def _edit(**changes: object) -> Callable[[Path], None]:
+    """Change entry.json and its hash in the manifest, as another version of seqcls might have written them."""
+
     def edit(folder: Path) -> None:
+        entry = json.dumps(json.loads((folder / "entry.json").read_text()) | changes).encode()
+        (folder / "entry.json").write_bytes(entry)
         manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        manifest["entry.json"] = hashlib.sha256(entry).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
 
     edit.__name__ = f"edit {next(iter(changes))}"
     return edit
@@ -136,16 +142,21 @@ def _rename_from_other_key(folder: Path) -> None:
         (_cut, r"train\.safetensors is damaged"),
         (_flip("train.safetensors"), r"train\.safetensors is damaged"),
         (_flip("tokenizer.json"), r"tokenizer\.json is damaged"),
-        (_flip("manifest.json"), r"manifest\.json is damaged"),
+        (_flip("entry.json"), r"entry\.json is damaged"),
+        (_flip("manifest.json"), r"json is damaged"),
         (lambda folder: (folder / "test.safetensors").unlink(), r"test\.safetensors"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer\.json"),
+        (lambda folder: (folder / "entry.json").unlink(), r"entry\.json"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json"),
-        (_edit(label_names=["pos", "neg"]), r"manifest\.json is damaged"),
-        (_edit(files={}), r"manifest\.json is damaged"),
+        (_replace("entry.json", b'{"label_names": ["pos", "neg"]}'), r"entry\.json is damaged"),
         (_edit(format_version=99), "format version 99"),
-        (_replace("manifest.json", b""), r"manifest\.json is damaged"),
-        (_replace("manifest.json", b"[]"), r"manifest\.json is damaged"),
-        (_replace("manifest.json", b"{}"), "format version None"),
+        (_edit(label_names=7), r"entry\.json: label_names"),
+        (_edit(truncating="both"), r"entry\.json: truncating"),
+        (_edit(splits={"train": "0" * 64}), r"train\.safetensors is damaged"),
+        (_replace("manifest.json", b""), r"manifest\.json is not valid JSON"),
+        (_replace("manifest.json", b"[]"), r"manifest\.json does not hold a JSON object"),
+        (_replace("manifest.json", b"{}"), r"entry\.json is damaged"),
+        (_replace("manifest.json", b'{"format_version": 2, "files": {}}'), r"manifest\.json is not a list of files"),
         (_rename_from_other_key, "belongs to the key other"),
     ],
 )
@@ -162,6 +173,7 @@ def test_an_unsound_entry_is_rebuilt_with_one_warning(
     assert len(caplog.records) == 1
     assert re.search(words, caplog.text)
     assert "it is rebuilt" in caplog.text
+    assert "copy" not in caplog.text  # the advice for a damaged model
     assert (caplog.records[0].name, caplog.records[0].levelno) == ("seqcls", logging.WARNING)
     caplog.clear()
     rebuilt = store(cache)
@@ -178,13 +190,17 @@ def test_an_entry_of_another_format_is_rebuilt(
     store(cache)
     monkeypatch.setattr(seqcls.data.cache, "FORMAT_VERSION", 99)
     assert cache.open(KEY) is None
-    assert "format version 2; this version of seqcls reads 99; it is rebuilt" in caplog.text
+    assert "format version 3, and this version of seqcls reads 99; it is rebuilt" in caplog.text
     store(cache)
     assert cache.open(KEY) is not None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0), st.integers(1, 255), st.sampled_from(["manifest.json", "tokenizer.json", "train.safetensors"]))
+@given(
+    st.integers(0),
+    st.integers(1, 255),
+    st.sampled_from(["entry.json", "manifest.json", "tokenizer.json", "train.safetensors"]),
+)
 def test_no_flipped_byte_goes_unnoticed(cache: EncodedCache, place: int, flip: int, name: str) -> None:
     data = encode_splits(TOKENIZER, SPLITS)
     store(cache)
