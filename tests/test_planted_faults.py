@@ -65,7 +65,7 @@ FAULTS = {
     ),
     "the best score is forgotten": Fault(
         RESUMING,
-        'None if values["best"] is None else evaluation_of(values["best"])',
+        'None if values["best"] is None else check_form(values["best"], Evaluation, saved.path)',
         "None",
         f"{RESUME} -k patience",
     ),

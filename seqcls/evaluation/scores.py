@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]  # checked where a Score is read from a file
+# The bounds are checked where a Score or an Evaluation is read from a file.
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,19 @@ class Evaluation:
         examples_per_second: Training speed since the previous evaluation, without evaluation and saving.
     """
 
-    step: int
-    epoch: int
+    __pydantic_config__ = ConfigDict(extra="forbid")  # a file with other keys is refused
+
+    step: Count
+    epoch: Count
     train: Score
     validation: Score
     lr: float
-    seconds: float
-    examples_per_second: float
+    seconds: Amount
+    examples_per_second: Amount
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain values."""
         return asdict(self)
-
-
-def evaluation_of(values: Mapping[str, Any]) -> Evaluation:
-    """Return the evaluation that `Evaluation.as_dict` described."""
-    return Evaluation(**{**values, "train": Score(**values["train"]), "validation": Score(**values["validation"])})
 
 
 def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

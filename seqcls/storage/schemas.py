@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,17 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from seqcls.config.settings import Config
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.evaluation.scores import Score
+from seqcls.evaluation.scores import Amount, Count, Evaluation
 from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import GARBLED, check_form, parse_json
 
 MIXED_FILES = "the files belong to different models: copy the whole folder again"
 """Ends the message about files that do not fit each other."""
 
-_Number = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _NumpyState = tuple[Annotated[int, Field(ge=0, le=624)], Annotated[int, Field(ge=0, le=1)], float]  # place, Gauss, Gauss
-_PythonState = tuple[Literal[3], list[_Count], float | None]  # version, words and place, Gauss
+_PythonState = tuple[Literal[3], list[Count], float | None]  # version, words and place, Gauss
 _FromList = Field(strict=False)  # JSON has no tuples
 
 
@@ -63,24 +61,19 @@ class Description(Form):
         return names
 
 
-class Evaluation(Form):
-    """The best evaluation of a run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: _Count
-    epoch: _Count
-    train: Score
-    validation: Score
-    lr: float
-    seconds: _Number
-    examples_per_second: _Number
-
-
+@dataclass(frozen=True)
 class EvaluationRow(Evaluation):
-    """A line of metrics.jsonl."""
+    """A line of metrics.jsonl.
+
+    Attributes:
+        best: Whether it was the best evaluation so far.
+    """
 
     best: bool
+
+    def as_evaluation(self) -> Evaluation:
+        """Return the evaluation without ``best``."""
+        return Evaluation(**{field.name: getattr(self, field.name) for field in fields(Evaluation)})
 
 
 @dataclass
@@ -104,20 +97,20 @@ class Progress:
         rollbacks: Times that the run has gone back to a checkpoint after a loss that was not finite.
     """
 
-    step: _Count
-    epoch: _Count
-    step_in_epoch: _Count
-    batch_in_step: _Count
-    examples: _Count
-    seconds: _Number
-    training_seconds: _Number
-    lr_reduction: Annotated[_Number, Field(le=1)]
-    evaluations: _Count
-    stale_evaluations: _Count
+    step: Count
+    epoch: Count
+    step_in_epoch: Count
+    batch_in_step: Count
+    examples: Count
+    seconds: Amount
+    training_seconds: Amount
+    lr_reduction: Annotated[Amount, Field(le=1)]
+    evaluations: Count
+    stale_evaluations: Count
     evaluation_due: bool
-    evaluated_at: tuple[_Count, _Number]
-    batch_parts: Annotated[_Count, Field(ge=1, lt=1 << 31)]
-    rollbacks: _Count
+    evaluated_at: tuple[Count, Amount]
+    batch_parts: Annotated[Count, Field(ge=1, lt=1 << 31)]
+    rollbacks: Count
 
     @classmethod
     def at_start(cls) -> Progress:
@@ -143,7 +136,7 @@ class Progress:
 class TrainingRecord(Form):
     """What training.json holds besides the fields of `Progress`."""
 
-    steps_per_epoch: _Count
+    steps_per_epoch: Count
     running: dict[str, Any]
     step_running: dict[str, Any]
     data_digest: str

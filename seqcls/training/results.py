@@ -14,7 +14,7 @@ from seqcls.config.settings import Config
 from seqcls.data.preprocessor import Kind
 from seqcls.errors import MissingExtraError, TrainingError
 from seqcls.evaluation.calibration import Calibration
-from seqcls.evaluation.scores import Evaluation, Score, evaluation_of
+from seqcls.evaluation.scores import Evaluation, Score
 from seqcls.storage.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class FitResult:
     def history(self) -> History:
         """The evaluations of the run, including those before it was resumed; read from the run directory."""
         rows = RunDirectory(self.run_dir).evaluations()
-        return History(evaluation_of(row.model_dump(exclude={"best"})) for row in rows)
+        return History(row.as_evaluation() for row in rows)
 
     def plot(self) -> Figure:
         """Draw loss and accuracy on the training and validation data by step, as a figure of matplotlib.

@@ -10,7 +10,7 @@ import torch
 
 from seqcls.config.settings import Config, resumable_settings
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.evaluation.scores import RunningScore, evaluation_of
+from seqcls.evaluation.scores import Evaluation, RunningScore
 from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.schemas import Progress
 from seqcls.storage.snapshot import TrainingSnapshot
@@ -70,7 +70,7 @@ def restore(state: FitState, saved: SavedModel, snapshot: TrainingSnapshot) -> N
 def _restore(state: FitState, saved: SavedModel, snapshot: TrainingSnapshot) -> None:
     learner, world, values = state.learner, state.world, snapshot.values
     state.progress = check_form(values, Progress, saved.path)
-    state.best = None if values["best"] is None else evaluation_of(values["best"])
+    state.best = None if values["best"] is None else check_form(values["best"], Evaluation, saved.path)
     saved.load_into(state.evaluated_model)
     if learner.averaged is not None:
         saved.load_into(learner.averaged)

@@ -180,3 +180,6 @@ def test_metrics_of_evaluations_are_lines_of_json(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1]
     assert {"step", "epoch", "train", "validation", "lr", "seconds", "examples_per_second", "best"} == set(rows[0])
+    (evaluation,) = RunDirectory.open(run).evaluations()
+    assert evaluation.best is True
+    assert evaluation.as_evaluation().as_dict() == {name: value for name, value in rows[0].items() if name != "best"}
