@@ -42,6 +42,7 @@ TESTS = {
         "storage/test_checkpoint.py",
         "inference/test_classifier.py",
         "storage/test_hostile_models.py",
+        "storage/test_oversized.py",
     ),
     "storage/upgrade.py": ("storage/test_recorded_options.py",),
     "storage/checkpoints.py": (
@@ -83,6 +84,9 @@ TESTS = {
         "storage/test_checkpoint.py",
         "inference/test_classifier.py",
         "storage/test_hostile_models.py",
+        "storage/test_hostile_training.py",
+        "storage/test_hostile_paths.py",
+        "storage/test_damaged_files.py",
         "storage/test_run_safety.py",
     ),
 }

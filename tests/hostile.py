@@ -1,4 +1,4 @@
-"""Loads directories in processes of their own, and says what that cost: a test can fail on a hang or on too much memory."""
+"""Loads directories in processes of their own and reports the cost: a test can fail on a hang or on too much memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from seqcls.errors import CheckpointError
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")
+
 _MOST_SECONDS = 10
 _MOST_MEMORY = 2 << 30  # bytes beyond those in use: a failing test must not take the machine with it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of loading a directory: the error's class and message ("" if there was none), and the costs."""
+    """The result of loading a directory: the error's class and message (empty if there was none), and the costs."""
 
     error: str
     message: str
@@ -28,7 +34,7 @@ class Outcome:
 
 
 class Loader:
-    """A process that loads what it is told in a fork of itself: it has imported everything, so that a load takes little."""
+    """A process that loads each directory in a fork of itself; it has imported everything, so a load is quick."""
 
     def __init__(self, warm_up: Path) -> None:
         command = [sys.executable, __file__, str(warm_up)]
@@ -45,6 +51,16 @@ class Loader:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+def assert_refused(outcome: Outcome, directory: Path, message: str) -> None:
+    assert outcome.error == "CheckpointError", outcome
+    assert str(directory) in outcome.message
+    assert len(outcome.message) < 2_000
+    with pytest.raises(CheckpointError, match=message):
+        raise CheckpointError(outcome.message)
+    assert outcome.seconds < 1
+    assert outcome.megabytes < 200
 
 
 def _load(what: str, path: Path) -> None:
