@@ -19,10 +19,10 @@ from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.evaluation.scores import Score
 from seqcls.model.build import describe_plugins
+from seqcls.storage.description import read_description
 from seqcls.storage.model_card import model_card
 from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.resolved_options import resolve_options
-from seqcls.storage.schemas import read_description
 from seqcls.storage.snapshot import TrainingSnapshot
 from seqcls.storage.upgrade import FORMAT_VERSION
 from seqcls.storage.writing import to_json, to_safetensors, writing

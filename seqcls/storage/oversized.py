@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from seqcls.errors import CheckpointError
-from seqcls.storage.schemas import MIXED_FILES
+from seqcls.storage.description import MIXED_FILES
 
 _FILLING = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.nn.init.normal_, torch.nn.init.uniform_)
 

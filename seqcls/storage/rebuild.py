@@ -16,8 +16,8 @@ from seqcls.errors import CheckpointError, ConfigError, SeqclsError, UnknownName
 from seqcls.model.build import build_model
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.network import Network
+from seqcls.storage.description import MIXED_FILES
 from seqcls.storage.oversized import OversizedModelGuard
-from seqcls.storage.schemas import MIXED_FILES
 from seqcls.storage.weights import has_broken_value
 
 

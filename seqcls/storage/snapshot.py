@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from seqcls.errors import CheckpointError
-from seqcls.storage.schemas import MIXED_FILES, Progress, TrainingRecord
+from seqcls.storage.description import MIXED_FILES
+from seqcls.storage.schemas import Progress, TrainingRecord
 from seqcls.storage.weights import has_broken_value
 from seqcls.system.randomness import RandomState
 from seqcls.system.untrusted import GARBLED, JSON_LIMIT, check_form, parse_json, parse_tensors, read_verified

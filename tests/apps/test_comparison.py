@@ -48,7 +48,7 @@ def test_a_comparison_takes_up_what_is_there(tmp_path: Path, monkeypatch: pytest
 
 def test_a_comparison_that_is_interrupted_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted:
-        model, stop_reason = None, "interrupted by SIGINT"
+        model_dir, stop_reason = None, "interrupted by SIGINT"
 
     monkeypatch.setattr(Trainer, "fit", lambda self: Interrupted())
     with pytest.raises(TrainingError, match="interrupted by SIGINT"):

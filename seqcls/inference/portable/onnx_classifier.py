@@ -14,7 +14,7 @@ from seqcls.data.sequences import Sequences
 from seqcls.errors import CheckpointError, MissingExtraError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, REMEDY, TOKENIZER, read_file, read_metadata
-from seqcls.storage.schemas import read_description
+from seqcls.storage.description import read_description
 from seqcls.system.deprecation import warn_renamed
 
 if TYPE_CHECKING:
