@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from seqcls.apps.check.findings import Finding
     from seqcls.apps.check.report import DataReport
     from seqcls.apps.report.write import write_report
-    from seqcls.apps.serving.app import create_app
     from seqcls.apps.tuning.results import TuningResult
     from seqcls.apps.tuning.study import tune
     from seqcls.apps.tuning.trials import Trial
@@ -76,7 +75,6 @@ _HOMES = {
     "Trial": "seqcls.apps.tuning.trials",
     "TuningResult": "seqcls.apps.tuning.results",
     "check_data": "seqcls.apps.check.checks",
-    "create_app": "seqcls.apps.serving.app",
     "export_onnx": "seqcls.inference.portable.onnx_export",
     "fit_baseline": "seqcls.evaluation.baseline",
     "length_mask": "seqcls.model.encoders.masking",
@@ -118,7 +116,6 @@ __all__ = [
     "Trial",
     "TuningResult",
     "check_data",
-    "create_app",
     "export_onnx",
     "fit_baseline",
     "length_mask",

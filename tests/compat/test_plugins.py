@@ -58,6 +58,7 @@ PUBLIC = {
 
 
 def test_plugins_of_version_0_1_pass_their_tests_and_the_warnings_name_what_to_import(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")  # one of the plugins adds to its files
     command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", PLUGINS, "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"pythonpath={' '.join(map(str, PACKAGES))}"]
     command += ["-W", "error", "-W", "default::DeprecationWarning", f"--basetemp={tmp_path / 'temp'}", *PACKAGES]
@@ -69,6 +70,9 @@ def test_plugins_of_version_0_1_pass_their_tests_and_the_warnings_name_what_to_i
 @pytest.mark.parametrize(("module", "names"), (DOCUMENTED | PUBLIC).items())
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_names_of_version_0_1_are_found_where_they_were(module: str, names: str) -> None:
+    if module == "seqcls.serving.app":
+        pytest.importorskip("fastapi")
+        pytest.importorskip("prometheus_client")
     for name in names.split():
         value = getattr(import_module(module), name)
         assert value.__name__ == moved.RENAMED.get(f"{module}.{name}", name)

@@ -49,6 +49,7 @@ def test_help_has_a_section_per_panel_within_80_columns(run: Run, monkeypatch: p
 
 
 def test_flags_become_settings_of_their_type(run: Run) -> None:
+    pytest.importorskip("tensorboard")
     printed = run(
         *("fit", "--num-words", "500", "--max-length", "none", "--patience", "3", "--lr", "0.5", "--no-auto-batch"),
         *("--callback", "tensorboard", "--max-time", "1h30m", "--class-weights", "balanced", "--print-config"),
