@@ -126,7 +126,7 @@ def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _can_be_given(annotation: Any, option: OptionInfo) -> bool:
     """Return whether the default of an option is the same value after it was saved to a file and read back."""
-    if not isinstance(option.default, bool | int | float | str | None):
+    if type(option.default) not in (bool, int, float, str, type(None)):  # a file holds no subclass, such as an IntEnum
         return False
     try:
         return bool(_convert(option.default, annotation, option, what="default") == option.default)

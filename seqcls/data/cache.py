@@ -10,9 +10,10 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from seqcls.data.encoding import EncodedData, encode_splits, encode_to_file, parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor, Truncating
@@ -86,9 +87,10 @@ class EncodedCache:
         return self.root / key
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(BaseModel):  # no dataclass: those are refused, in strict mode, where a label has a lone surrogate
     """entry.json: what the data are, and the digest of the file of each split."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
 
     format_version: int
     key: str
@@ -132,7 +134,7 @@ def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Spl
         truncating=preprocessor.truncating,
         splits={name: _digest_file(folder / _split_file(name)) for name in labelled},
     )
-    contents = {"entry.json": _to_json(asdict(entry)), "tokenizer.json": preprocessor.to_json().encode()}
+    contents = {"entry.json": _to_json(entry.model_dump()), "tokenizer.json": preprocessor.to_json().encode()}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     for name, data in {**contents, "manifest.json": _to_json(hashes)}.items():
         write_file(folder / name, data)

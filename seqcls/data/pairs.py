@@ -34,8 +34,8 @@ class Frame(Protocol):
 def pairs_of(data: object, *, text_column: str | None = None, label_column: str | None = None) -> Iterator[Pair]:
     """Yield the (sequence, label) pairs that ``data`` holds.
 
-    A *tuple* of two sequences of equal length, neither of them a string, is always a (sequences, labels) pair, even where
-    both have two items and could be pairs themselves: pass pairs as a list.
+    A *tuple* of two sequences of equal length, neither of them a string, is a (sequences, labels) pair; any other iterable
+    holds pairs. A tuple of two tuples of two texts could be either, and is refused.
 
     Args:
         data: Pairs, from any iterable; a (sequences, labels) pair; a data frame of pandas or polars; or a ``Dataset`` of
@@ -47,6 +47,8 @@ def pairs_of(data: object, *, text_column: str | None = None, label_column: str 
         DataError: It is none of these, lacks a column, or an item is not a pair; the message gives the place.
     """
     if isinstance(data, tuple) and len(data) == 2 and all(map(_is_list_like, data)):
+        if all(map(_may_be_a_pair, data)):
+            raise DataError(f"{data!r:.120} may be two pairs, or two texts and two labels; give lists instead of tuples")
         return _from_lists(*data)
     if isinstance(getattr(data, "column_names", None), list):
         return _from_rows(data, text_column, label_column)
@@ -74,6 +76,10 @@ def check_pair(item: object, where: str) -> Pair:
     if not (isinstance(label, int | str) or is_list) or isinstance(label, bool):
         raise DataError(f"{where} has the label {label!r:.80}; give an int or a str, or a list of str")
     return sequence, label
+
+
+def _may_be_a_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
 
 def _is_list_like(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from seqcls import registry
 from seqcls.config import options
 from seqcls.config.settings import DataConfig
-from seqcls.data.cache import EncodedCache
+from seqcls.data.cache import FORMAT_VERSION, EncodedCache
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData, encode_splits
 from seqcls.data.preprocessor import Preprocessor
@@ -118,4 +118,6 @@ def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     if config.tokenizer not in RULES:
         settings["tokenizer"] = make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
-    return hashlib.sha256(json.dumps([name, dataset.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        json.dumps([FORMAT_VERSION, name, dataset.fingerprint(), settings], sort_keys=True).encode()
+    ).hexdigest()[:32]

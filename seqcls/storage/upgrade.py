@@ -116,12 +116,13 @@ def _from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
             plugins[kind] = {**_table(plugins.get(kind)), "name": name, "target": None, "distribution": "seqcls"}
         _fill(model, f"{kind}_options", kind, model.get(kind))
     _fill(data, "dataset_options", "dataset", data.get("dataset"))
-    callback_options = dict(_table(fit.get("callback_options")))
-    names = fit.get("callbacks")
-    for name in names if isinstance(names, list) else ():
-        if _text(name) in _OPTIONS_OF_0_1["callback"]:
-            _fill(callback_options, name, "callback", name)
-    sections = {"data": data, "model": model, "fit": {**fit, "callback_options": callback_options}}
+    names, options = fit.get("callbacks"), fit.get("callback_options", {})
+    if isinstance(names, list) and isinstance(options, Mapping):
+        fit = {**fit, "callback_options": dict(options)}
+        for name in names:
+            if _text(name) in _OPTIONS_OF_0_1["callback"]:
+                _fill(fit["callback_options"], name, "callback", name)
+    sections = {"data": data, "model": model, "fit": fit}
     known = {name: section for name, section in sections.items() if isinstance(config.get(name), Mapping)}
     upgraded = {"config": {**config, **known}, "plugins": plugins}
     return {**values, **{name: table for name, table in upgraded.items() if isinstance(values.get(name), Mapping)}}

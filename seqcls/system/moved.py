@@ -15,6 +15,7 @@ from typing import Any
 
 PACKAGES = {
     "seqcls.check": "seqcls.apps.check",
+    "seqcls.cli": "seqcls.apps.cli",
     "seqcls.datasets": "seqcls.data.datasets",
     "seqcls.embeddings": "seqcls.model.embeddings",
     "seqcls.encoders": "seqcls.model.encoders",
@@ -30,7 +31,9 @@ MODULES = {
     "seqcls.callbacks": (),
     "seqcls.check": ("seqcls.apps.check.checks", "seqcls.apps.check.findings"),
     "seqcls.classifier": (),
+    "seqcls.cli": ("seqcls.apps.cli.app",),
     "seqcls.comparison": ("seqcls.evaluation.differences", "seqcls.evaluation.intervals"),
+    "seqcls.decisions": ("seqcls.evaluation.decisions",),
     "seqcls.explanation": (),
     "seqcls.metrics": (),
     "seqcls.numpy_runtime": (),

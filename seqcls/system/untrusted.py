@@ -122,6 +122,8 @@ def check_form(values: object, form: Callable[..., _Form], path: Path) -> _Form:
 
     try:
         checked: _Form = _validated(_adapter(form), values)
+    except RecursionError:
+        raise CheckpointError(f"{path} is nested too deeply; {_AGAIN}") from None
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, detail["loc"]))

@@ -104,10 +104,12 @@ class Trainer:
         self.config = _settings(source, encoder, config, callbacks or (), settings)
         self._world = world()
         self.callbacks: list[Callback] = []
+        self._named_callbacks: dict[str, Callback] = {}
         if self._world.is_main:
             objects = [callback for callback in callbacks or () if not isinstance(callback, str)]
             self.callbacks = [ConsoleReporter()] if callbacks is None else objects
-            self.callbacks += build_callbacks(self.config.fit)
+            self._named_callbacks = build_callbacks(self.config.fit)
+            self.callbacks += self._named_callbacks.values()
         self._run_directory = None if output is None else RunDirectory(Path(output))
         self._overwrite = overwrite
         self._resumed = _resumed
@@ -278,7 +280,7 @@ class Trainer:
 
     def _load_data(self) -> EncodedData:
         with self._world.main_first():  # the other processes find the encoded data in the cache
-            on_load = CallbackList(self.callbacks).on_data
+            on_load = CallbackList(self.callbacks, self._named_callbacks).on_data
             data = prepare_data(self.config.data, self._source, on_load=on_load)
         digests = self._world.gather(data.splits["train"].digest.encode())
         if len(set(digests)) > 1:
@@ -342,7 +344,7 @@ class Trainer:
         fit = self.config.fit
         checkpointer = Checkpointer(run, every_steps=fit.checkpoint_every_steps, every_minutes=fit.checkpoint_every_minutes)
         early_stopping = [] if fit.patience is None else [EarlyStopping(fit.patience)]
-        hooks = CallbackList([checkpointer, *early_stopping, *self.callbacks])
+        hooks = CallbackList([checkpointer, *early_stopping, *self.callbacks], self._named_callbacks)
         stopping = Stopping(state, signals=signals, limit=TimeLimit(self._began, fit.max_time), scorer=scorer)
         loop = Loop(state, data, hooks=hooks, scorer=scorer, stopping=stopping, recovery=Recovery(state, run))
         with signals.stopping(state), contextlib.closing(hooks), _fast_arithmetic(self._device):

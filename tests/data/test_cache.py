@@ -310,3 +310,12 @@ def test_of_a_large_file_a_sample_of_blocks_is_checked(
     assert cache.open(KEY) is None
     path.write_bytes(content[:-1])
     assert cache.open(KEY) is None
+
+
+def test_a_label_with_a_lone_surrogate_is_read_again(cache: EncodedCache, caplog: pytest.LogCaptureFixture) -> None:
+    splits = Splits.from_pairs([("a b", "x\ud800"), ("c d", "y")] * 10)
+    cache.store(KEY, TextTokenizer.fit(splits.train.texts, vocab_size=9), splits)
+    found = cache.open(KEY)
+    assert found is not None
+    assert found.label_names == ("x\ud800", "y")
+    assert caplog.messages == []

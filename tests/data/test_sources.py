@@ -115,9 +115,11 @@ def test_what_the_cache_can_identify_is_not_loaded() -> None:
 
 
 def test_a_tuple_of_two_sequences_is_texts_and_labels_and_a_list_is_pairs() -> None:
-    """Both readings are possible where there are two examples: the type of the outer sequence decides."""
+    """Both readings are possible where there are two examples in tuples: these are refused, and lists decide."""
     ambiguous = (("a film", "good"), ("a book", "bad"))
-    assert list(pairs_of(ambiguous)) == [("a film", "a book"), ("good", "bad")]
+    with pytest.raises(DataError, match="may be two pairs, or two texts and two labels"):
+        pairs_of(ambiguous)
+    assert list(pairs_of((["a film", "a book"], ["good", "bad"]))) == list(ambiguous)
     assert list(pairs_of(list(ambiguous))) == [("a film", "good"), ("a book", "bad")]
     assert list(pairs_of((*ambiguous, ("a play", "good")))) == [*ambiguous, ("a play", "good")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ from seqcls.data.scaler import FeatureScaler
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import CheckpointError
 from seqcls.model.build import build_model
+from seqcls.storage.description import read_description
 from seqcls.storage.model_directory import load_model_directory, save_model_directory
 from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.upgrade import _OPTIONS_OF_0_1, FORMAT_VERSION, read_format
@@ -173,4 +175,33 @@ def test_reading_an_old_model_warns_of_nothing(tmp_path: Path) -> None:
         old = _old(encoder="lstm", encoder_options={})
         old["config"] |= {"data": {"num_words": 9}, "fit": {"beta2": 0.5, "report": False}}
         config = read_format(old, tmp_path / "config.json")["config"]
-    assert (config["data"], config["fit"]) == ({"vocab_size": 9}, {"betas": [0.9, 0.5], "callback_options": {}})
+    assert (config["data"], config["fit"]) == ({"vocab_size": 9}, {"betas": [0.9, 0.5]})
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Levelled(LastStep):
+    """An encoder with a default that no file can hold as it is."""
+
+    def __init__(self, input_size: int, *, size: int = 4, level: Level = Level.LOW) -> None:
+        super().__init__(input_size, size=size)
+        self.level = level
+
+
+def test_a_default_that_a_file_cannot_hold_is_left_to_the_class(tmp_path: Path) -> None:
+    registry.encoders.register("levelled")(Levelled)
+    config = toy_config().replace(encoder="levelled", encoder_options={})
+    result = Trainer(toy_splits(), config=config, callbacks=[], output=tmp_path / "run").fit()
+    classifier = Classifier.from_pretrained(result.run_dir)
+    assert classifier.config.model.encoder_options == {"size": 4}
+    assert classifier.predict(["superb"])
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused_at_any_depth() -> None:
+    valid = json.dumps({"format_version": FORMAT_VERSION, "config": {}})
+    for depth in range(100, 1100, 7):
+        nested = valid[:-1] + ', "x": ' + "[" * depth + "]" * depth + "}"
+        with pytest.raises(CheckpointError):
+            read_description(nested.encode(), Path("config.json"))

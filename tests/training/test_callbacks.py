@@ -12,6 +12,7 @@ from toy import toy_config, toy_splits
 from seqcls import Callback, Config, Evaluation, FitState, Splits, Trainer, registry
 from seqcls.errors import ConfigError, DataError, PluginError, TrainingError, UnknownNameError
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.training.callbacks.checkpointing import Checkpointer
 
 
 class Diary(Callback):
@@ -208,3 +209,30 @@ def test_what_cannot_run_is_refused_before_anything_is_loaded(fit: dict[str, Any
 def test_a_class_that_is_no_callback_is_refused() -> None:
     with pytest.raises(PluginError, match=r"is not a callback: it is not a class derived from seqcls\.Callback"):
         registry.callbacks.register("wrong")(dict)
+
+
+def test_a_lack_of_memory_in_saving_a_checkpoint_is_the_loops_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def find_no_memory_once(self: Checkpointer, state: FitState) -> None:
+        calls.append(state.step)
+        if len(calls) == 2:
+            raise MemoryError("out of memory")
+
+    monkeypatch.setattr(Checkpointer, "on_step_end", find_no_memory_once)
+    trainer = Trainer(toy_splits(), config=toy_config(auto_batch=True), callbacks=[], output=tmp_path / "run")
+    assert trainer.fit().stop_reason == "all epochs done"
+    assert calls == list(range(1, 17))
+
+
+def test_a_callback_object_that_fails_is_named_by_its_class(tmp_path: Path) -> None:
+    class Careless(Callback):
+        def on_step_end(self, state: FitState) -> None:
+            raise ValueError("no such thing")
+
+    trainer = Trainer(toy_splits(), config=toy_config(), callbacks=[Careless()], output=tmp_path / "run")
+    with pytest.raises(TrainingError, match="Careless failed in on_step_end: ValueError: no such thing") as caught:
+        trainer.fit()
+    assert "callbacks=none" not in str(caught.value)  # which would not leave it out

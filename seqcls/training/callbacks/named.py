@@ -9,14 +9,14 @@ from seqcls.errors import PluginError, SeqclsError
 from seqcls.training.callbacks.base import Callback
 
 
-def build_callbacks(config: FitConfig) -> list[Callback]:
-    """Build the callbacks that the settings name; their options were checked before.
+def build_callbacks(config: FitConfig) -> dict[str, Callback]:
+    """Build the callbacks that the settings name, by name; their options were checked before.
 
     Raises:
         UnknownNameError, PluginError: A name is unknown, or its plugin cannot be imported or built.
         MissingExtraError: A callback needs an optional dependency that is not installed.
     """
-    return [_build(name, config.callback_options.get(name, {})) for name in config.callbacks]
+    return {name: _build(name, config.callback_options.get(name, {})) for name in config.callbacks}
 
 
 def _build(name: str, options: dict[str, OptionValue]) -> Callback:
