@@ -89,9 +89,7 @@ def imdb(arguments: argparse.Namespace) -> None:
 def baseline(arguments: argparse.Namespace) -> None:
     """The linear baseline on reviews and on IMDB, each in a new process: accuracy, time and memory."""
     code = "import json, sys; from seqcls import fit_baseline, load_recipe; "
-    code += (
-        "from seqcls.pipeline import load_splits; splits = load_splits(load_recipe('default', dataset=sys.argv[1]).data); "
-    )
+    code += "from seqcls.data.prepare import load_splits; splits = load_splits(load_recipe('default', dataset=sys.argv[1]).data)\n"
     code += "print(json.dumps(fit_baseline(splits).as_dict()))"
     for dataset in arguments.datasets:
         rows, wall = [], []
@@ -116,9 +114,8 @@ def baseline(arguments: argparse.Namespace) -> None:
 def prepare(arguments: argparse.Namespace) -> None:
     """Preparation of IMDB, the first time and from the cache, each in a new process."""
     code = "import time; s = time.perf_counter(); import seqcls; d = seqcls.load_recipe('default', dataset='imdb').data; "
-    code += (
-        "from seqcls.pipeline import prepare_data; t = time.perf_counter(); prepare_data(d); print(time.perf_counter() - t)"
-    )
+    code += "from seqcls.data.prepare import prepare_data; t = time.perf_counter(); prepare_data(d)\n"
+    code += "print(time.perf_counter() - t)"
     first, cached = [], []
     for _ in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as home:

@@ -22,6 +22,8 @@ RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "beta2": ("betas", lambda value: [_FIRST_BETA, value]),
 }
 """The new name of each setting, and what turns an old value into a new one."""
+_NOTES = {"betas": ", a pair of which beta2 is the second"}
+
 FLAGS = ("baseline", "report")
 """Former settings of the section fit that are flags of `seqcls fit` now."""
 
@@ -52,7 +54,7 @@ def rename(settings: Mapping[str, Any], *, warn: bool) -> dict[str, Any]:
             if new_name in settings:
                 raise ConfigError(f"{name} is the old name of {new_name}; give only {new_name}")
             if warn:
-                warn_renamed(f"the setting {name} is now {new_name}; write {new_name} = {convert(value)!r:.60}")
+                warn_renamed(f"the setting {name} is now {new_name}{_NOTES.get(new_name, '')}")
             current[new_name] = convert(value)
         else:
             current[name] = value
@@ -65,7 +67,7 @@ def current_name(name: str) -> str:
     if key not in RENAMED or section not in ("", "data", "fit"):
         return name
     new_name, _ = RENAMED[key]
-    warn_renamed(f"the setting {key} is now {new_name}")
+    warn_renamed(f"the setting {key} is now {new_name}{_NOTES.get(new_name, '')}")
     return f"{section}{dot}{new_name}"
 
 

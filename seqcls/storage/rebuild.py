@@ -30,7 +30,7 @@ class SavedModel:
         config: The settings of the run that made the model, with every option.
         label_names: The labels, in the order of the logits.
         preprocessor: Turns sequences into arrays.
-        thresholds: For several labels per text, the probability from which on a text has each label; otherwise None.
+        thresholds: For several labels per text, the probability from which a text has each label; otherwise None.
         temperature: Divides the logits before softmax or sigmoid.
         weights: The tensors of model.safetensors, by their names in the state dict.
         metrics: The content of metrics.json.

@@ -1,4 +1,4 @@
-"""What the bits of a result depend on besides data, settings and seed; recorded with a run, compared when it goes on."""
+"""What a result depends on, bit by bit, besides data, settings and seed: recorded with a run, and compared on resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from seqcls.model.native.library import describe
 
-# Those whose arithmetic or whose order of calls reaches the weights.
+# The packages whose arithmetic or order of calls affects the weights.
 _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
 
 

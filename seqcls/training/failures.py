@@ -59,14 +59,14 @@ def out_of_memory_is_final(activity: str) -> Iterator[None]:
 
 
 class Recovery:
-    """Brings a run to where it can go on after a failed step, if the settings allow it."""
+    """Recovers a run after a failed step, if the settings allow it."""
 
     def __init__(self, state: FitState, run: RunDirectory) -> None:
         self._state = state
         self._run = run
 
     def after(self, error: Exception) -> Callable[[], None]:
-        """Return what to call, once nothing holds the failed step's tensors any more, before training goes on.
+        """Return the recovery, to be called once nothing holds the tensors of the failed step any more.
 
         Raises:
             TrainingError: A data worker died, or memory does not suffice.

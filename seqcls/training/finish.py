@@ -29,7 +29,7 @@ class Finish:
     Attributes:
         scores: Figures by split, calibrated if ``calibration`` is not None.
         calibration: The temperature that was fitted on the validation split.
-        thresholds: float64 [C], the probability from which on a text has a label; None where it has exactly one.
+        thresholds: float64 [C], the probability from which a text has each label; None where it has exactly one.
     """
 
     scores: Mapping[str, Score]

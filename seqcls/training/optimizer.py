@@ -95,7 +95,7 @@ def copy_for_average(model: ModelT) -> ModelT:
 
 @torch.no_grad()
 def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move averaged weights by the share 1 - ``decay`` of the way to those of a model; what is no float is copied.
+    """Move averaged weights towards those of a model by the share 1 - ``decay``; copy tensors that are not floats.
 
     ``torch.optim.swa_utils.AveragedModel`` does the same, but counts its updates on the CPU and waits for the device to
     send it the number, each time.
@@ -181,10 +181,9 @@ def _read_weights(path: Path) -> object:
 
 def _weights_of(weights: object, label_names: Sequence[str], *, source: str) -> NDArray[np.float64]:
     if not isinstance(weights, Mapping) or set(label_names) != set(weights):
-        wrong = set(label_names) ^ set(weights) if isinstance(weights, Mapping) else label_names
-        raise ConfigError(
-            f"{source} must be an object with one weight per label, {list(label_names)}; missing or unknown: {sorted(wrong)}"
-        )
+        wrong = sorted(set(label_names) ^ set(weights)) if isinstance(weights, Mapping) else label_names
+        labels, wrong_ones = (", ".join(map(str, names)) for names in (label_names, wrong))
+        raise ConfigError(f"{source} needs one weight per label ({labels}); missing or unknown: {wrong_ones}")
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
             raise ConfigError(f"{source}: the weight of {name!r} is {weight!r:.60}; give a number above 0")

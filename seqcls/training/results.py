@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from seqcls.errors import MissingExtraError, TrainingError
 from seqcls.evaluation.calibration import Calibration
 from seqcls.evaluation.scores import Evaluation, Score
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.deprecation import warn_renamed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,13 +140,13 @@ class FitResult:
     @property
     def run(self) -> Path:
         """The run directory; deprecated, use ``run_dir``."""
-        warnings.warn("FitResult.run is now called run_dir", DeprecationWarning, stacklevel=2)
+        warn_renamed("FitResult.run is now run_dir")
         return self.run_dir
 
     @property
     def model(self) -> Path | None:
         """The model directory; deprecated, use ``model_dir``."""
-        warnings.warn("FitResult.model is now called model_dir", DeprecationWarning, stacklevel=2)
+        warn_renamed("FitResult.model is now model_dir")
         return self.model_dir
 
 

@@ -1,4 +1,4 @@
-"""The Trainer: what a run is made of, from settings to the model directory; the loop itself is in loop.py."""
+"""The Trainer sets up a run, from settings to the model directory; the loop itself is in loop.py."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ class Trainer:
         checkpoint = directory.checkpoints.restorable()
         config = changed_settings(checkpoint.model.config, changes or {}, settings)
         if data is None and config.data.dataset == SPLITS:
-            raise ConfigError(f"the run {run} was given its splits as objects; resume it from Python and pass them as data")
+            raise ConfigError(
+                f"the run {run} was given its splits as objects; resume it from Python with Trainer.resume(run, data=...)"
+            )
         return cls(data, encoder, config=config, callbacks=callbacks, output=directory.path, _resumed=checkpoint)
 
     @classmethod
@@ -271,7 +273,7 @@ class Trainer:
         if self.config.fit.deterministic:
             use_deterministic_algorithms()
         if self._encoder is None:
-            # A wrong option, or a device that the encoder cannot use, must not come to light after minutes of loading.
+            # Find a wrong option, or a device that the encoder cannot use, before minutes of loading.
             with torch.device("meta"):
                 build_encoder(self.config.model).check_device(self._device)
         data = self._load_data()
@@ -324,12 +326,14 @@ class Trainer:
             restore(state, self._resumed.model, self._resumed.training)
             changed = differences(self._resumed.training.values["environment"], self._device, self._world.size)
             if changed:
-                logger.warning("the run goes on in another environment, so that the bits may differ: %s", ", ".join(changed))
+                logger.warning(
+                    "the environment has changed, so results may not be the same bit by bit: %s", ", ".join(changed)
+                )
         return state
 
     @contextlib.contextmanager
     def _opened(self, run: RunDirectory, state: FitState) -> Iterator[None]:
-        """Create the run directory and lock it for the block, or bring that of the resumed run to where the state is."""
+        """Create the run directory and lock it for the block, or bring that of the resumed run back to the state."""
         if self._resumed is None:
             with RunDirectory.create(run.path, self.config, overwrite=self._overwrite):
                 yield
@@ -369,11 +373,9 @@ def _settings(
             dataset=source if isinstance(source, str) else settings.get("dataset"),
             embedding=settings.get("embedding"),
         )
-    config = config.replace(**settings)
     names = [callback for callback in callbacks if isinstance(callback, str)]
-    if names:
-        config = config.replace(callbacks=[*config.fit.callbacks, *names])
-    return name_objects(config, encoder, source)
+    changes = {**settings, "callbacks": [*config.fit.callbacks, *names]} if names else settings
+    return name_objects(config.replace(**changes), encoder, source)
 
 
 @contextlib.contextmanager

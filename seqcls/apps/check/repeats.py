@@ -14,7 +14,7 @@ from seqcls.apps.check.scan import Scan, first_rows, pair_examples, split_rows
 from seqcls.data.splits import Splits
 
 REPEATED = 0.01
-"""The share of a split's texts that repeat others of it, from which on repeats are a warning."""
+"""The share of repeated texts in a split above which they are a warning."""
 
 
 def find_duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 
 TRUNCATED = (0.01, 0.2)
-"""The shares of texts that are cut from which on it is a note, and a warning."""
+"""The shares of truncated texts above which they are a note, and a warning."""
 UNKNOWN = (0.05, 0.15)
 """The same, for the share of tokens that are unknown."""
 

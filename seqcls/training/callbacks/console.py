@@ -1,4 +1,4 @@
-"""The run on the screen: a progress bar and a table row an evaluation; plain lines where there is no terminal."""
+"""The run on the screen: a progress bar, and one table row per evaluation; plain lines off a terminal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HEADER = f"{'epoch':>6} {'step':>7} {'loss':>8} {'acc.':>7} {'val. loss':>10} {'
 
 
 class ConsoleReporter(Callback):
-    """Shows loss, accuracy, examples a second and the time left on stderr, and a row an evaluation.
+    """Shows loss, accuracy, examples per second and the time left on stderr, and one row per evaluation.
 
     Args:
-        console: Where to; by default stderr. A live bar appears only on a terminal.
+        console: The console to write to; by default stderr. A live bar appears only on a terminal.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -29,7 +29,7 @@ class ConsoleReporter(Callback):
         self._updated_at = 0.0
 
     def on_fit_start(self, state: FitState) -> None:
-        """Print the table's head and start the bar."""
+        """Print the header of the table and start the bar."""
         self._updated_at = time.monotonic()
         self._print(HEADER)
         if self._console.is_terminal:
@@ -45,7 +45,7 @@ class ConsoleReporter(Callback):
             self._progress.start()
 
     def on_step_end(self, state: FitState) -> None:
-        """Move the bar, or print a line, if the last is old enough: each look at the figures waits for the device."""
+        """Move the bar or print a line, if enough time has passed: reading the figures waits for the device."""
         wait = SECONDS_BETWEEN_UPDATES if self._progress else SECONDS_BETWEEN_LINES
         if time.monotonic() - self._updated_at < wait:
             return
@@ -69,7 +69,7 @@ class ConsoleReporter(Callback):
         )
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

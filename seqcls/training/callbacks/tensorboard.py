@@ -21,10 +21,10 @@ class TensorBoard(Callback):
     """Writes event files into RUN/tensorboard, which `tensorboard --logdir RUNS` shows.
 
     Curves by step: loss, accuracy, learning rate and gradient norm of single updates (``step/...``); loss, accuracy, and F1
-    where there may be several labels, of training and validation at each evaluation; examples a second.
+    where there may be several labels, of training and validation at each evaluation; examples per second.
 
     Args:
-        every_steps: Write the figures of every so many updates; on an accelerator each waits for the device.
+        every_steps: Updates between two writes of their figures; on an accelerator, each write waits for the device.
 
     Raises:
         MissingExtraError: tensorboard is not installed.
@@ -46,7 +46,7 @@ class TensorBoard(Callback):
         writer.flush()
 
     def on_step_end(self, state: FitState) -> None:
-        """Write the figures of the update, if it is one of every so many."""
+        """Write the figures of the update, if as many updates as set have passed."""
         if state.step % self._every_steps:
             return
         assert state.last_step is not None
