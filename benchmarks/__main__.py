@@ -89,7 +89,8 @@ def imdb(arguments: argparse.Namespace) -> None:
 def baseline(arguments: argparse.Namespace) -> None:
     """The linear baseline on reviews and on IMDB, each in a new process: accuracy, time and memory."""
     code = "import json, sys; from seqcls import fit_baseline, load_recipe; "
-    code += "from seqcls.data.prepare import load_splits; splits = load_splits(load_recipe('default', dataset=sys.argv[1]).data)\n"
+    code += "from seqcls.data.prepare import load_splits\n"
+    code += "splits = load_splits(load_recipe('default', dataset=sys.argv[1]).data)\n"
     code += "print(json.dumps(fit_baseline(splits).as_dict()))"
     for dataset in arguments.datasets:
         rows, wall = [], []

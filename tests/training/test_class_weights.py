@@ -18,7 +18,7 @@ def test_balanced_weights() -> None:
 
 def test_weights_from_a_table() -> None:
     assert class_weights({"b": 2.0, "a": 0.5}, np.array([0, 1]), ("a", "b")).tolist() == [0.5, 2]
-    with pytest.raises(ConfigError, match=r"class_weights .* one weight per label, \['a', 'b'\]; .*\['b', 'c'\]"):
+    with pytest.raises(ConfigError, match=r"class_weights .* one weight per label \(a, b\); .*: b, c"):
         class_weights({"a": 1.0, "c": 1.0}, np.array([0, 1]), ("a", "b"))
 
 
@@ -33,9 +33,9 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     [
         (None, "cannot read"),
         ("{", "cannot read"),
-        ("[1, 2]", r"one weight per label, \['a', 'b'\]"),
-        ('{"a": 1}', r"unknown: \['b'\]"),
-        ('{"a": 1, "b": 1, "c": 1}', r"unknown: \['c'\]"),
+        ("[1, 2]", r"one weight per label \(a, b\)"),
+        ('{"a": 1}', r"unknown: b"),
+        ('{"a": 1, "b": 1, "c": 1}', r"unknown: c"),
         ('{"a": 1, "b": 0}', "the weight of 'b' is 0; give a number above 0"),
         ('{"a": 1, "b": true}', "the weight of 'b' is True"),
         ('{"a": 1, "b": "2"}', "the weight of 'b' is '2'"),
