@@ -260,10 +260,11 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _help_texts(cls: type) -> dict[str, str]:
-    """Read the Google-style ``Args:`` sections of a class and of its ``__init__``."""
+    """Read the Google-style ``Args:`` sections of a class, of its ``__init__``, and of the classes it derives from."""
     texts: dict[str, str] = {}
-    for documented in (inspect.getattr_static(cls, "__init__"), cls):
-        texts |= _read_arguments(inspect.cleandoc(documented.__doc__ or ""))
+    for base in reversed(cls.__mro__):
+        for documented in (vars(base).get("__init__"), base):
+            texts |= _read_arguments(inspect.cleandoc(documented.__doc__ or ""))
     return texts
 
 

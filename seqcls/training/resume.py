@@ -50,7 +50,7 @@ def snapshot(state: FitState) -> TrainingSnapshot:
 
 
 def restore(state: FitState, saved: SavedModel, snapshot: TrainingSnapshot) -> None:
-    """Bring a state to where ``snapshot`` was taken; ``saved`` is the model saved with it.
+    """Restore a state from ``snapshot``; ``saved`` is the model saved with it.
 
     Raises:
         CheckpointError: The snapshot belongs to other data, or lacks something.

@@ -60,7 +60,7 @@ def test_exact_duplicates_are_counted_within_a_split_and_across() -> None:
     assert "(1 with another label)" in within.message
     assert [(example.split, example.row) for example in within.examples[:2]] == [("train", 5), ("train", 11)]
     assert (across.count, across.severity) == (2, "warning")
-    assert "2 texts of test" in across.message
+    assert "2 texts in test are" in across.message
     assert [tuple(example[:2]) for example in across.examples] == [("train", 201), ("test", 8), ("train", 202), ("test", 9)]
     # 4, 10 and 13 are one text; 200 and 7 another: both have both labels.
     assert conflict.count == 3
@@ -366,7 +366,7 @@ def test_a_run_looks_at_data_that_it_has_to_read_and_only_then(tmp_path: Path) -
     lines: list[str] = []
     Trainer("mean-pool", _Faulty(), callbacks=[DataReport(lines.append)], output=tmp_path / "run").plan()
     assert [line.partition(" ")[0] for line in lines] == ["warning:", "`seqcls"]
-    assert lines[0] == "warning: 1 text of test the same as a text of train (0 with another label)"
+    assert lines[0] == "warning: 1 text in test is the same as a text in train (0 with another label)"
     lines.clear()
     Trainer("mean-pool", _Faulty(), callbacks=[DataReport(lines.append), ConsoleReporter()], output=tmp_path / "run").plan()
     assert lines == []

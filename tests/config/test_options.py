@@ -68,6 +68,19 @@ def test_an_option_is_described_by_signature_and_docstring() -> None:
     assert dropout == OptionInfo("dropout", "float", 0.0, False, "≥ 0 and < 1", "Dropout probability.")
 
 
+def test_an_option_that_a_base_class_explains_need_not_be_explained_again() -> None:
+    class Larger(Plugin):
+        """A plugin with other defaults.
+
+        Args:
+            dropout: Another probability.
+        """
+
+        def __init__(self, input_size: int, *, hidden_size: int = 256, dropout: float = 0.5) -> None: ...
+
+    assert [option.help for option in describe(Larger)] == ["Size of the state, in each direction.", "Another probability."]
+
+
 def test_types_are_written_as_a_reader_knows_them() -> None:
     assert {option.name: option.type for option in describe(Plugin)} == {
         "hidden_size": "int",

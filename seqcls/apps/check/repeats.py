@@ -67,13 +67,13 @@ def _repeats(later: Scan, rows: NDArray[np.int64], earlier: Scan, others: NDArra
     within, near = later is earlier, "" if is_exact else "near-"
     severity: Severity = "note" if within and len(rows) < REPEATED * len(later.hashes) else "warning"
     relabelled = int(np.sum(later.labels[rows] != earlier.labels[others]))
-    what = "" if is_exact else "nearly "
-    place = f"an earlier text of {earlier.name}" if within else f"a text of {earlier.name}"
+    are = f"{'is' if len(rows) == 1 else 'are'}{'' if is_exact else ' nearly'}"
+    place = f"{'an earlier' if within else 'a'} text in {earlier.name}"
     return Finding(
         f"{near}{'duplicates' if within else 'overlap'}",
         severity,
         len(rows),
-        f"{number(len(rows), 'text')} of {later.name} {what}the same as {place} ({relabelled:,} with another label)",
+        f"{number(len(rows), 'text')} in {later.name} {are} the same as {place} ({relabelled:,} with another label)",
         _advice(later, earlier, relabelled=2 * relabelled > len(rows)),
         pair_examples(later, rows.tolist(), earlier, others.tolist()),
     )

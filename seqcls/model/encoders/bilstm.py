@@ -65,18 +65,8 @@ class BiLSTM(RecurrentEncoder):
 class BiLSTMMeanPool(BiLSTM):
     """The tutorial's encoder: two bidirectional LSTM layers, a linear layer and ReLU for each step, and the mean over steps.
 
-    It is `BiLSTM` with other defaults, and the tutorial's network without two of its faults: padding is neither averaged nor
-    read by the backward direction.
-
-    Args:
-        hidden_size: Size of the state, in each direction.
-        num_layers: Number of bidirectional layers.
-        dropout: Dropout probability between layers.
-        variational: Let dropout between layers hit the same values at every step (Gal & Ghahramani 2016).
-        weight_dropout: Dropout probability of the recurrent weights, drawn once per batch (Merity et al. 2018).
-        projection_size: Size of each step after the linear layer.
-        pooling: How the projected steps become one vector.
-        initialization: Orthogonal recurrent weights and open forget gates, or PyTorch's uniform weights.
+    It is `BiLSTM` with the same options but other defaults, and the tutorial's network without two of its faults: padding is
+    neither averaged nor read by the backward direction.
 
     Example:
         >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])

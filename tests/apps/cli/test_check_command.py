@@ -9,7 +9,7 @@ from commands import Run
 def test_check_says_what_is_wrong_where_and_what_to_do_in_80_columns(run: Run, faulty: str) -> None:
     done = run("check", faulty, "--text-column", "words", "--dataset-option", "label_column=mood")
     assert done.code == 0
-    assert done.out.startswith("./faulty.csv: train 60; 2 labels\n\nwarning: duplicates\n  1 text of train the same")
+    assert done.out.startswith("./faulty.csv: train 60; 2 labels\n\nwarning: duplicates\n  1 text in train is the same")
     assert "    train 6: placefa, number 5, was a [bold]good one\n    train 8: placefa" in done.out
     assert "\n  Remove them" in done.out
     assert done.out.endswith("\n\n3 warnings, 0 notes\n")

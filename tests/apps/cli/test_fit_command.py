@@ -81,7 +81,7 @@ def test_fit_says_a_line_a_finding_before_training(run: Run, faulty: str) -> Non
     done = run("fit", *data, *small)
     assert done.code == 0
     lines = done.err.splitlines()
-    assert lines[0] == "warning: 1 text of train the same as an earlier text of train (0 with another label)"
+    assert lines[0] == "warning: 1 text in train is the same as an earlier text in train (0 with another label)"
     assert lines[1] == "warning: 1 text with no letter and no digit (train 1)"
     assert "`seqcls check`" in lines[2]
     assert "warning" not in run("fit", *data, *small).err  # it was told when the data were read
