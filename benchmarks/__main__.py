@@ -202,6 +202,13 @@ def growth(arguments: argparse.Namespace) -> None:
         plot(found, arguments.plot)
 
 
+def classes(arguments: argparse.Namespace) -> None:
+    """Cost of 100, 1,000 and 10,000 labels: splitting, training, evaluation, the report, a comparison; needs no data."""
+    from benchmarks.classes import measure
+
+    _show({"benchmark": "classes", "rows": measure(labels=arguments.labels, texts=arguments.texts)})
+
+
 def mutants(arguments: argparse.Namespace) -> None:
     """Whether the tests notice changes of the code that checkpoints, resumes, orders batches, unpacks and registers."""
     from benchmarks.mutants import TESTS, examine
@@ -300,6 +307,10 @@ def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, A
             **rounds,
             "--texts": {"nargs": "+", "type": int, "default": [10_000, 30_000, 100_000, 300_000, 1_000_000]},
             "--plot": {"type": Path, "metavar": "FILE", "help": "draw it; needs matplotlib"},
+        },
+        classes: {
+            "--labels": {"nargs": "+", "type": int, "default": [100, 1_000, 10_000]},
+            "--texts": {"type": int, "default": 12_000, "help": "of training, and of the test split"},
         },
         mutants: {
             "files": {"nargs": "*", "metavar": "FILE", "help": "of seqcls/; all that are listed in mutants.py"},

@@ -47,26 +47,40 @@ def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fract
 
 def _choose_singly(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
     order = np.random.default_rng(seed).permutation(len(labels))
+    counts = np.bincount(labels)
+    wanted = np.round(counts * fraction).astype(np.int64)
+    # The examples class by class, each class in the random order, of which the first are taken.
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    places = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     held_out = np.zeros(len(labels), dtype=bool)
-    for label, wanted in enumerate(np.round(np.bincount(labels) * fraction).astype(np.int64)):
-        held_out[order[labels[order] == label][:wanted]] = True
+    held_out[by_class[places < np.repeat(wanted, counts)]] = True
     return held_out
 
 
 def _choose_groups(labels: NDArray[Any], group_of: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
-    if labels.ndim == 2:
-        classes = np.hstack([labels, ~labels.any(axis=1, keepdims=True)]).astype(np.int64)
-    else:
-        classes = np.eye(int(labels.max()) + 1, dtype=np.int64)[labels]
+    rows, classes = _memberships(labels)
+    num_classes = int(classes.max()) + 1
+    # Groups have few classes each, so only the pairs that occur are counted, sorted by group.
+    pairs, counts = np.unique(group_of[rows] * num_classes + classes, return_counts=True)
     num_groups = int(group_of.max()) + 1
-    counts = np.zeros((num_groups, classes.shape[1]), dtype=np.int64)
-    np.add.at(counts, group_of, classes)
-    wanted = np.round(counts.sum(axis=0) * fraction).astype(np.int64)
-    taken = np.zeros_like(wanted)
+    ends = np.cumsum(np.bincount(pairs // num_classes, minlength=num_groups)).tolist()
+    members = list(zip((pairs % num_classes).tolist(), counts.tolist(), strict=True))
+    left = np.round(np.bincount(classes) * fraction).astype(np.int64).tolist()  # how many each class may still give
     chosen = np.zeros(num_groups, dtype=bool)
-    for group in np.random.default_rng(seed).permutation(num_groups):
-        if np.all(taken + counts[group] <= wanted):
-            taken += counts[group]
+    for group in np.random.default_rng(seed).permutation(num_groups).tolist():
+        in_group = members[ends[group - 1] if group else 0 : ends[group]]
+        if all(count <= left[number] for number, count in in_group):
+            for number, count in in_group:
+                left[number] -= count
             chosen[group] = True
     held_out: NDArray[np.bool_] = chosen[group_of]
     return held_out
+
+
+def _memberships(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each pair of an example and a class that it has, as two arrays of indices; having no label is a class too."""
+    if labels.ndim == 1:
+        return np.arange(len(labels)), labels
+    rows, classes = np.nonzero(labels)
+    (without,) = np.nonzero(~labels.any(axis=1))
+    return np.append(rows, without), np.append(classes, np.full(len(without), labels.shape[1]))
