@@ -34,7 +34,7 @@ from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.snapshot import TRAINING_FILES, load_training
 from seqcls.storage.writing import to_json
 from seqcls.system.untrusted import parse_tensors
-from seqcls.training.optimizer import class_weights
+from seqcls.training.objective import class_weights
 
 
 @dataclass(frozen=True)

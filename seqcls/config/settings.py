@@ -124,6 +124,8 @@ class FitConfig(Section):
     """Share of the run in which linear, cosine and one-cycle rise to the learning rate."""
     class_weights: str | dict[str, PositiveNumber] | None = None
     """Weights of the labels in the loss: balanced (by inverse frequency), or a table or file with one weight per label."""
+    label_smoothing: Probability = 0.0
+    """Share of each target that is spread evenly over all labels in the training loss (Szegedy et al. 2016)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which is then evaluated and saved."""
     patience: Annotated[Positive | None, RESUMABLE] = None

@@ -24,7 +24,7 @@ from seqcls.system.files import sync_directory, write_file
 from seqcls.system.untrusted import JSON_LIMIT, check_form, parse_json, read_verified
 
 # Raise this whenever the layout of an entry or the rules of a tokenizer change: older entries are then rebuilt.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 # The files that are read whole and listed in manifest.json. Those of the splits may be larger than memory.
 _SMALL_FILES = {"entry.json": JSON_LIMIT, "tokenizer.json": None}

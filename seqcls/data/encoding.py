@@ -33,15 +33,22 @@ class EncodedData:
     label_names: tuple[str, ...]
 
 
-def encode(preprocessor: Preprocessor, sequences: Iterable[Any], labels: ArrayLike | None = None) -> Sequences:
-    """Encode N texts, or N float arrays [T, D]; ``labels`` are int [N], or uint8 [N, K]."""
+def encode(
+    preprocessor: Preprocessor,
+    sequences: Iterable[Any],
+    labels: ArrayLike | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> Sequences:
+    """Encode N texts, or N float arrays [T, D]; ``labels`` are int [N], or uint8 [N, K], and ``weights`` float64 [N]."""
     values, offsets = preprocessor.encode_batch(sequences)
-    return Sequences(values, offsets, None if labels is None else as_label_array(labels))
+    return Sequences(values, offsets, None if labels is None else as_label_array(labels), weights)
 
 
 def encode_splits(preprocessor: Preprocessor, splits: Splits) -> EncodedData:
     """Encode every labelled split in memory."""
-    encoded = {name: encode(preprocessor, split.sequences, split.labels) for name, split in splits.labelled().items()}
+    encoded = {
+        name: encode(preprocessor, split.sequences, split.labels, split.weights) for name, split in splits.labelled().items()
+    }
     return EncodedData(preprocessor, encoded, splits.label_names)
 
 
@@ -57,7 +64,7 @@ def encode_to_file(path: str | os.PathLike[str], preprocessor: Preprocessor, spl
         chunks = encode_on_two_cores(preprocessor, sequences)
     else:
         chunks = preprocessor.encode_chunks(sequences)
-    write_sequences(path, chunks, count=len(sequences), labels=split.labels)
+    write_sequences(path, chunks, count=len(sequences), labels=split.labels, weights=split.weights)
 
 
 def encode_inputs(preprocessor: Preprocessor, sequences: Sequence[Any]) -> Sequences:

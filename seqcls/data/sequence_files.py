@@ -1,4 +1,4 @@
-"""Files of encoded sequences: flat values, offsets and labels in a memory-mapped safetensors file.
+"""Files of encoded sequences: flat values, offsets, labels and weights in a memory-mapped safetensors file.
 
 The file format: https://huggingface.co/docs/safetensors (8 bytes of header length, a JSON header, the arrays).
 """
@@ -20,7 +20,7 @@ from seqcls.errors import DataError
 from seqcls.system.files import replacing
 from seqcls.system.untrusted import GARBLED
 
-_DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "|u1"}
+_DTYPES = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8", "U8": "|u1"}
 _HEAD = 1024  # bytes for the header and its length: it is written last, when all sizes are known
 
 
@@ -30,6 +30,7 @@ def write_sequences(
     *,
     count: int,
     labels: NDArray[Any] | None,
+    weights: NDArray[np.float64] | None = None,
 ) -> None:
     """Write a file that `map_sequences` reads, a chunk of sequences at a time.
 
@@ -38,6 +39,7 @@ def write_sequences(
         chunks: The steps of some sequences, int32 [part] or float32 [part, D], and their lengths, int64.
         count: The number of all sequences, N.
         labels: int64 [N], uint8 [N, K], or None.
+        weights: float64 [N], or None.
 
     Raises:
         DataError: There are more or fewer sequences than ``count``.
@@ -46,8 +48,9 @@ def write_sequences(
     lengths = [np.empty(0, dtype=np.int64)]
     dtype, shape = np.dtype(np.int32), [0]
     with replacing(Path(path)) as file:
-        # Offsets and labels come first, since their sizes are known now; they are filled in at the end.
-        file.seek(_HEAD + 8 * (count + 1) + (0 if labels is None else labels.nbytes))
+        # What there is one of per sequence comes first, since its size is known now; it is filled in at the end.
+        given = {name: array for name, array in (("weights", weights), ("labels", labels)) if array is not None}
+        file.seek(_HEAD + 8 * (count + 1) + sum(array.nbytes for array in given.values()))
         for values, chunk_lengths in chunks:
             dtype, shape = values.dtype, [shape[0] + len(values), *values.shape[1:]]
             lengths.append(chunk_lengths)
@@ -57,7 +60,7 @@ def write_sequences(
             raise DataError(
                 f"{count} sequences were announced, but {len(offsets) - 1} came; the data changed while it was read"
             )
-        arrays = {"offsets": offsets, **({} if labels is None else {"labels": np.ascontiguousarray(labels)})}
+        arrays = {"offsets": offsets, **{name: np.ascontiguousarray(array) for name, array in given.items()}}
         entries = [(name, array.dtype, list(array.shape)) for name, array in arrays.items()]
         file.seek(0)
         file.write(_head([*entries, ("values", dtype, shape)]))
@@ -66,7 +69,7 @@ def write_sequences(
 
 
 def map_sequences(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Return the values, offsets and, where there are any, labels of a file, mapped into memory and read-only.
+    """Return the values, offsets and, where there are any, labels and weights of a file, mapped into memory and read-only.
 
     Raises:
         DataError: The file is missing, truncated or garbled.
@@ -99,7 +102,7 @@ def _view_arrays(data: mmap.mmap) -> dict[str, NDArray[Any]]:
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header.pop("__metadata__", None)
-    if sorted(header) not in (["offsets", "values"], ["labels", "offsets", "values"]):
+    if header.keys() - {"labels", "weights"} != {"offsets", "values"}:
         raise DataError("its header names other arrays")
     arrays, size = {}, 0
     for name, entry in header.items():

@@ -27,6 +27,7 @@ class Sequences:
         values: Token ids, int32 [total], or features, float32 [total, D].
         offsets: int64 [N + 1]; sequence i is values[offsets[i] : offsets[i + 1]].
         labels: int64 [N]; uint8 [N, K], 1 for each of K labels that a sequence has; or None where there are none.
+        weights: float64 [N], how much each sequence counts in the training loss; None if all count the same.
 
     Raises:
         DataError: The arrays do not fit together.
@@ -35,9 +36,12 @@ class Sequences:
     values: NDArray[Any]
     offsets: NDArray[np.int64]
     labels: NDArray[Any] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         _check(self.values, self.offsets, self.labels)
+        if self.weights is not None and (self.weights.dtype.name, self.weights.shape) != ("float64", (len(self),)):
+            raise DataError(f"weights are {self.weights.dtype} of shape {self.weights.shape}; give float64 [{len(self)}]")
 
     @classmethod
     def from_list(cls, sequences: Iterable[ArrayLike], labels: ArrayLike | None = None) -> Sequences:
@@ -70,7 +74,7 @@ class Sequences:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all; OSError if it cannot be written."""
-        write_sequences(path, [(self.values, self.lengths)], count=len(self), labels=self.labels)
+        write_sequences(path, [(self.values, self.lengths)], count=len(self), labels=self.labels, weights=self.weights)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -94,10 +98,12 @@ class Sequences:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of lengths, labels and values; beyond 67 million values, of 256 evenly spaced blocks of them."""
+        """A hash of lengths, labels, weights and values; beyond 67 million values, of 256 evenly spaced blocks of them."""
         digest = hashlib.sha256(self.lengths.tobytes())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.tobytes())
         step = max(_DIGEST_BLOCK, len(self.values) // _DIGEST_BLOCKS)
         for start in range(0, len(self.values), step):
             digest.update(self.values[start : start + _DIGEST_BLOCK].tobytes())
@@ -110,7 +116,12 @@ class Sequences:
         offsets = offsets_of(lengths)
         # Position p of the result, in sequence j, comes from position p - offsets[j] of the sequence at chosen[j].
         positions = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
-        return Sequences(self.values[positions], offsets, None if self.labels is None else self.labels[chosen])
+        return Sequences(
+            self.values[positions],
+            offsets,
+            labels=None if self.labels is None else self.labels[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+        )
 
     def pad(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Gather the sequences at ``indices`` into one array.

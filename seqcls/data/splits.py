@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.data.example_weights import as_weights
 from seqcls.data.holdout import choose_held_out
 from seqcls.data.labels import Label, are_in_range, as_set, pack_labels, sort_labels
 from seqcls.data.pairs import check_pair, pairs_of
@@ -30,14 +31,19 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
         labels: int64 [N], indices into ``Splits.label_names``; for multi-label data uint8 [N, K], 1 for each label that the
             sequence has; None if the split is unlabelled.
         groups: N names of what belongs together (a film, a patient); validation never shares a group with training.
+        weights: float64 [N], how much each example counts in the training loss, at least 0; None if all count the same.
+            Only those of the training split are used.
     """
 
     sequences: Sequence[Any]
     labels: NDArray[Any] | None = None
     groups: Sequence[str] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (("labels", self.labels), ("groups", self.groups)):
+        if self.weights is not None:
+            object.__setattr__(self, "weights", as_weights(self.weights))  # a list will do
+        for name, values in (("labels", self.labels), ("groups", self.groups), ("weights", self.weights)):
             if values is not None and len(values) != len(self.sequences):
                 noun = "texts" if self.kind == "text" else "sequences"
                 raise DataError(f"a split has {len(self.sequences)} {noun} but {len(values)} {name}; give one per example")
@@ -88,6 +94,7 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
             sequences.take(chosen) if isinstance(sequences, StoredTexts) else [sequences[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             groups=None if self.groups is None else [self.groups[index] for index in chosen],
+            weights=None if self.weights is None else self.weights[chosen],
         )
 
     def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -110,6 +117,8 @@ class Splits:
     def __post_init__(self) -> None:
         if not len(self.train):
             raise DataError("the training split is empty; give at least one example of each of two classes")
+        if self.train.weights is not None and not self.train.weights.any():
+            raise DataError("every training example has the weight 0; give at least one a weight above 0")
         if len(self.label_names) < 2:
             raise DataError(f"a classifier needs at least two labels; the data have {list(self.label_names)}")
         if len(set(self.label_names)) < len(self.label_names):
@@ -209,7 +218,7 @@ class Splits:
         return replace(self, train=train, validation=validation)
 
     def fingerprint(self) -> str:
-        """Return a hash of every text, label and group."""
+        """Return a hash of every text, label, group and weight."""
         digest = hashlib.sha256(repr(self.label_names).encode())
         for name, split in self.labelled().items():
             digest.update(f"{name} {len(split)}".encode())
@@ -217,4 +226,6 @@ class Splits:
                 group = split.groups[index] if split.groups is not None else None
                 content = text if isinstance(text, str) else (np.shape(text), np.asarray(text).tobytes())
                 digest.update(repr((content, label, group)).encode("utf-8", "surrogatepass"))
+            if split.weights is not None:
+                digest.update(split.weights.tobytes())
         return digest.hexdigest()

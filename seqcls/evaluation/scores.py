@@ -74,21 +74,36 @@ class Evaluation:
         return asdict(self)
 
 
-def sum_losses(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the sum of the examples' losses.
+def example_losses(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, *, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the loss of each example, [B].
+
+    It is the cross-entropy of the softmax p with the smoothed targets q' of Szegedy et al. 2016, section 7,
+
+        loss = -sum_k c_k q'(k) log p(k),    q'(k) = (1 - e) [k = y] + e / C,
+
+    where y is the label, c the class weights and e the smoothing; without either, -log p(y). Where an example may have
+    several labels, it is the mean over the labels of the binary cross-entropy, and the targets 0 and 1 become e / 2 and
+    1 - e / 2: with e = 1, all would be 1 / 2.
 
     Args:
         logits: [B, C].
-        labels: int64 [B], for the cross-entropy after softmax; or uint8 [B, C], for the mean over labels of the binary
-            cross-entropy.
-        weights: [C], one per class. With several labels per example, the weight of an example that has the label, relative
-            to one that does not.
+        labels: int64 [B], or uint8 [B, C] where an example may have several labels.
+        class_weights: [C], one per class. With several labels per example, the weight of an example that has the label,
+            relative to one that does not.
+        label_smoothing: e, at least 0 and below 1.
     """
     if labels.ndim == 1:
-        return F.cross_entropy(logits, labels, weight=weights, reduction="sum")
-    targets = labels.to(logits.dtype)
-    losses = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none")
-    return losses.mean(dim=1).sum()
+        return F.cross_entropy(logits, labels, class_weights, reduction="none", label_smoothing=label_smoothing)
+    targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=class_weights, reduction="none")
+    return losses.mean(dim=1)
+
+
+def sum_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the losses of the examples, []; see `example_losses`."""
+    return example_losses(logits, labels).sum()
 
 
 def label_probabilities(logits: Tensor, *, is_multi_label: bool) -> Tensor:

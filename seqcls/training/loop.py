@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from seqcls.data.batches import Batch, batches, split_batch, training_order
 from seqcls.data.encoding import EncodedData
 from seqcls.errors import NonFiniteError
-from seqcls.evaluation.scores import Evaluation, sum_losses
+from seqcls.evaluation.scores import Evaluation
 from seqcls.model.forward import StoppedError
 from seqcls.system.device import autocast
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.failures import Recovery, failing_together, out_of_memory_is_final
 from seqcls.training.finite import LOWER_RATE
-from seqcls.training.optimizer import class_weights, update_average
+from seqcls.training.objective import Objective
+from seqcls.training.optimizer import update_average
 from seqcls.training.scoring import Scorer
 from seqcls.training.state import FitState, sum_over_processes
 from seqcls.training.stopping import Stopping
@@ -58,11 +59,7 @@ class Loop:
         self._recovery = recovery
         self._config = state.config.fit
         self._autocast = autocast(state.device, self._config.precision)
-        labels, setting = data.splits["train"].labels, self._config.class_weights
-        self._class_weights = None  # float32 [C]
-        if setting is not None and labels is not None:
-            weights = torch.from_numpy(class_weights(setting, labels, data.label_names))
-            self._class_weights = weights.to(state.device, torch.float32)
+        self._objective = Objective(self._config, data, state.device)
 
     def train(self) -> None:
         """Run the epochs that are left.
@@ -112,8 +109,9 @@ class Loop:
     def _train_step(self, window: Sequence[NDArray[np.int64]], loader: Generator[Batch]) -> bool:
         """Update the weights once, from the mean loss over a window of batches; return False if stopped within it."""
         state, learner, progress, started = self._state, self._state.learner, self._state.progress, time.monotonic()
-        model, world, step = learner.model, state.world, progress.step + 1
+        model, world, step, objective = learner.model, state.world, progress.step + 1, self._objective
         indices = np.concatenate(window)
+        total_weight = objective.total_weight(indices)
         with failing_together(world):
             for batch_indices in window[progress.batch_in_step :]:
                 if len(world.share(batch_indices)):
@@ -121,10 +119,11 @@ class Loop:
                         assert part.labels is not None
                         with self._autocast:
                             logits = model(part.inputs, part.lengths)  # [B, C]
-                        loss = sum_losses(logits.float(), part.labels, self._class_weights)  # []
+                        losses = objective.losses(logits.float(), part.labels)  # [B]
+                        loss = objective.share(losses, part.indices, total_weight)  # []
                         state.watch.see_loss(step, loss, part, logits, model)
-                        (loss / len(indices)).backward()
-                        state.figures.pending.update(logits, part.labels, loss)
+                        loss.backward()
+                        state.figures.pending.update(logits, part.labels, losses.sum())
                 progress.batch_in_step += 1
                 # Several processes stop together, after a step.
                 if progress.batch_in_step < len(window) and world.size == 1 and self._stopping.must_stop():

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.config.settings import FitConfig
-from seqcls.errors import CheckpointError, ConfigError
-from seqcls.system.untrusted import GARBLED
+from seqcls.errors import CheckpointError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -142,49 +135,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 def _half_cosine(start: float, end: float, done: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
-
-
-def class_weights(
-    setting: str | Mapping[str, float], labels: NDArray[Any], label_names: Sequence[str]
-) -> NDArray[np.float64]:
-    """Return the weight of each label in the loss, float64 [C].
-
-    Args:
-        setting: "balanced", one weight per label, such as {"spam": 4.0, "ham": 1.0}, or the path of a JSON file of them.
-        labels: Those of the training split: int64 [N], or uint8 [N, C].
-        label_names: C names.
-
-    Balanced weights are N / (C * count of the label), which average to 1 over the examples (King & Zeng 2001); where a text
-    may have several labels, the number of texts without the label, a text with it.
-
-    Raises:
-        ConfigError: The file cannot be read, or the weights are not one number above 0 per label.
-    """
-    if isinstance(setting, Mapping):
-        return _weights_of(setting, label_names, source="class_weights")
-    if setting != "balanced":
-        return _weights_of(_read_weights(Path(setting)), label_names, source=setting)
-    counts = labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=len(label_names))
-    if labels.ndim == 2:
-        return (len(labels) - counts) / np.maximum(counts, 1)
-    return len(labels) / (len(label_names) * np.maximum(counts, 1))
-
-
-def _read_weights(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, *GARBLED) as error:
-        raise ConfigError(
-            f"class_weights takes balanced, none, a table, or a JSON file; cannot read {path}: {error}"
-        ) from error
-
-
-def _weights_of(weights: object, label_names: Sequence[str], *, source: str) -> NDArray[np.float64]:
-    if not isinstance(weights, Mapping) or set(label_names) != set(weights):
-        wrong = sorted(set(label_names) ^ set(weights)) if isinstance(weights, Mapping) else label_names
-        labels, wrong_ones = (", ".join(map(str, names)) for names in (label_names, wrong))
-        raise ConfigError(f"{source} needs one weight per label ({labels}); missing or unknown: {wrong_ones}")
-    for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
-            raise ConfigError(f"{source}: the weight of {name!r} is {weight!r:.60}; give a number above 0")
-    return np.array([weights[name] for name in label_names], dtype=np.float64)

@@ -22,7 +22,8 @@ from seqcls.model.network import Network
 from seqcls.storage.schemas import Progress
 from seqcls.system.processes import World
 from seqcls.training.finite import FiniteWatch
-from seqcls.training.optimizer import LearningRate, build_optimizer, class_weights, copy_for_average, reduced
+from seqcls.training.objective import training_class_weights
+from seqcls.training.optimizer import LearningRate, build_optimizer, copy_for_average, reduced
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,6 @@ def _rank(evaluation: Evaluation, monitor: str) -> tuple[float, float]:
 
 def _data_digest(config: Config, data: EncodedData) -> str:
     parts = [data.splits[name].digest.encode() for name in ("train", "validation")]
-    labels, setting = data.splits["train"].labels, config.fit.class_weights
-    if setting is not None and labels is not None:  # a file of weights may have been edited
-        parts.append(class_weights(setting, labels, data.label_names).tobytes())
+    if (weights := training_class_weights(config.fit, data)) is not None:  # a file of weights may have been edited
+        parts.append(weights.tobytes())
     return hashlib.sha256(b" ".join(parts)).hexdigest()

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def cache(tmp_path: Path) -> EncodedCache:
 @pytest.fixture
 def data() -> EncodedData:
     return encode_splits(TOKENIZER, SPLITS)
+
+
+def test_weights_are_kept(cache: EncodedCache) -> None:
+    weighted = replace(SPLITS, train=replace(SPLITS.train, weights=np.array([0.5, 1, 0, 2])))
+    stored = cache.store(KEY, TOKENIZER, weighted)
+    for data in (stored, cache.open(KEY), encode_splits(TOKENIZER, weighted)):
+        assert data is not None
+        assert data.splits["train"].weights is not None
+        assert data.splits["train"].weights.tolist() == [0.5, 1, 0, 2]
+        assert data.splits["test"].weights is None
 
 
 def store(cache: EncodedCache, key: str = KEY) -> EncodedData:
@@ -190,7 +201,7 @@ def test_an_entry_of_another_format_is_rebuilt(
     store(cache)
     monkeypatch.setattr(seqcls.data.cache, "FORMAT_VERSION", 99)
     assert cache.open(KEY) is None
-    assert "format version 3, and this version of seqcls reads 99; it is rebuilt" in caplog.text
+    assert f"format version {FORMAT_VERSION}, and this version of seqcls reads 99; it is rebuilt" in caplog.text
     store(cache)
     assert cache.open(KEY) is not None
 

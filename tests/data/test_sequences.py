@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,29 @@ def test_saving_and_loading_changes_nothing(
         assert loaded.labels is None
 
 
+def test_weights_are_saved_and_taken_with_their_sequences(tmp_path: Path) -> None:
+    original = replace(Sequences.from_list([[1, 2], [3], []], labels=[0, 1, 0]), weights=np.array([0.1, 2.0, 0.0]))
+    original.save(tmp_path / "x.safetensors")
+    loaded = Sequences.load(tmp_path / "x.safetensors")
+    taken = loaded.take([2, 0])
+    assert loaded.weights is not None
+    assert taken.weights is not None
+    assert loaded.weights.tolist() == [0.1, 2.0, 0.0]
+    assert taken.weights.tolist() == [0.0, 0.1]
+    assert len({sequences.digest for sequences in (original, replace(original, weights=None), taken)}) == 3
+    assert loaded.digest == original.digest
+    for wrong in (np.ones(2), np.ones((3, 1)), np.ones(3, np.float32)):
+        with pytest.raises(DataError, match=r"weights are float.* give float64 \[3\]"):
+            replace(original, weights=wrong)
+
+
 def test_loaded_arrays_are_the_mapped_file(tmp_path: Path) -> None:
-    Sequences.from_list([[1, 2], [3]], labels=[0, 1]).save(tmp_path / "x.safetensors")
+    replace(Sequences.from_list([[1, 2], [3]], labels=[0, 1]), weights=np.ones(2)).save(tmp_path / "x.safetensors")
     loaded = Sequences.load(tmp_path / "x.safetensors")
     mapped = memory_of(loaded.values)
     assert isinstance(mapped, mmap.mmap)
-    for array in [*arrays_of(loaded), loaded[0]]:
+    assert loaded.weights is not None
+    for array in [*arrays_of(loaded), loaded.weights, loaded[0]]:
         assert memory_of(array) is mapped
         assert not array.flags.writeable
         assert array.flags.aligned

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from seqcls import Classifier, Splits, Trainer, load_recipe
 from seqcls.errors import DataError
-from seqcls.evaluation.scores import choose_thresholds, score_logits, sum_losses
+from seqcls.evaluation.scores import choose_thresholds, example_losses, score_logits
 
 LABELS = ("food", "room", "staff")
 
@@ -102,4 +102,4 @@ def test_a_threshold_stays_at_one_half_unless_another_is_better() -> None:
 def test_class_weights_apply_to_labels_that_are_present() -> None:
     logits, labels = torch.zeros(1, 2), torch.tensor([[1, 0]], dtype=torch.uint8)
     # The loss is log 2 per label, and that of the first label counts three times: (3 + 1) / 2 * log 2.
-    assert float(sum_losses(logits, labels, torch.tensor([3.0, 5.0]))) == pytest.approx(2 * np.log(2))
+    assert float(example_losses(logits, labels, torch.tensor([3.0, 5.0]))) == pytest.approx(2 * np.log(2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqcls.errors import ConfigError
-from seqcls.training.optimizer import class_weights
+from seqcls.training.objective import class_weights
 
 
 def test_balanced_weights() -> None:
@@ -14,6 +14,15 @@ def test_balanced_weights() -> None:
     assert single.tolist() == [4 / 6, 4 / 2]
     several = class_weights("balanced", np.array([[1, 0], [1, 1], [1, 0], [0, 0]], dtype=np.uint8), ("a", "b"))
     assert several.tolist() == [1 / 3, 3.0]
+
+
+def test_an_example_of_weight_two_counts_twice() -> None:
+    labels = np.array([0, 0, 1, 2])
+    weighted = class_weights("balanced", labels, ("a", "b", "c", "d"), np.array([1.0, 0.0, 2.0, 0.5]))
+    assert weighted.tolist() == [3.5 / 4 / 1, 3.5 / 4 / 2, 3.5 / 4 / 0.5, 3.5 / 4]
+    several = np.array([[1, 0], [1, 1], [0, 1]], dtype=np.uint8)
+    weights = class_weights("balanced", several, ("a", "b"), np.array([1.0, 2.0, 0.0]))
+    assert weights.tolist() == class_weights("balanced", several[[0, 1, 1]], ("a", "b")).tolist() == [0.0, 0.5]
 
 
 def test_weights_from_a_table() -> None:
@@ -39,6 +48,9 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         ('{"a": 1, "b": 0}', "the weight of 'b' is 0; give a number above 0"),
         ('{"a": 1, "b": true}', "the weight of 'b' is True"),
         ('{"a": 1, "b": "2"}', "the weight of 'b' is '2'"),
+        ("[" * 100_000, "cannot read"),
+        ('{"a": 1e400, "b": 1}', "the weight of 'a' is inf"),
+        ('{"a": 1' + "0" * 400 + ', "b": 1}', "the weight of 'a' is 10000"),
     ],
 )
 def test_bad_weights_are_refused(tmp_path: Path, content: str | None, message: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,10 @@ def config(encoder: str = "lstm", *, noise: bool = False, **fit: Any) -> dict[st
     return {"model": model, "fit": {"seed": 3, **fit}}
 
 
-def splits(train: int = 64, validation: int = 16, test: int = 20) -> Splits:
-    return Splits.from_pairs(toy_pairs(train), validation=toy_pairs(validation, seed=1), test=toy_pairs(test, seed=2))
+def splits(train: int = 64, validation: int = 16, test: int = 20, weighted: bool = False) -> Splits:
+    data = Splits.from_pairs(toy_pairs(train), validation=toy_pairs(validation, seed=1), test=toy_pairs(test, seed=2))
+    weights = np.random.default_rng(0).integers(0, 4, train) / 2
+    return replace(data, train=replace(data.train, weights=weights)) if weighted else data
 
 
 def fit(path: str, changes: dict[str, Any], sizes: tuple[int, ...] = (), stop: str | None = None, rank: int = 0) -> Any:
@@ -96,6 +99,7 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, encoder: str) -> N
     [
         {"accumulate_batches": 3, "clip_norm": 0.1},
         {"class_weights": "balanced", "ema_decay": 0.9},
+        {"label_smoothing": 0.2},
         {"num_workers": 2, "optimizer": "adamw", "weight_decay": 0.1},
         {"eval_every_steps": 3, "schedule": "plateau", "bucket_by_length": False},
     ],
@@ -103,6 +107,10 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, encoder: str) -> N
 )
 def test_every_kind_of_training_gives_the_result_of_one(tmp_path: Path, settings: dict[str, Any]) -> None:
     compare(tmp_path, config(**settings))
+
+
+def test_weighted_examples_in_uneven_shares_give_the_result_of_one(tmp_path: Path) -> None:
+    compare(tmp_path, config(accumulate_batches=2, class_weights="balanced", clip_norm=0.1), (41, 5, 2, True))
 
 
 def test_shares_of_uneven_size_give_the_result_of_one(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,12 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seqcls.config.settings import FitConfig
-from seqcls.errors import CheckpointError, ConfigError
+from seqcls.errors import CheckpointError
 from seqcls.training.optimizer import (
     ONE_CYCLE_START,
     LearningRate,
     build_optimizer,
-    class_weights,
     copy_for_average,
     optimizer_tensors,
     reduced,
@@ -132,13 +128,6 @@ def test_state_of_another_model_is_refused(key: str) -> None:
     optimizer = build_optimizer(model, FitConfig(), torch.device("cpu"))
     with pytest.raises(CheckpointError, match=f"{key} has shape .* different model"):
         restore_optimizer(optimizer, {key: torch.zeros(7, 7, 7)})
-
-
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": 1e400, "b": 1}', '{"a": 1' + "0" * 400 + ', "b": 1}'])
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "weights.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"weights\.json"):
-        class_weights(str(tmp_path / "weights.json"), np.array([0, 1]), ["a", "b"])
 
 
 def test_state_is_named_by_parameter_and_quantity() -> None:

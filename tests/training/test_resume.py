@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from seqcls.errors import SeqclsError
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.snapshot import load_training
 from seqcls.training import environment as environment_module
+from seqcls.training import loop as loop_module
 
 BUILT_IN = sorted(info.name for info in registry.encoders.plugins() if info.provider == "seqcls")
 # 64 examples in batches of 4, three to a step: six steps an epoch, the last of one batch; a validation every four steps.
@@ -199,6 +201,16 @@ def test_a_run_goes_on_with_its_own_class_weights_only(tmp_path: Path) -> None:
         Trainer.resume(tmp_path / "run", data=toy_splits(), callbacks=[]).fit()
 
 
+def test_a_run_goes_on_with_its_own_example_weights_only(tmp_path: Path) -> None:
+    splits = _splits_of("weights")
+    trainer = Trainer(splits, config=toy_config(), callbacks=[Log("step 2")], output=tmp_path / "run")
+    assert trainer.fit().signal is not None
+    assert splits.train.weights is not None
+    other = replace(splits, train=replace(splits.train, weights=splits.train.weights + 1))
+    with pytest.raises(SeqclsError, match="other training or validation data"):
+        Trainer.resume(tmp_path / "run", data=other, callbacks=[]).fit()
+
+
 def test_a_run_is_not_resumed_for_fewer_epochs(tmp_path: Path) -> None:
     in_process(train, str(tmp_path / "run"), _config(), "step 2")
     with pytest.raises(SeqclsError, match="2 epochs cannot be resumed for 1"):
@@ -213,6 +225,9 @@ def test_the_settings_of_a_run_are_those_it_was_resumed_with(tmp_path: Path) -> 
 
 def _splits_of(kind: str) -> Splits:
     rng = np.random.default_rng(0)
+    if kind == "weights":
+        splits = toy_splits()
+        return replace(splits, train=replace(splits.train, weights=rng.integers(0, 4, 64) / 2))
     if kind == "several labels":
         pairs: list[Any] = [(text, [label, "long"][: 1 + len(text) // 30]) for text, label in toy_pairs(64)]
     else:
@@ -221,16 +236,18 @@ def _splits_of(kind: str) -> Splits:
 
 
 def _train_on(path: str, kind: str, stop: str | None) -> int | None:
+    log = Log(stop)
+    loop_module.split_batch = log.counting("batch", loop_module.split_batch)
     if Path(path, "checkpoints").is_dir():
-        return Trainer.resume(path, data=_splits_of(kind), callbacks=[Log(stop)]).fit().signal
-    config = toy_config(**STEPS)
-    return Trainer(None, _splits_of(kind), config=config, callbacks=[Log(stop)], output=path).fit().signal
+        return Trainer.resume(path, data=_splits_of(kind), callbacks=[log]).fit().signal
+    config = toy_config(**STEPS, label_smoothing=0.1)
+    return Trainer(None, _splits_of(kind), config=config, callbacks=[log], output=path).fit().signal
 
 
-@pytest.mark.parametrize("kind", ["several labels", "numbers"])
+@pytest.mark.parametrize("kind", ["several labels", "numbers", "weights"])
 def test_other_kinds_of_data_resume(tmp_path: Path, kind: str) -> None:
     assert in_process(_train_on, str(tmp_path / "whole"), kind, None) is None
-    for stop in ("step 2", "evaluation 1"):
+    for stop in ("step 2", "batch 2", "evaluation 1"):
         assert in_process(_train_on, str(tmp_path / "cut"), kind, stop) is not None
     assert in_process(_train_on, str(tmp_path / "cut"), kind, None) is None
     assert_same_end(tmp_path / "whole", tmp_path / "cut")

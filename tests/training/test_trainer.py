@@ -241,7 +241,7 @@ def test_balanced_weights_give_each_class_the_same_say(tmp_path: Path) -> None:
     splits = Splits.from_pairs(pairs, validation=toy_pairs(8, seed=1))
     trainer = Trainer(None, splits, config=toy_config(class_weights="balanced"), callbacks=[], output=tmp_path / "run")
     data, _ = trainer.prepare()
-    weights = _loop(trainer, tmp_path)._class_weights
+    weights = _loop(trainer, tmp_path)._objective._class_weights
     assert weights is not None
     assert weights.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])  # N / (C * count), labels sorted: bad, good
     labels = torch.from_numpy(np.array(data.splits["train"].labels))

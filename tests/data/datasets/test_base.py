@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_what_cannot_be_learnt_from_is_refused_with_its_place(train: Any, test: 
     [
         (lambda: Split(["a", "b"], np.array([0])), "2 texts but 1 labels"),
         (lambda: Split(["a"], np.array([0]), ["x", "y"]), "1 texts but 2 groups"),
+        (lambda: Split(["a"], weights=np.ones(2)), "1 texts but 2 weights"),
+        (lambda: Split(["a"] * 3, weights=[1, "x", 2]), r"weights\[1\] is 'x'; give a finite number of at least 0"),
+        (lambda: Split(["a", "b"], weights=np.array([1, -0.5])), r"weights\[1\] is -0\.5"),
+        (lambda: Split(["a", "b"], weights=np.array([np.nan, 1])), r"weights\[0\] is nan"),
+        (lambda: Split(["a", "b"], weights=[1e400, 1]), r"weights\[0\] is inf"),
+        (lambda: Split(["a", "b"], weights=[True, 1]), r"weights\[0\] is True"),
+        (lambda: Split(["a", "b"], weights=[1e308, 1e308]), "add up to more than a float can hold"),
+        (lambda: Split(["a", "b"], weights=np.ones((2, 1))), r"shape \[2, 1\]; give one number per example"),
+        (lambda: Splits(Split(["a"], np.array([0]), weights=[0]), label_names=("x", "y")), "every .* has the weight 0"),
         (lambda: Splits(Split(["a"]), label_names=("x", "y")), "train split has no labels"),
         (lambda: Splits(Split(["a"], np.array([2])), label_names=("x", "y")), r"labels outside 0\.\.1"),
         (lambda: Splits(Split(["a"], np.array([-1])), label_names=("x", "y")), r"labels outside 0\.\.1"),
@@ -66,6 +76,21 @@ def test_what_cannot_be_learnt_from_is_refused_with_its_place(train: Any, test: 
 def test_splits_that_do_not_fit_together_are_refused(build: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         build()
+
+
+def test_weights_stay_with_their_examples() -> None:
+    weights = [0.0, 1.0, 2.5, 1, 1, 1, 0, 1, 3, 1]
+    labels, groups = np.arange(10) % 2, [str(number // 2) for number in range(10)]
+    split = Split([str(number) for number in range(10)], labels, groups, weights=np.array(weights))
+    part = split[3:1:-1]
+    assert part.weights is not None
+    assert part.weights.tolist() == [1.0, 2.5]
+    splits = Splits(split, label_names=("even", "odd")).with_validation(fraction=0.3, seed=0)
+    for held in (splits.train, splits.validation):
+        assert held is not None
+        assert held.weights is not None
+        assert held.weights.tolist() == [weights[int(text)] for text in held.texts]
+    assert splits.fingerprint() != replace(splits, train=replace(splits.train, weights=None)).fingerprint()
 
 
 def test_a_split_is_a_sequence() -> None:
