@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import seqcls.data.cache
-from seqcls.data.cache import EncodedCache
+from seqcls.data.cache import FORMAT_VERSION, EncodedCache
 from seqcls.data.encoding import EncodedData, encode_splits
 from seqcls.data.sequences import Sequences
 from seqcls.data.splits import Split, Splits
