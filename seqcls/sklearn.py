@@ -22,7 +22,13 @@ from seqcls.training.trainer import Trainer
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_consistent_length, check_is_fitted, check_random_state, column_or_1d
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        check_random_state,
+        column_or_1d,
+    )
 except ModuleNotFoundError:
     raise MissingExtraError("scikit-learn", "report") from None
 
@@ -98,11 +104,15 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         self.verbose = verbose
         self.num_words = num_words
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on N texts, or N sequences of numbers float [T, D], and N labels of any type that NumPy can sort.
 
+        ``sample_weight`` [N] says how much each example counts in the training loss; the choice of the best epoch and the
+        calibration, which are made on held-out examples, count them all the same.
+
         Raises:
-            ValueError: X and y differ in length, have another form, or y has a single class.
+            ValueError: X and y differ in length, have another form, or y has a single class; or a weight is negative or
+                not finite, or all weights are 0.
             SeqclsError: As `Trainer.fit`.
         """
         texts, labels = _sequences(X), column_or_1d(y, warn=True)
@@ -112,7 +122,8 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         if len(classes) < 2:
             raise ValueError(f"y has only one class, {classes.tolist()[0]!r}; a classifier needs at least two")
         names = [str(label) for label in classes]
-        splits = Splits.from_pairs(zip(texts, (names[number] for number in numbers), strict=True))
+        weights = None if sample_weight is None else _weights(sample_weight, len(texts))
+        splits = Splits.from_pairs(zip(texts, (names[number] for number in numbers), strict=True), weights=weights)
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "run" if self.output is None else Path(self.output)
             callbacks = [ConsoleReporter()] if self.verbose else []
@@ -165,6 +176,19 @@ def _sequences(X: Any) -> list[Any]:
     if getattr(X, "ndim", 1) == 2:
         raise ValueError(f"X has the shape {X.shape}; give one column of texts, [N], or sequences of numbers [N, T, D]")
     return [str(item) if isinstance(item, np.str_) else item for item in X]
+
+
+def _weights(sample_weight: Any, count: int) -> NDArray[np.float64]:
+    """Return the weights of ``count`` examples, float64 [count]; a single number is the weight of each."""
+    given = [sample_weight] * count if np.isscalar(sample_weight) else sample_weight
+    weights: NDArray[np.float64] = check_array(given, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (count,):
+        raise ValueError(f"sample_weight has the shape {weights.shape}; give one weight per example, ({count},)")
+    if (weights < 0).any() or not weights.any():
+        raise ValueError(
+            "sample_weight has a negative weight, or is 0 for every example; give weights of at least 0, not all 0"
+        )
+    return weights
 
 
 def _seed(random_state: Any) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -14,7 +15,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 from toy import toy_pairs
 
-from seqcls import Classifier
+from seqcls import Classifier, Splits, Trainer
+from seqcls import sklearn as module
 from seqcls.errors import ConfigError
 from seqcls.sklearn import SequenceClassifierEstimator
 
@@ -44,6 +46,27 @@ CHECKS = [
 ]
 
 
+class OnNumbers(SequenceClassifierEstimator):
+    """Takes the tables of scikit-learn's checks: a row of D numbers is a sequence of one step, [1, D]."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        return super().fit(np.asarray(X, dtype=np.float32)[:, None], y, sample_weight)
+
+    def predict_proba(self, X: Any) -> Any:
+        return super().predict_proba(np.asarray(X, dtype=np.float32)[:, None])
+
+
+#: Of scikit-learn's checks those of the weights' form. Its check of equivalence wants the result of repeated rows: here they
+#: would be shuffled and held out differently.
+WEIGHT_CHECKS = [
+    estimator_checks.check_sample_weights_pandas_series,
+    estimator_checks.check_sample_weights_not_an_array,
+    estimator_checks.check_sample_weights_list,
+    estimator_checks.check_sample_weights_shape,
+    estimator_checks.check_sample_weights_not_overwritten,
+]
+
+
 def _data(count: int, *, seed: int = 0) -> tuple[list[str], list[str]]:
     texts, labels = zip(*toy_pairs(count, seed=seed), strict=True)
     return list(texts), list(labels)
@@ -57,6 +80,59 @@ def fitted() -> SequenceClassifierEstimator:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_checks_of_scikit_learn_that_need_no_numbers(check: Any) -> None:
     check("SequenceClassifierEstimator", SequenceClassifierEstimator(**SMALL))
+
+
+@pytest.mark.parametrize("check", WEIGHT_CHECKS, ids=lambda check: check.__name__)
+def test_checks_of_scikit_learn_about_weights(check: Any) -> None:
+    check("OnNumbers", OnNumbers(**{**SMALL, "epochs": 1, "validation_fraction": 0.3}))
+
+
+@pytest.mark.parametrize(("given", "expected"), [([0, 1, 2, 3], [0, 1, 2, 3]), (2, [2] * 4), (None, None)])
+def test_training_gets_the_weights(monkeypatch: pytest.MonkeyPatch, given: Any, expected: list[float] | None) -> None:
+    trained: list[Splits] = []
+
+    class Noting(Trainer):
+        def __init__(self, data: Splits, **settings: Any) -> None:
+            trained.append(data)
+            super().__init__(data, **settings)
+
+    monkeypatch.setattr(module, "Trainer", Noting)
+    estimator = SequenceClassifierEstimator(**{**SMALL, "epochs": 1, "validation_fraction": 0.5})
+    estimator.fit(*_data(4), sample_weight=given)
+    (splits,) = trained
+    assert (None if splits.train.weights is None else splits.train.weights.tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0], "one weight per example"),
+        ([[1.0], [1.0]], "one weight per example"),
+        ([1.0, -1.0], "negative"),
+        ([0.0, 0.0], "0 for every example"),
+        ([1.0, float("nan")], "sample_weight contains NaN"),
+    ],
+)
+def test_wrong_weights_are_refused(weights: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequenceClassifierEstimator(**SMALL).fit(["a", "b"], ["x", "y"], sample_weight=weights)
+
+
+def test_weights_are_routed_through_a_pipeline_and_a_search() -> None:
+    texts, labels = _data(60)
+    estimator = SequenceClassifierEstimator(**SMALL).set_params(epochs=1)
+    seen = []
+
+    class Noting(SequenceClassifierEstimator):
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            seen.append(None if sample_weight is None else list(sample_weight))
+            return super().fit(X, y, sample_weight)
+
+    with config_context(enable_metadata_routing=True):
+        network = Noting(**estimator.get_params()).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = GridSearchCV(Pipeline([("net", network)]), {"net__epochs": [1]}, cv=2, error_score="raise", refit=False)
+        search.fit(texts, labels, sample_weight=np.arange(60.0))
+    assert sorted(seen[0] + seen[1]) == list(range(60))
 
 
 def test_it_learns_predicts_and_scores(fitted: SequenceClassifierEstimator) -> None:

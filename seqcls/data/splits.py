@@ -149,14 +149,16 @@ class Splits:
         *,
         validation: Iterable[tuple[Any, Label]] | None = None,
         test: Iterable[tuple[Any, Label]] | None = None,
+        weights: Iterable[Any] | None = None,
     ) -> Splits:
-        """Build splits from (sequence, label) pairs.
+        """Build splits from (sequence, label) pairs; ``weights`` are those of the training examples, see `Split`.
 
         Labels are strings or integers, and ``label_names`` are sorted: integers as numbers, others as strings. The data are
         multi-label if every label is a list (or tuple) of strings.
 
         Raises:
-            DataError: An item is not a (sequence, label) pair, or a label of validation or test never occurs in train.
+            DataError: An item is not a (sequence, label) pair, a label of validation or test never occurs in train, or a
+                weight is not a finite number of at least 0.
         """
         pairs = {"train": list(train)}
         pairs |= {name: list(items) for name, items in (("validation", validation), ("test", test)) if items is not None}
@@ -183,10 +185,19 @@ class Splits:
             splits[name] = Split(
                 [text for text, _ in pairs[name]], pack_labels(indices, len(index_of) if is_multi_label else None)
             )
+        if weights is not None:
+            splits["train"] = replace(splits["train"], weights=as_weights(weights))
         return cls(**splits, label_names=tuple(map(str, label_names)))
 
     @classmethod
-    def of(cls, data: object, *, text_column: str | None = None, label_column: str | None = None) -> Splits:
+    def of(
+        cls,
+        data: object,
+        *,
+        text_column: str | None = None,
+        label_column: str | None = None,
+        weights: Iterable[Any] | None = None,
+    ) -> Splits:
         """Build splits from what a Python program holds.
 
         Args:
@@ -195,20 +206,21 @@ class Splits:
                 ``DatasetDict``. A *tuple* of two sequences is always read as (sequences, labels): pass pairs as a list.
             text_column: Column of the sequence, for tables; by default the first with a usual name.
             label_column: Column of the label, likewise.
+            weights: N weights of the training examples in the loss, such as ``frame["weight"]``; see `Split`.
 
         Raises:
-            DataError: It is none of these, or lacks a column.
+            DataError: It is none of these, or lacks a column; or a weight is not a finite number of at least 0.
         """
         columns = {"text_column": text_column, "label_column": label_column}
         if not isinstance(data, Mapping):
-            return cls.from_pairs(pairs_of(data, **columns))
+            return cls.from_pairs(pairs_of(data, **columns), weights=weights)
         tables = {SPLIT_NAMES[name]: table for name, table in data.items() if name in SPLIT_NAMES}
         if "train" not in tables:
             raise DataError(
                 f"there is no split named train; there are {list(data)[:20]}; if these are columns, pass two of them as a "
                 "pair, (data['text'], data['label'])"
             )
-        return cls.from_pairs(**{name: pairs_of(table, **columns) for name, table in tables.items()})
+        return cls.from_pairs(**{name: pairs_of(table, **columns) for name, table in tables.items()}, weights=weights)
 
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
         """Move about ``fraction`` of train into a validation split; see `choose_held_out`."""

@@ -10,6 +10,7 @@ USUAL_COLUMNS = {
     "text": ("text", "review", "sentence", "content", "message", "document", "comment", "body", "tweet", "sms", "title"),
     "label": ("label", "sentiment", "class", "target", "category", "labels", "tag", "topic", "y"),
     "group": (),
+    "weight": (),
 }
 """Usual names of the column of each role; the first that a table has counts."""
 

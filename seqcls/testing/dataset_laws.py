@@ -91,7 +91,7 @@ def _check_equal(first: Splits, second: Splits, name: str) -> None:
     before, after = _all_splits(first), _all_splits(second)
     require(before.keys() == after.keys(), f"{name}: loading twice gives different splits: {list(before)}, {list(after)}")
     for split_name, split in before.items():
-        for part in ("sequences", "labels", "groups"):
+        for part in ("sequences", "labels", "groups", "weights"):
             is_equal = _equal(getattr(split, part), getattr(after[split_name], part))
             require(is_equal, f"{name}: loading twice gives different {part} in {split_name}")
 

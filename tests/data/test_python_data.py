@@ -45,6 +45,24 @@ def test_rows_without_a_label_are_named() -> None:
         Splits.of({"all": Table(ROWS)})
 
 
+def test_weights_are_those_of_the_training_examples() -> None:
+    texts, labels, weights = ["a", "b", "c"], ["x", "y", "x"], [1, 0.5, 0]
+    train = list(zip(texts, labels, strict=True))
+    for splits in (
+        Splits.from_pairs(train, test=train, weights=weights),
+        Splits.of((texts, labels), weights=weights),
+        Splits.of({"train": train, "dev": train}, weights=iter(weights)),
+    ):
+        assert [None if split.weights is None else split.weights.tolist() for split in splits.labelled().values()] in (
+            [weights],
+            [weights, None],
+        )
+    with pytest.raises(DataError, match="3 texts but 2 weights"):
+        Splits.of((texts, labels), weights=[1, 2])
+    with pytest.raises(DataError, match=r"weights\[1\] is -1; give a finite number of at least 0"):
+        Splits.of((texts, labels), weights=[1, -1, 2])
+
+
 def test_some_labels_as_lists_and_some_not_are_refused() -> None:
     with pytest.raises(DataError, match="some labels are lists"):
         Splits.from_pairs([("a", ["x"]), ("b", "y")])

@@ -30,7 +30,16 @@ _FLAGS = {
 }
 # Options of the data set `files` that have a flag of their own: those that most files of one's own need.
 _FILE_FLAGS = (
-    *("text_column", "label_column", "group_column", "label_delimiter", "validation", "test", "test_fraction"),
+    *(
+        "text_column",
+        "label_column",
+        "group_column",
+        "weight_column",
+        "label_delimiter",
+        "validation",
+        "test",
+        "test_fraction",
+    ),
     "skip_bad_rows",
 )
 # Flags with other names than their setting's.

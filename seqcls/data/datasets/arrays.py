@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.text_files import find_bad_byte, open_text, reading
+from seqcls.data.example_weights import as_weights
 from seqcls.data.labels import Label
 from seqcls.data.preprocessor import Kind
 from seqcls.data.scaler import as_features
@@ -31,7 +32,8 @@ class ArraysDataset(Dataset):
     """Labelled sequences of numbers, each [T, D] with its own T, from .npz files, or .ts files of the UEA and UCR archives.
 
     An .npz file holds three arrays and no pickle: values, float [total, D] or [total]; offsets, int [N + 1], such that
-    sequence i is values[offsets[i]:offsets[i + 1]]; labels, int or str [N].
+    sequence i is values[offsets[i]:offsets[i + 1]]; labels, int or str [N]. A fourth array, weights, float [N], says how
+    much each example counts in the training loss; only that of the training data is read.
 
     Args:
         path: The training data.
@@ -51,7 +53,8 @@ class ArraysDataset(Dataset):
 
     def load(self) -> Splits:
         """Read the files; see `Dataset.load`."""
-        return Splits.from_pairs(**{name: list(read_arrays(file)) for name, file in self.files.items()})
+        pairs = {name: list(read_arrays(file)) for name, file in self.files.items()}
+        return Splits.from_pairs(**pairs, weights=read_weights(self.files["train"], count=len(pairs["train"])))
 
     def fingerprint(self) -> str:
         """Return a hash of the name, size and modification time of every file."""
@@ -73,23 +76,28 @@ def read_arrays(path: Path) -> Iterator[Pair]:
         yield from _read_ts(path) if path.suffix.lower() == ".ts" else _read_npz(path)
 
 
+def read_weights(path: Path, *, count: int) -> NDArray[np.float64] | None:
+    """Return the weights of the ``count`` sequences of a file, float64 [count]; None if it has none.
+
+    Raises:
+        DataError: One is not a finite number of at least 0, or there are more or fewer of them.
+    """
+    if path.suffix.lower() == ".ts":
+        return None
+    with reading(path):
+        arrays = _load_npz(path, optional=("weights",))
+    if "weights" not in arrays:
+        return None
+    weights = as_weights(arrays["weights"], lambda index: f"{path}, sequence {index}: the weight")
+    if len(weights) != count:
+        raise DataError(f"{path} has {len(weights)} weights and {count} sequences; give one weight per sequence")
+    if not weights.any():
+        raise DataError(f"{path} gives every sequence the weight 0; give at least one a weight above 0")
+    return weights
+
+
 def _read_npz(path: Path) -> Iterator[Pair]:
-    try:
-        with path.open("rb") as opened:
-            with zipfile.ZipFile(opened) as archive:
-                check_zip(archive, path, _LIMITS, remedy=_REMEDY)
-            opened.seek(0)
-            with np.load(opened, allow_pickle=False) as file:
-                # A member that is not an array is read as bytes, and a single number has no dimension.
-                arrays = {name: np.atleast_1d(file[name]) for name in ("values", "offsets", "labels")}
-    except DataError:
-        raise
-    except KeyError as error:
-        raise DataError(f"{path} has no array {error}; {_REMEDY}") from error
-    except OSError:
-        raise
-    except Exception as error:  # the errors of NumPy and zipfile have no common class
-        raise DataError(f"cannot read {path}: {error}") from error
+    arrays = _load_npz(path, required=("values", "offsets", "labels"))
     values, offsets, labels = arrays["values"], arrays["offsets"], arrays["labels"]
     if labels.dtype.kind not in "iuU" or labels.ndim != 1:
         raise DataError(f"{path}: labels are {labels.dtype} of shape {list(labels.shape)}; give integers or strings, [N]")
@@ -100,6 +108,27 @@ def _read_npz(path: Path) -> Iterator[Pair]:
     for number, label in enumerate(labels.tolist()):
         steps = values[offsets[number] : offsets[number + 1]]
         yield as_features(steps, size=None, where=f"{path}, sequence {number}"), label
+
+
+def _load_npz(path: Path, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of a file; DataError if a required one is missing, or the file is damaged."""
+    try:
+        with path.open("rb") as opened:
+            with zipfile.ZipFile(opened) as archive:
+                check_zip(archive, path, _LIMITS, remedy=_REMEDY)
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                # A member that is not an array is read as bytes, and a single number has no dimension.
+                names = [*required, *(name for name in optional if name in file)]
+                return {name: np.atleast_1d(file[name]) for name in names}
+    except DataError:
+        raise
+    except KeyError as error:
+        raise DataError(f"{path} has no array {error}; {_REMEDY}") from error
+    except OSError:
+        raise
+    except Exception as error:  # the errors of NumPy and zipfile have no common class
+        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _read_ts(path: Path) -> Iterator[Pair]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqcls.data.labels import pack_labels, sort_labels
 from seqcls.data.splits import Split, Splits
@@ -19,12 +21,13 @@ Labels = tuple[str, ...]
 
 
 class Example(NamedTuple):
-    """A text with its labels, its group if there is a column of groups, and where it stands."""
+    """A text with its labels, its group and its weight if there are columns of these, and where it stands."""
 
     text: str
     labels: Labels
     group: str | None = None
     where: str = ""
+    weight: float | None = None
 
 
 def is_missing(value: object) -> bool:
@@ -53,12 +56,17 @@ def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
 
 @dataclass(eq=False)
 class Collected:
-    """The examples of a split: texts on disk, labels as numbers of names, and where each name occurs first."""
+    """The examples of a split: texts on disk, labels as numbers of names, and where each name occurs first.
+
+    Attributes:
+        weights: float64 [N]; None if the examples have none.
+    """
 
     texts: StoredTexts
     numbers: list[tuple[int, ...]]
     first_seen: dict[str, str]
     groups: list[str]
+    weights: NDArray[np.float64] | None
 
     @classmethod
     def of(cls, examples: Iterable[Example]) -> Collected:
@@ -68,6 +76,7 @@ class Collected:
         first_seen: dict[str, str] = {}
         number_of: dict[str, int] = {}
         groups: list[str] = []
+        weights = array("d")
 
         def texts() -> Iterator[str]:
             for example in examples:
@@ -78,9 +87,12 @@ class Collected:
                 numbers.append(known[example.labels])  # one tuple for all examples with the same labels
                 if example.group is not None:
                     groups.append(example.group)
+                if example.weight is not None:
+                    weights.append(example.weight)
                 yield example.text
 
-        return cls(StoredTexts.write(texts()), numbers, first_seen, groups)
+        stored = StoredTexts.write(texts())
+        return cls(stored, numbers, first_seen, groups, np.array(weights, dtype=np.float64) if weights else None)
 
     def split(self, label_names: Sequence[str], *, is_multi_label: bool) -> Split:
         """Return the split, its labels as indices into ``label_names``."""
@@ -88,9 +100,9 @@ class Collected:
         new_number = np.array([index_of[name] for name in self.first_seen], dtype=np.int64)
         if is_multi_label:
             indices = [tuple(new_number[list(numbers)].tolist()) for numbers in self.numbers]
-            return Split(self.texts, pack_labels(indices, len(label_names)), self.groups or None)
+            return Split(self.texts, pack_labels(indices, len(label_names)), self.groups or None, self.weights)
         numbers = np.fromiter((number for (number,) in self.numbers), dtype=np.int64, count=len(self.numbers))
-        return Split(self.texts, new_number[numbers], self.groups or None)
+        return Split(self.texts, new_number[numbers], self.groups or None, self.weights)
 
 
 def join(collected: dict[str, Collected], *, is_multi_label: bool) -> Splits:

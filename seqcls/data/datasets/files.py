@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -22,6 +23,7 @@ from seqcls.data.datasets.plain_text import is_fasttext, read_document, read_fas
 from seqcls.data.datasets.rows import BadRow, Row, Table
 from seqcls.data.datasets.tables import open_table
 from seqcls.data.datasets.text_files import form_of, reading
+from seqcls.data.example_weights import REMEDY, parse_weight
 from seqcls.data.splits import Splits
 from seqcls.data.usual_names import USUAL_COLUMNS, find_column
 from seqcls.errors import DataError
@@ -45,6 +47,7 @@ class FilesDataset(Dataset):
         text_column: Column of the text; by default the first with a usual name (text, review, sentence, ...).
         label_column: Column of the label; by default the first with a usual name (label, sentiment, class, ...).
         group_column: Column of what belongs together, such as an author; no group is on both sides of a split.
+        weight_column: Column of the weights of the training examples in the loss; by default all count the same.
         label_delimiter: What separates the labels in a cell, if a text may have several.
         delimiter: The character between the fields of CSV and TSV; inferred by default.
         quoting: Whether a double quote encloses a field or is text; inferred by default.
@@ -64,6 +67,7 @@ class FilesDataset(Dataset):
         text_column: str | None = None,
         label_column: str | None = None,
         group_column: str | None = None,
+        weight_column: str | None = None,
         label_delimiter: str | None = None,
         delimiter: str | None = None,
         quoting: Literal["standard", "none"] | None = None,
@@ -75,6 +79,7 @@ class FilesDataset(Dataset):
         self.sources = {"train": path, "validation": validation, "test": test}
         self.test_fraction = test_fraction
         self.columns = {"text": text_column, "label": label_column, "group": group_column}
+        self.weight_column = weight_column
         self.label_delimiter = label_delimiter
         self.skip_bad_rows = skip_bad_rows
         self.seed = seed
@@ -84,7 +89,14 @@ class FilesDataset(Dataset):
 
     def load(self) -> Splits:
         """Read every file once; texts are kept in a temporary file, so that they may be larger than memory."""
-        collected = {name: Collected.of(self._read_split(name, files)) for name, files in self._files().items()}
+        weight_columns = {"train": self.weight_column}  # only training uses weights
+        collected = {
+            name: Collected.of(self._read_split(name, files, weight_columns.get(name)))
+            for name, files in self._files().items()
+        }
+        weights = collected["train"].weights
+        if weights is not None and not weights.any():
+            raise DataError(f"{self.options['path']}: the column {self.weight_column!r} gives every row the weight 0")
         splits = join(collected, is_multi_label=self.label_delimiter is not None)
         if self.test_fraction and splits.test is None:
             train, test = splits.train.hold_out(fraction=self.test_fraction, seed=self.seed)
@@ -113,11 +125,13 @@ class FilesDataset(Dataset):
                     files.setdefault(name, []).append((file, label))
         return files
 
-    def _read_split(self, split: str, files: Iterable[tuple[Path, str | None]]) -> Iterator[Example]:
+    def _read_split(
+        self, split: str, files: Iterable[tuple[Path, str | None]], weight_column: str | None = None
+    ) -> Iterator[Example]:
         """Yield the examples of files; a bad row is an error, or, with ``skip_bad_rows``, part of a warning at the end."""
         skipped: list[str] = []
         count = 0
-        for row in chain.from_iterable(self._read(split, file, label) for file, label in files):
+        for row in chain.from_iterable(self._read(split, file, label, weight_column) for file, label in files):
             if isinstance(row, Example):
                 count += 1
                 yield row
@@ -130,19 +144,22 @@ class FilesDataset(Dataset):
             shown = "; ".join(skipped[:_SHOWN]) + (f"; and {len(skipped) - _SHOWN:,} more" if len(skipped) > _SHOWN else "")
             logger.warning(f"{len(skipped):,} of {count + len(skipped):,} rows of {split} are bad and are skipped: {shown}")
 
-    def _read(self, split: str, file: Path, label: str | None) -> Iterator[Example | BadRow]:
+    def _read(self, split: str, file: Path, label: str | None, weight_column: str | None) -> Iterator[Example | BadRow]:
         """Yield the examples and bad rows of a file."""
         encoding = self.dialect.encoding or "utf-8-sig"
+        is_table = label is None and form_of(file) != ".npz" and not is_fasttext(file)
+        if weight_column is not None and not is_table:
+            raise DataError(f"{file} is not a table; only tables have a column of weights, such as {weight_column!r}")
         if label is not None:
             yield read_document(file, label, encoding)
         elif form_of(file) == ".npz":
             for number, (text, label_index) in enumerate(keras.read_imdb(file, split), start=1):
                 yield Example(text, (str(label_index),), where=f"{file}, {split} review {number}")
-        elif is_fasttext(file):
+        elif not is_table:
             yield from read_fasttext(file, encoding)
         else:
             table = open_table(file, self.dialect)
-            columns = _find_columns(file, table, self.columns)
+            columns = _find_columns(file, table, {**self.columns, "weight": weight_column})
             for row in table.rows:
                 where = f"{file}, {row.where}"
                 yield replace(row, where=where) if isinstance(row, BadRow) else self._as_example(row, columns, where)
@@ -160,7 +177,13 @@ class FilesDataset(Dataset):
             return BadRow(where, f"in column {columns['label']!r} {labels}")
         if "group" in columns and is_missing(group):
             return BadRow(where, f"there is no group in column {columns['group']!r}")
-        return Example(text, labels, str(group) if "group" in columns else None, where)
+        weight = None
+        if "weight" in columns:
+            value = row.values.get(columns["weight"])
+            weight = parse_weight(value)
+            if math.isnan(weight):
+                return BadRow(where, f"the weight in column {columns['weight']!r} is {value!r:.60}; {REMEDY}")
+        return Example(text, labels, str(group) if "group" in columns else None, where, weight)
 
 
 def _state(path: Path) -> tuple[str, int, int]:
@@ -173,7 +196,7 @@ def _find_columns(file: Path, table: Table, wanted: dict[str, str | None]) -> di
     """Return the name of each role's column."""
     columns = {}
     for role, name in wanted.items():
-        if name is None and role == "group":
+        if name is None and role in ("group", "weight"):
             continue
         try:
             columns[role] = find_column(table.columns, role, name)

@@ -86,6 +86,34 @@ def test_npz_files(tmp_path: Path) -> None:
     assert [(sequence.tolist(), label) for sequence, label in read_arrays(flat)] == [([[1.0], [2.0]], "x"), ([[3.0]], "y")]
 
 
+def test_an_npz_file_may_hold_weights(tmp_path: Path) -> None:
+    pairs = [ramp(number) for number in range(8)]
+    plain = save(tmp_path / "plain.npz", pairs)
+    weighted = save(tmp_path / "weighted.npz", pairs, weights=np.arange(8, dtype=np.float32) / 2)
+    splits = ArraysDataset(path=str(weighted), test=str(weighted), validation=str(plain)).load()
+    assert splits.train.weights is not None
+    assert splits.train.weights.tolist() == [number / 2 for number in range(8)]
+    assert [split.weights for split in splits.labelled().values()][1:] == [None, None]
+    assert ArraysDataset(path=str(plain), test=str(weighted)).load().train.weights is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(3), "3 weights and 2 sequences"),
+        (np.array([1, -2]), "sequence 1: the weight is -2; give a finite number"),
+        (np.array([np.nan, 1]), "sequence 0: the weight is nan"),
+        (np.array(["a", "b"]), "sequence 0: the weight is 'a'"),
+        (np.ones((2, 2)), r"shape \[2, 2\]"),
+        (np.zeros(2), "gives every sequence the weight 0"),
+    ],
+)
+def test_wrong_weights_in_an_npz_file_are_refused(tmp_path: Path, weights: np.ndarray, message: str) -> None:
+    path = save(tmp_path / "a.npz", [ramp(0), ramp(1)], weights=weights)
+    with pytest.raises(DataError, match=message):
+        ArraysDataset(path=str(path)).load()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -44,6 +44,27 @@ def test_a_bad_row_is_named_and_skipped_only_on_request(
     assert f"1 of 13 rows of train are bad and are skipped: {path}, {where(form, 7)}: {problem}" in caplog.text
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("weight", ["-1", "many", "", "nan", "inf", "1e999"])
+def test_a_bad_weight_is_named_and_skipped_only_on_request(write: Write, form: str, weight: str) -> None:
+    rows = [{**row, "votes": "1.5"} for row in GOOD]
+    path = write(f"a{form}", FORMS[form]([*rows, {**GOOD[0], "votes": weight}, *rows]))
+    problem = f"{path}, {where(form, 7)}: the weight in column 'votes' is {weight!r}; give a finite number of at least 0"
+    with pytest.raises(DataError, match=re.escape(problem)):
+        load(path, weight_column="votes")
+    splits = load(path, weight_column="votes", skip_bad_rows=True)
+    assert splits.train.weights is not None
+    assert splits.train.weights.tolist() == [1.5] * 12
+
+
+@pytest.mark.parametrize("value", [True, None, [1], -0.5])
+def test_json_values_that_are_no_weights_are_refused(write: Write, value: Any) -> None:
+    rows = [*GOOD, {**GOOD[0], "votes": value}]
+    rows = [{"votes": 1, **row} for row in rows]
+    with pytest.raises(DataError, match=re.escape(f"line 7: the weight in column 'votes' is {value!r}")):
+        load(write("a.jsonl", FORMS[".jsonl"](rows)), weight_column="votes")
+
+
 @pytest.mark.parametrize("form", [".jsonl", ".json", ".parquet"])
 @pytest.mark.parametrize(
     ("values", "names"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from table_files import (
+    FORMS,
     GOOD,
     Write,
     as_csv,
@@ -64,6 +65,44 @@ def test_groups_stay_on_one_side(write: Write) -> None:
     assert not groups["validation"] & groups["test"]
     with pytest.raises(DataError, match="there is no group in column 'author'"):
         load(write("b.csv", as_csv([*rows, {"text": "t", "label": "a", "author": ""}])), group_column="author")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_come_from_a_column_and_stay_with_their_rows(write: Write, form: str) -> None:
+    rows = [{**row, "text": f"t{n}", "votes": n / 2} for n, row in enumerate(GOOD * 5)]
+    splits = load(write(f"a{form}", FORMS[form](rows)), weight_column="Votes", test_fraction=0.2)
+    splits = splits.with_validation(fraction=0.2, seed=0)
+    for split in splits.labelled().values():
+        assert split.weights is not None
+        assert split.weights.tolist() == [int(text[1:]) / 2 for text in split.texts]
+
+
+def test_only_training_files_need_weights(write: Write) -> None:
+    train, other = write("a.csv", as_csv([{**row, "votes": 2} for row in GOOD])), write("b.csv", as_csv(GOOD))
+    splits = load(train, weight_column="votes", validation=other, test=other)
+    assert splits.train.weights is not None
+    assert splits.validation is not None
+    assert splits.train.weights.tolist() == [2.0] * 6
+    assert splits.validation.weights is None
+    with pytest.raises(DataError, match=r"b\.csv: no column 'votes'; .*--weight-column"):
+        load(other, weight_column="votes")
+
+
+def test_weights_that_cannot_be_used_are_named(write: Write) -> None:
+    rows = [{**row, "votes": 0} for row in GOOD]
+    with pytest.raises(DataError, match=r"a\.csv: the column 'votes' gives every row the weight 0"):
+        load(write("a.csv", as_csv(rows)), weight_column="votes")
+    fasttext = write("a.txt", b"__label__x some text\n__label__y other text\n")
+    with pytest.raises(DataError, match=r"a\.txt is not a table; only tables have a column of weights"):
+        load(fasttext, weight_column="votes")
+
+
+def test_a_model_is_scored_on_files_without_its_weight_column(write: Write, tmp_path: Path) -> None:
+    rows = [{**row, "text": f"{row['text']} {n}", "votes": 1 + n % 3} for n, row in enumerate(GOOD * 5)]
+    config = load_recipe("default", encoder="mean-pool", dataset=write("a.csv", as_csv(rows)))
+    config = config.updated({"data": {"dataset_options": {"weight_column": "votes"}}, "fit": {"epochs": 1}}, source="test")
+    Trainer(config=config, callbacks=[], output=tmp_path / "run").fit()
+    assert Classifier.from_pretrained(tmp_path / "run").evaluate(write("b.csv", as_csv(GOOD))).count == 6
 
 
 def test_a_test_fraction_is_stratified_and_seeded(write: Write) -> None:
