@@ -1,4 +1,4 @@
-"""Counting work instead of time: elements that NumPy touches, comparisons of names, and the peak of its memory."""
+"""Counting work instead of time: elements that are touched, comparisons of names, memory, and the sizes of tensors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class CountingArray(np.ndarray[Any, Any]):
@@ -77,3 +79,15 @@ def peak_memory() -> Iterator[Callable[[], int]]:
         yield lambda: tracemalloc.get_traced_memory()[1] - started
     finally:
         tracemalloc.stop()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Within it, ``numel`` becomes the number of elements of the largest tensor that PyTorch returns."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [value for value in _several(result) if isinstance(value, torch.Tensor)]
+        self.numel = max([self.numel, *(tensor.numel() for tensor in tensors)])
+        return result

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.evaluation.scores import Score
+
+MAX_MATRIX = 200
+"""With more labels, the confusion matrix is neither printed nor drawn, but only its largest cells."""
+
+_MAX_CONFUSIONS = 1000  # that are printed
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,20 @@ class LabelScore:
     average_precision: float | None
 
 
+class Cell(NamedTuple):
+    """A cell of the confusion matrix that is not zero.
+
+    Attributes:
+        true: The index of the label that the examples have.
+        predicted: The index of the label that they were given.
+        examples: The number of these examples.
+    """
+
+    true: int
+    predicted: int
+    examples: int
+
+
 @dataclass(frozen=True)
 class Assessment:
     """The figures of a model on a split, as `seqcls evaluate` prints them.
@@ -47,8 +66,8 @@ class Assessment:
         calibration_error: The expected calibration error; see `seqcls.evaluation.calibration.calibration_error`.
         uncalibrated_error: The expected calibration error without the model's temperature.
         labels: The figures of each label, by its name.
-        confusion: The number of examples with the label of the row that were given the label of the column; None where an
-            example may have several labels.
+        cells: The cells of the confusion matrix that are not zero, by row and column; None where an example may have several
+            labels.
         coverage: The share of examples that the model was sure enough to answer; 1 without a minimum confidence.
         selective_accuracy: The accuracy on the examples that it answered; None if it answered none.
     """
@@ -59,9 +78,29 @@ class Assessment:
     calibration_error: float
     uncalibrated_error: float
     labels: Mapping[str, LabelScore]
-    confusion: list[list[int]] | None
+    cells: tuple[Cell, ...] | None
     coverage: float
     selective_accuracy: float | None
+
+    @property
+    def confusion(self) -> list[list[int]] | None:
+        """The number of examples with the label of the row that were given the label of the column, C rows of C numbers.
+
+        None where an example may have several labels.
+        """
+        if self.cells is None:
+            return None
+        matrix = [[0] * len(self.labels) for _ in self.labels]
+        for true, predicted, count in self.cells:
+            matrix[true][predicted] = count
+        return matrix
+
+    def confusions(self, limit: int) -> list[tuple[str, str, int]]:
+        """Return the most frequent confusions: the true label, the predicted one, and the number of examples."""
+        names = list(self.labels)
+        mistakes = [cell for cell in self.cells or () if cell.true != cell.predicted]
+        mistakes.sort(key=lambda cell: -cell.examples)
+        return [(names[true], names[predicted], count) for true, predicted, count in mistakes[:limit]]
 
     @property
     def loss(self) -> float:
@@ -96,43 +135,64 @@ class Assessment:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures as `seqcls evaluate --json` prints them, those of the score at the top level."""
-        values = {name: value for name, value in vars(self).items() if name != "score"}
-        return {**self.score.as_dict(), **values, "labels": {name: asdict(score) for name, score in self.labels.items()}}
+        """Return the figures as `seqcls evaluate --json` prints them, those of the score at the top level.
+
+        The confusion matrix is left out if there are more than `MAX_MATRIX` labels.
+        """
+        values = {name: value for name, value in vars(self).items() if name not in ("score", "cells")}
+        is_small = self.cells is not None and len(self.labels) <= MAX_MATRIX
+        confusions = [
+            {"label": true, "prediction": predicted, "count": count}
+            for true, predicted, count in self.confusions(_MAX_CONFUSIONS)
+        ]
+        return {
+            **self.score.as_dict(),
+            **values,
+            "labels": {name: asdict(score) for name, score in self.labels.items()},
+            "confusion": self.confusion if is_small else None,
+            "confusions": None if self.cells is None else confusions,
+        }
 
 
-def score_label(probabilities: NDArray[np.float64], predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> LabelScore:
+def count_cells(true: NDArray[np.integer], predicted: NDArray[np.integer], num_labels: int) -> tuple[Cell, ...]:
+    """Count how often examples of each label were given each label; both arguments are indices of labels, int [N]."""
+    places, counts = np.unique(true.astype(np.int64) * num_labels + predicted, return_counts=True)
+    rows, columns = np.divmod(places, num_labels)
+    return tuple(map(Cell, rows.tolist(), columns.tolist(), counts.tolist()))
+
+
+def score_label(probabilities: NDArray[np.float64], members: NDArray[np.int64], *, hits: int, predicted: int) -> LabelScore:
     """Return the figures of one label.
 
     Args:
         probabilities: float64 [N], the probability of the label.
-        predicted: bool [N], whether the model gave it.
-        true: bool [N], whether the example has it.
+        members: int64 [P], the indices of the examples that have it.
+        hits: The number of examples that have it and were given it.
+        predicted: The number of examples that were given it.
     """
-    hits, num_predicted, support = int((predicted & true).sum()), int(predicted.sum()), int(true.sum())
-    has_both = 0 < support < len(true)
+    support = len(members)
+    area, precision = _ranking(probabilities, members) if 0 < support < len(probabilities) else (None, None)
     return LabelScore(
-        precision=hits / num_predicted if num_predicted else 0.0,
+        precision=hits / predicted if predicted else 0.0,
         recall=hits / support if support else 0.0,
-        f1=2 * hits / (num_predicted + support) if hits else 0.0,
+        f1=2 * hits / (predicted + support) if hits else 0.0,
         support=support,
-        roc_auc=_roc_auc(probabilities, true) if has_both else None,
-        average_precision=_average_precision(probabilities, true) if has_both else None,
+        roc_auc=area,
+        average_precision=precision,
     )
 
 
-def _roc_auc(probabilities: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve by the Mann-Whitney statistic; a tie counts as one half."""
-    _, groups, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[groups]  # equal probabilities share the mean of their ranks
-    positive = int(true.sum())
-    return float((ranks[true].sum() - positive * (positive + 1) / 2) / (positive * (len(true) - positive)))
+def _ranking(probabilities: NDArray[np.float64], members: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the area under the ROC curve and the average precision of a label that some examples have and some do not.
 
-
-def _average_precision(probabilities: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
-    """Return the sum over thresholds of the precision there times the gain in recall."""
-    order = np.argsort(-probabilities, kind="stable")
-    ranked, hits = probabilities[order], true[order].cumsum()
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last of each run of equal probabilities
-    gained = np.diff(hits[last], prepend=0)
-    return float((hits[last] / (last + 1) * gained).sum() / true.sum())
+    The area is the Mann-Whitney statistic, in which a tie counts as one half. The average precision is the mean over the
+    label's examples of the precision at the threshold that just admits the example, which is the sum over thresholds of the
+    precision there times the gain in recall.
+    """
+    ranked, own = np.sort(probabilities), np.sort(probabilities[members])
+    lower, not_higher = np.searchsorted(ranked, own), np.searchsorted(ranked, own, side="right")
+    count, positive = len(ranked), len(own)
+    ranks = (lower + not_higher + 1).sum() / 2  # equal probabilities share the mean of their ranks
+    area = (ranks - positive * (positive + 1) / 2) / (positive * (count - positive))
+    hits = positive - np.searchsorted(own, own)  # of the examples that are admitted, those with the label
+    return float(area), float((hits / (count - lower)).mean())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from seqcls.evaluation.chunks import chunks
 from seqcls.evaluation.scores import label_probabilities
 
 NUM_BINS = 15
 _SMALLEST_FACTOR, _LARGEST_FACTOR = 1e-2, 1e2  # the factor of the logits is 1 / temperature
-_BISECTIONS = 50
+_STEPS = 60
+_TOLERANCE = 1e-10  # relative, of the factor
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
     makes few mistakes, and is least sure of those, then the lowest loss may ask for more confidence than is justified.
     """
     temperature = fit_temperature(logits, labels)
-    before, after = (calibration_error(scaled, labels) for scaled in (logits, logits / temperature))
+    before, after = (calibration_error(logits, labels, temperature=number) for number in (1.0, temperature))
     return Calibration(temperature, before, after) if after < before else Calibration(1.0, before, before)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature with the lowest loss (Guo et al. 2017, sec. 4.2).
+    """Return the temperature with the lowest loss (Guo et al. 2017, sec. 4.2), found by Newton's method.
 
     The targets allow for one more example of each class than was seen: 1 - (C - 1) / (N + C) instead of 1 (Platt 1999,
     sec. 2.2). Otherwise a split without a single mistake would ask for a temperature of 0.
@@ -57,27 +59,52 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     if not len(logits):
         return 1.0
-    values, targets = logits.double(), _smoothed_targets(logits, labels)
-    low, high = torch.tensor([_SMALLEST_FACTOR, _LARGEST_FACTOR], dtype=torch.float64).log()
-    for _ in range(_BISECTIONS):  # the loss is convex in the factor, so its slope changes sign once
-        middle = (low + high) / 2
-        scaled = values * middle.exp()
-        probabilities = label_probabilities(scaled, is_multi_label=labels.ndim == 2)
-        if ((probabilities - targets) * values).sum() < 0:
-            low = middle
+    # The loss is convex in the factor, so its slope changes sign once, and the factor lies between `low` and `high`.
+    low, high = math.log(_SMALLEST_FACTOR), math.log(_LARGEST_FACTOR)
+    exponent, change = 0.0, high - low
+    wanted = _wanted_slope(logits, labels)
+    for _ in range(_STEPS):
+        factor = math.exp(exponent)
+        slope, curvature = _slope(logits, factor, is_multi_label=labels.ndim == 2)
+        slope -= wanted
+        low, high = (exponent, high) if slope < 0 else (low, exponent)
+        step = -slope / (curvature * factor) if curvature > 0 else math.inf
+        # Where Newton's steps leave the interval, or hardly shrink, it is halved instead.
+        if not (low <= exponent + step <= high and abs(step) <= change / 2):
+            step = (low + high) / 2 - exponent
+        exponent, change = exponent + step, abs(step)
+        if change < _TOLERANCE:
+            break
+    return math.exp(-exponent)
+
+
+def _slope(logits: Tensor, factor: float, *, is_multi_label: bool) -> tuple[float, float]:
+    """Return the sum of the probabilities of logits times ``factor``, times the logits, and its derivative by the factor."""
+    slope = curvature = 0.0
+    for rows in chunks(*logits.shape):
+        values = logits[rows].double()
+        probabilities = label_probabilities(values * factor, is_multi_label=is_multi_label)
+        if is_multi_label:
+            slope += float((probabilities * values).sum())
+            curvature += float((probabilities * (1 - probabilities) * values.square()).sum())
         else:
-            high = middle
-    return float((-middle).exp())
+            means = (probabilities * values).sum(dim=1, keepdim=True)
+            slope += float(means.sum())
+            curvature += float((probabilities * (values - means).square()).sum())
+    return slope, curvature
 
 
-def _smoothed_targets(logits: Tensor, labels: Tensor) -> Tensor:
-    count, classes = logits.shape
-    if labels.ndim == 1:
-        return (F.one_hot(labels, classes) * count + 1).double() / (count + classes)
-    return (labels.double() * count + 1) / (count + 2)
+def _wanted_slope(logits: Tensor, labels: Tensor) -> float:
+    """Return the sum of the smoothed targets times the logits, which that of the probabilities has to equal."""
+    (count, classes), total = logits.shape, 0.0
+    for rows in chunks(count, classes):
+        values, own = logits[rows].double(), labels[rows]
+        hits = values.gather(1, own.unsqueeze(1)) if own.ndim == 1 else values * own
+        total += float(count * hits.sum() + values.sum())
+    return total / (count + (classes if labels.ndim == 1 else 2))
 
 
-def calibration_error(logits: Tensor, labels: Tensor) -> float:
+def calibration_error(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> float:
     """Return the expected calibration error: how far confidence is from accuracy (Guo et al. 2017, eq. 3).
 
     Examples are sorted into 15 bins of equal width by the probability of their predicted label. The error is the mean over
@@ -88,10 +115,11 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     Args:
         logits: [N, C].
         labels: int64 [N] or uint8 [N, C].
+        temperature: The logits are divided by it.
     """
     if not len(logits):
         return 0.0
-    counts, confidences, hits = _binned(logits, labels)
+    counts, confidences, hits = _binned(logits, labels, temperature)
     return float((confidences - hits).abs().sum() / counts.sum())
 
 
@@ -114,11 +142,11 @@ class Bin:
     accuracy: float
 
 
-def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
+def reliability(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> list[Bin]:
     """Return the bins of `calibration_error` that hold examples; a calibrated model's confidence equals its accuracy."""
     if not len(logits):
         return []
-    rows = enumerate(zip(*(sums.tolist() for sums in _binned(logits, labels)), strict=True))
+    rows = enumerate(zip(*(sums.tolist() for sums in _binned(logits, labels, temperature)), strict=True))
     return [
         Bin(number / NUM_BINS, (number + 1) / NUM_BINS, int(count), confidence / count, hits / count)
         for number, (count, confidence, hits) in rows
@@ -126,17 +154,17 @@ def reliability(logits: Tensor, labels: Tensor) -> list[Bin]:
     ]
 
 
-def _binned(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _binned(logits: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return, for each bin, the number of examples, the sum of their probabilities, and the number of hits: float64 [15]."""
-    probabilities = label_probabilities(logits.double(), is_multi_label=labels.ndim == 2)
-    if labels.ndim == 1:
-        confidence, predicted = probabilities.max(dim=-1)
-        is_correct = predicted == labels
-    else:
-        confidence, is_correct = probabilities.flatten(), labels.bool().flatten()
-    bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1  # (0, 1/15], (1/15, 2/15] …
-    counts, confidences, hits = (
-        torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, values)
-        for values in (torch.ones_like(confidence), confidence, is_correct.double())
-    )
+    sums = torch.zeros(3, NUM_BINS, dtype=torch.float64)
+    for rows in chunks(*logits.shape):
+        probabilities = label_probabilities(logits[rows].double() / temperature, is_multi_label=labels.ndim == 2)
+        if labels.ndim == 1:
+            confidence, predicted = probabilities.max(dim=-1)
+            is_correct = predicted == labels[rows]
+        else:
+            confidence, is_correct = probabilities.flatten(), labels[rows].bool().flatten()
+        bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1  # (0, 1/15], (1/15, 2/15] …
+        sums.index_add_(1, bins, torch.stack([torch.ones_like(confidence), confidence, is_correct.double()]))
+    counts, confidences, hits = sums
     return counts, confidences, hits

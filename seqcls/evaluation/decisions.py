@@ -41,13 +41,14 @@ def decide(
         min_confidence: An example whose `confidence` is lower gets None.
     """
     is_sure = confidence(probabilities, thresholds) >= min_confidence
-    names = [
-        tuple(label_names[index] for index in np.flatnonzero(row).tolist())
-        for row in predicted_labels(probabilities, thresholds)
+    if thresholds is None:
+        best = probabilities.argmax(axis=1).tolist()
+        return [label_names[index] if sure else None for index, sure in zip(best, is_sure, strict=True)]
+    predicted = predicted_labels(probabilities, thresholds)
+    return [
+        tuple(label_names[index] for index in np.flatnonzero(row).tolist()) if sure else None
+        for row, sure in zip(predicted, is_sure, strict=True)
     ]
-    if thresholds is not None:
-        return [labels if sure else None for labels, sure in zip(names, is_sure, strict=True)]
-    return [labels[0] if sure else None for labels, sure in zip(names, is_sure, strict=True)]
 
 
 def predicted_labels(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[np.bool_]:

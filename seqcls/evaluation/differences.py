@@ -92,17 +92,18 @@ def seed_differences(accuracies: Mapping[str, Sequence[float]]) -> list[Differen
 
 def check_same_examples(one: Predictions, other: Predictions) -> None:
     """Raise DataError unless both models were asked about equally many examples with the same labels."""
-    labels, other_labels = _label_names(one), _label_names(other)
-    if labels != other_labels:
+    is_same = one.label_names == other.label_names and np.array_equal(one.labels, other.labels)
+    if not is_same and _label_names(one) != _label_names(other):
         raise DataError(
-            f"the models were not asked about the same examples ({len(labels)} and {len(other_labels)}, or other labels); "
-            "give --dataset and --split, so that they are the same for all models"
+            f"the models were not asked about the same examples ({len(one.labels)} and {len(other.labels)}, or other "
+            "labels); give --dataset and --split, so that they are the same for all models"
         )
 
 
 def _label_names(predictions: Predictions) -> list[tuple[str, ...]]:
-    names = predictions.label_names
-    return [tuple(sorted(names[number] for number in np.flatnonzero(row))) for row in predictions.true]
+    names, labels = predictions.label_names, predictions.labels
+    rows = ((label,) for label in labels) if labels.ndim == 1 else map(np.flatnonzero, labels)
+    return [tuple(sorted(names[label] for label in row)) for row in rows]
 
 
 def _mcnemar(only_one: int, only_other: int) -> float:

@@ -72,20 +72,25 @@ def accuracy_interval(predictions: Predictions) -> Interval:
     return percentile_interval(correct / total, resample_counts([correct, total - correct])[:, 0] / total)
 
 
-def label_intervals(predictions: Predictions) -> dict[str, LabelIntervals]:
-    """Return the figures of each label with their bootstrap intervals."""
+def label_intervals(predictions: Predictions, labels: Sequence[int] | None = None) -> dict[str, LabelIntervals]:
+    """Return the figures of some labels with their bootstrap intervals, by the names of the labels.
+
+    Args:
+        predictions: The predictions.
+        labels: The indices of the labels; by default all of them. Each takes some milliseconds.
+    """
     generator = np.random.default_rng(_SEED)
-    columns = zip(predictions.label_names, predictions.true.T, predictions.predicted.T, strict=True)
-    return {name: _label_intervals(true, predicted, generator) for name, true, predicted in columns}
+    names, total = predictions.label_names, len(predictions.labels)
+    counts = np.stack(predictions.label_counts, axis=1)  # [C, 3]
+    chosen = range(len(names)) if labels is None else labels
+    return {names[label]: _label_intervals(counts[label].tolist(), total, generator) for label in chosen}
 
 
-def _label_intervals(
-    true: NDArray[np.bool_], predicted: NDArray[np.bool_], generator: np.random.Generator
-) -> LabelIntervals:
-    kinds = [true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted]
-    counts = [int(kind.sum()) for kind in kinds]
+def _label_intervals(counts: Sequence[int], total: int, generator: np.random.Generator) -> LabelIntervals:
+    right, predicted, support = counts  # as in `LabelCounts`
+    kinds = [right, predicted - right, support - right, total - predicted - support + right]
     # The first row has the counts of the examples themselves.
-    hits, false, missed, _ = np.vstack([counts, resample_counts(counts, generator)]).T.astype(np.float64)
+    hits, false, missed, _ = np.vstack([kinds, resample_counts(kinds, generator)]).T.astype(np.float64)
 
     def interval(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Interval:
         shares = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)  # 0 of 0 is 0, as in `LabelScore`

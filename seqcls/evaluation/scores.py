@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from seqcls.evaluation.chunks import chunks
+
 # The bounds are checked where a Score or an Evaluation is read from a file.
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -111,25 +113,39 @@ def label_probabilities(logits: Tensor, *, is_multi_label: bool) -> Tensor:
     return logits.sigmoid() if is_multi_label else logits.softmax(dim=-1)
 
 
-def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = None) -> Score:
-    """Return the score of logits [N, C] against labels int64 [N], or uint8 [N, C] with thresholds [C] (0.5 if None)."""
+def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = None, *, temperature: float = 1.0) -> Score:
+    """Return the score of logits, computed in float64.
+
+    Args:
+        logits: [N, C].
+        labels: int64 [N], or uint8 [N, C].
+        thresholds: [C], for labels [N, C]; 0.5 if None.
+        temperature: The logits are divided by it.
+    """
     running = RunningScore(logits.device, thresholds)
-    running.update(logits.double() if logits.device.type != "mps" else logits, labels)
+    for rows in chunks(*logits.shape):
+        part = logits[rows] if logits.device.type == "mps" else logits[rows].double()
+        running.update(part / temperature, labels[rows])
     return running.compute()
 
 
-def choose_thresholds(logits: Tensor, labels: Tensor) -> Tensor:
+def choose_thresholds(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Return the threshold that gives each label its best F1; 0.5 unless another one is better.
 
     Args:
         logits: [N, C] of validation examples.
         labels: uint8 [N, C].
+        temperature: The logits are divided by it.
 
     Returns:
         float64 [C].
     """
-    probabilities = label_probabilities(logits.double(), is_multi_label=True)
-    return torch.stack([_best_threshold(*column) for column in zip(probabilities.T, labels.T, strict=True)])
+    thresholds = torch.empty(logits.shape[1], dtype=torch.float64)
+    for columns in chunks(*reversed(logits.shape)):
+        scaled = logits[:, columns].T.contiguous().double() / temperature  # [c, N]
+        pairs = zip(label_probabilities(scaled, is_multi_label=True), labels[:, columns].T.contiguous(), strict=True)
+        thresholds[columns] = torch.stack([_best_threshold(*pair) for pair in pairs])
+    return thresholds
 
 
 def _best_threshold(probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -281,7 +281,7 @@ class Classifier:
         seconds = time.perf_counter() - started
         return Predictions(
             self.label_names,
-            logits.double().numpy(),
+            logits.numpy(),
             np.array(sequences.labels),
             temperature=self.temperature,
             thresholds=self.thresholds,

@@ -72,13 +72,12 @@ def _score(state: FitState, data: EncodedData, scorer: Scorer, best: SavedModel,
     calibration, thresholds, temperature = None, None, 1.0
     if is_calibrated or is_multi_label:
         logits, labels = scorer.logits(model, "validation")
-        logits = logits.double()
         if is_calibrated:
             calibration = calibrate(logits, labels)
             temperature = calibration.temperature
         if is_multi_label:
-            thresholds = choose_thresholds(logits / temperature, labels)
-        scores["validation"] = score_logits(logits / temperature, labels, thresholds)
+            thresholds = choose_thresholds(logits, labels, temperature=temperature)
+        scores["validation"] = score_logits(logits, labels, thresholds, temperature=temperature)
     if "test" in data.splits and has_time:
         scores["test"] = scorer.score(model, "test", thresholds, temperature)
     return Finish(scores, calibration, thresholds)

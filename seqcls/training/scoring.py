@@ -48,7 +48,7 @@ class Scorer:
             StoppedError: ``must_stop``, which is called before each batch, returned True in some process.
         """
         logits, labels = self.logits(model, split, must_stop=must_stop)
-        return score_logits(logits.double() / temperature, labels, thresholds)
+        return score_logits(logits, labels, thresholds, temperature=temperature)
 
     def logits(self, model: Network, split: str, *, must_stop: Callable[[], bool] = never) -> tuple[Tensor, Tensor]:
         """Return the logits of a split, float32 [N, C], and its labels, on the CPU; raises like `score`."""

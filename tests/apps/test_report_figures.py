@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from toy import random_predictions
 
-from seqcls.apps.report.figures import accuracy_by, confusions, thinned, worst
+from seqcls.apps.report.figures import accuracy_by, thinned, worst
 from seqcls.evaluation.calibration import calibration_error, reliability
 
 
@@ -45,7 +45,7 @@ def test_the_most_frequent_confusions_are_the_largest_cells_off_the_diagonal() -
     assert assessment.confusion is not None
     names = predictions.label_names
     cells = [(t, s, assessment.confusion[i][j]) for i, t in enumerate(names) for j, s in enumerate(names) if i != j]
-    largest = confusions(assessment, 50)
+    largest = assessment.confusions(50)
     assert sorted(largest) == sorted(cell for cell in cells if cell[2])
     assert [count for *_, count in largest] == sorted((count for *_, count in largest), reverse=True)
 

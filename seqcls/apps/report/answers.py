@@ -20,6 +20,8 @@ from seqcls.storage.rebuild import SavedModel
 
 MAX_EXAMPLES = 50_000
 """Of a larger split, the model is asked about a sample: a report should take seconds."""
+MAX_LOGITS = 200_000_000
+"""The same limit for examples times labels, which takes 0.8 GB of memory."""
 NUM_MISTAKES = 10
 """The number of mistakes that a report shows."""
 
@@ -83,8 +85,9 @@ def ask(classifier: Classifier, saved: SavedModel, splits: Splits, name: str, *,
     split = splits.labelled()[name]
     total = len(split)
     indices = np.arange(total)
-    if total > MAX_EXAMPLES:
-        indices = np.sort(np.random.default_rng(0).choice(total, size=MAX_EXAMPLES, replace=False))
+    most = min(MAX_EXAMPLES, max(1, MAX_LOGITS // len(splits.label_names)))
+    if total > most:
+        indices = np.sort(np.random.default_rng(0).choice(total, size=most, replace=False))
         split = split.take(indices)
         sample: dict[str, Any] = {name: split}
         splits, is_own_data = replace(splits, **sample), False
@@ -109,11 +112,8 @@ def _measure(saved: SavedModel, split: Split) -> tuple[NDArray[np.int64], NDArra
 
 
 def _mistake(classifier: Classifier, predictions: Predictions, split: Split, row: int, *, number: int) -> Mistake:
-    names = predictions.label_names
-    true, predicted = (
-        tuple(names[label] for label in np.flatnonzero(has_label[row]))
-        for has_label in (predictions.true, predictions.predicted)
-    )
-    label = names[int(wrongness(predictions)[row].argmax())] if classifier.is_multi_label else predicted[0]
+    true, predicted = predictions.names_of(row)
+    most_wrong = int(wrongness(predictions, slice(row, row + 1)).argmax())
+    label = predictions.label_names[most_wrong] if classifier.is_multi_label else predicted[0]
     explanation = classifier.explain(split.sequences[row], label=label)
     return Mistake(number, true, predicted, explanation, strongest(explanation, _WORDS_PER_MISTAKE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from seqcls.apps.report import plots
 from seqcls.apps.report.figures import Curve, precision_recall, roc, thinned
@@ -84,8 +83,8 @@ class ConfidenceSection:
     def calibration(self) -> Plot:
         """The reliability diagram."""
         predictions = self._predictions
-        logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(np.array(predictions.labels))
-        bins = reliability(logits / predictions.temperature, labels)
+        logits, labels = predictions.tensors()
+        bins = reliability(logits, labels, temperature=predictions.temperature)
         if predictions.temperature == 1:
             series = {"not calibrated: the temperature is 1": bins}
         else:

@@ -1,4 +1,4 @@
-"""The figures that only a report shows: groups of examples, confusions, curves, and the worst mistakes."""
+"""The figures that only a report shows: groups of examples, curves, and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.evaluation.assessment import Assessment
+from seqcls.evaluation.chunks import chunks
 from seqcls.evaluation.intervals import Interval, wilson_interval
 from seqcls.evaluation.predictions import Predictions
 
@@ -41,19 +41,6 @@ def accuracy_by(values: NDArray[np.number], predictions: Predictions) -> list[Gr
     return groups
 
 
-def confusions(assessment: Assessment, count: int) -> list[tuple[str, str, int]]:
-    """Return the most frequent confusions: the true label, the predicted one, and how often it was predicted."""
-    names = list(assessment.labels)
-    matrix = np.array(assessment.confusion)
-    np.fill_diagonal(matrix, 0)
-    order = np.argsort(-matrix, axis=None, kind="stable")[:count]
-    return [
-        (names[row], names[column], int(matrix[row, column]))
-        for row, column in zip(*np.unravel_index(order, matrix.shape), strict=True)
-        if matrix[row, column]
-    ]
-
-
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -75,7 +62,7 @@ def precision_recall(predictions: Predictions, label: str) -> Curve:
 
 def _truth_and_probabilities(predictions: Predictions, label: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     column = predictions.label_names.index(label)
-    return predictions.true[:, column], predictions.probabilities[:, column]
+    return predictions.has_label(column), predictions.probabilities_of(columns=slice(column, column + 1))[:, 0]
 
 
 def thinned(curve: Curve) -> Curve:
@@ -85,16 +72,19 @@ def thinned(curve: Curve) -> Curve:
     return x[points], y[points]
 
 
-def wrongness(predictions: Predictions) -> NDArray[np.float64]:
-    """Return the probability that the model gave to being wrong about each label it got wrong, float64 [N, C].
+def wrongness(predictions: Predictions, rows: slice) -> NDArray[np.float64]:
+    """Return the probability that the model gave to being wrong about each label it got wrong, float64 [n, C].
 
-    This is 1 - p of a label that the example has, and p of one that it has not; 0 where the model decided correctly.
+    For n examples, this is 1 - p of a label that the example has, and p of one that it has not; 0 where the model decided
+    correctly.
     """
-    improbable = np.where(predictions.true, 1 - predictions.probabilities, predictions.probabilities)
-    return np.where(predictions.predicted == predictions.true, 0.0, improbable)
+    true, probabilities = predictions.true_of(rows), predictions.probabilities_of(rows)
+    improbable = np.where(true, 1 - probabilities, probabilities)
+    return np.where(predictions.predicted_of(rows) == true, 0.0, improbable)
 
 
 def worst(predictions: Predictions, count: int) -> NDArray[np.int64]:
     """Return the indices of the mistakes of which the model was surest, the worst first."""
-    order = np.argsort(-wrongness(predictions).max(axis=1), kind="stable")[:count]
+    surest = [wrongness(predictions, rows).max(axis=1) for rows in chunks(*predictions.logits.shape)]
+    order = np.argsort(-np.concatenate(surest), kind="stable")[:count]
     return order[~predictions.is_correct[order]]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+MAX_ROWS = 100
+"""The most labels that a table shows."""
+
 
 @dataclass(frozen=True)
 class Table:

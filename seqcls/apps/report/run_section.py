@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
+
 from seqcls.apps.report import plots
 from seqcls.apps.report.collect import Subject
-from seqcls.apps.report.parts import Plot, Table, percent
+from seqcls.apps.report.parts import MAX_ROWS, Plot, Table, percent
 from seqcls.evaluation.scores import Score
 from seqcls.storage.schemas import EvaluationRow
 from seqcls.training.callbacks.console import format_seconds
@@ -135,13 +137,25 @@ class RunSection:
 
     @cached_property
     def sizes(self) -> Table:
-        """The number of examples of each label in each split."""
+        """The number of examples of each label in each split; of many labels, those with the fewest in training."""
         sizes, names = self._subject.data.label_sizes, self._subject.model.label_names
-        rows = [
-            [name, *(f"{counts[number] if number < len(counts) else 0:,}" for counts in sizes.values())]
-            for number, name in enumerate(names)
-        ]
+        counts = np.zeros((len(sizes), len(names)), dtype=np.int64)
+        for row, column in zip(counts, sizes.values(), strict=True):
+            row[: len(column)] = column[: len(names)]
+        shown = np.sort(np.argsort(counts[0], kind="stable")[:MAX_ROWS])
+        rows = [[names[label], *(f"{count:,}" for count in counts[:, label])] for label in shown.tolist()]
         return Table(["label", *sizes], rows)
+
+    @cached_property
+    def sizes_note(self) -> str:
+        """A sentence about the labels that the table of sizes does not show; empty if it shows all."""
+        names, train = self._subject.model.label_names, next(iter(self._subject.data.label_sizes.values()))
+        if len(names) <= MAX_ROWS:
+            return ""
+        return (
+            f"The {MAX_ROWS} of {len(names):,} labels with the fewest training examples are shown. "
+            f"The commonest label has {max(train):,}."
+        )
 
 
 def _accuracy_and_f1(score: Score) -> str:

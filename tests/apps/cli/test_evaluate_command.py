@@ -20,7 +20,7 @@ def test_evaluate_prints_the_figures_of_a_split(run: Run, trained: Path) -> None
     figures = json.loads(run("evaluate", str(trained), "--split", "validation", "--json").out)
     assert figures["count"] == sum(map(sum, figures["confusion"])) == 20
     assert set(figures) == {"loss", "accuracy", "correct", "count", "macro_f1", "roc_auc", "calibration_error"} | {
-        *("uncalibrated_error", "labels", "confusion", "coverage", "selective_accuracy")
+        *("uncalibrated_error", "labels", "confusion", "confusions", "coverage", "selective_accuracy")
     }
     assert set(figures["labels"]["negative"]) == {"precision", "recall", "f1", "support", "roc_auc", "average_precision"}
 
