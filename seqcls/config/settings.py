@@ -11,7 +11,16 @@ from seqcls import registry
 from seqcls.config import old_names, toml
 from seqcls.config.data_paths import is_data_path, read_data_path
 from seqcls.config.mistakes import did_you_mean, explain
-from seqcls.config.values import OptionValue, Positive, PositiveNumber, Probability, names_of, numbers_of, seconds_of
+from seqcls.config.values import (
+    Monitor,
+    OptionValue,
+    Positive,
+    PositiveNumber,
+    Probability,
+    names_of,
+    numbers_of,
+    seconds_of,
+)
 from seqcls.errors import ConfigError, UnknownNameError
 
 
@@ -130,8 +139,8 @@ class FitConfig(Section):
     """Decay per step of an exponential moving average of the weights, which is then evaluated and saved."""
     patience: Annotated[Positive | None, RESUMABLE] = None
     """Evaluations without improvement after which the training stops."""
-    monitor: Literal["loss", "accuracy"] = "loss"
-    """Validation figure that selects the best checkpoint."""
+    monitor: Monitor = "loss"
+    """Validation figure that selects the best checkpoint: loss, accuracy, or f1, the mean F1 of the labels (macro F1)."""
     eval_every_steps: Positive | None = None
     """Evaluate every this many steps, in addition to the end of each epoch."""
     checkpoint_every_steps: Annotated[Positive | None, RESUMABLE] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ OptionValue = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 PositiveNumber = Annotated[float, Field(gt=0)]
+Monitor = Literal["loss", "accuracy", "f1"]
+"""A figure of the validation split by which models are compared; f1 is the macro-averaged F1."""
 
 
 def seconds_of(duration: object) -> object:

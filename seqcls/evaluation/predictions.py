@@ -189,7 +189,7 @@ class Predictions:
         is_sure = self.confidence >= min_confidence
         return Assessment(
             score=self.score,
-            macro_f1=float(np.mean([label.f1 for label in labels.values()])),
+            macro_f1=self.score.figure("f1"),
             roc_auc=float(np.mean(areas)) if len(areas) == len(labels) else None,
             calibration_error=calibration_error(*self.tensors(), temperature=self.temperature),
             uncalibrated_error=calibration_error(*self.tensors()),

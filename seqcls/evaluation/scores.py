@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from seqcls.config.values import Monitor
 from seqcls.evaluation.chunks import chunks
 
 # The bounds are checked where a Score or an Evaluation is read from a file.
@@ -30,6 +31,8 @@ class Score:
         correct: The number of examples that are classified correctly.
         count: The number of examples.
         f1: The micro-averaged F1 over all pairs of an example and a label; None where an example has exactly one label.
+        macro_f1: The mean over all labels of their F1, which is 0 for a label that no example has or is given; None for
+            training batches, of which only sums are kept.
     """
 
     loss: float
@@ -37,6 +40,13 @@ class Score:
     correct: Count
     count: Count
     f1: float | None = None
+    macro_f1: float | None = None
+
+    def figure(self, monitor: Monitor) -> float:
+        """Return the figure by which ``monitor`` compares models; see `sign_of`."""
+        value = self.macro_f1 if monitor == "f1" else getattr(self, monitor)
+        assert value is not None, "the score of training batches has no macro F1"
+        return float(value)
 
     def __repr__(self) -> str:
         f1 = "" if self.f1 is None else f", f1={self.f1:.4f}"
@@ -45,6 +55,11 @@ class Score:
     def as_dict(self) -> dict[str, float | int]:
         """Return the figures by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def sign_of(monitor: Monitor) -> int:
+    """Return 1 if models with a higher figure are better, and -1 if those with a lower one are."""
+    return -1 if monitor == "loss" else 1
 
 
 @dataclass(frozen=True)
@@ -123,10 +138,24 @@ def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = Non
         temperature: The logits are divided by it.
     """
     running = RunningScore(logits.device, thresholds)
+    counts = torch.zeros(2, logits.shape[1], dtype=torch.int64)
     for rows in chunks(*logits.shape):
-        part = logits[rows] if logits.device.type == "mps" else logits[rows].double()
-        running.update(part / temperature, labels[rows])
-    return running.compute()
+        part = (logits[rows] if logits.device.type == "mps" else logits[rows].double()) / temperature
+        running.update(part, labels[rows])
+        counts += _count_hits(part.cpu(), labels[rows].cpu(), thresholds)
+    hits, named = counts.double()
+    return replace(running.compute(), macro_f1=float((2 * hits / named.clamp(min=1)).mean()))
+
+
+def _count_hits(logits: Tensor, labels: Tensor, thresholds: Tensor | None) -> Tensor:
+    """Return how often each label was rightly given, and how often it was given plus how often it was true, int64 [2, C]."""
+    if labels.ndim == 2:
+        probabilities, true = label_probabilities(logits, is_multi_label=True), labels.bool()
+        given = probabilities >= (0.5 if thresholds is None else thresholds.cpu())
+        return torch.stack([(given & true).sum(dim=0), given.sum(dim=0) + true.sum(dim=0)])
+    best = logits.argmax(dim=-1)
+    hits, given, true = (part.bincount(minlength=logits.shape[1]) for part in (labels[best == labels], best, labels))
+    return torch.stack([hits, given + true])
 
 
 def choose_thresholds(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:

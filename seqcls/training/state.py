@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqcls.config.settings import Config
+from seqcls.config.values import Monitor
 from seqcls.data.encoding import EncodedData
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.errors import NonFiniteError
-from seqcls.evaluation.scores import Evaluation, RunningScore
+from seqcls.evaluation.scores import Evaluation, RunningScore, sign_of
 from seqcls.model.network import Network
 from seqcls.storage.schemas import Progress
 from seqcls.system.processes import World
@@ -316,10 +317,10 @@ def sum_over_processes(running: RunningScore, world: World, device: torch.device
     return RunningScore.from_dict(values | {"is_multi_label": bool(is_multi_label)}, device)
 
 
-def _rank(evaluation: Evaluation, monitor: str) -> tuple[float, float]:
+def _rank(evaluation: Evaluation, monitor: Monitor) -> tuple[float, float]:
     """Return what orders evaluations, the best last; the second figure decides between equals."""
     score = evaluation.validation
-    return (score.accuracy, -score.loss) if monitor == "accuracy" else (-score.loss, score.accuracy)
+    return sign_of(monitor) * score.figure(monitor), score.accuracy if monitor == "loss" else -score.loss
 
 
 def _data_digest(config: Config, data: EncodedData) -> str:

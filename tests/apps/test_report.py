@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from report_runs import train_run
-from toy import toy_pairs, toy_splits
+from toy import toy_config, toy_pairs, toy_splits
 
-from seqcls import Classifier, Splits
+from seqcls import Classifier, Splits, Trainer
 from seqcls.errors import CheckpointError, DataError, MissingExtraError
 
 pytest.importorskip("jinja2")
@@ -100,6 +100,14 @@ def test_the_page_has_every_part(page: Parsed) -> None:
         assert heading in page.text
     assert "embedding_size8" in page.text.replace(" ", "")
     assert torch.__version__ in page.text
+
+
+def test_a_monitored_macro_f1_has_a_curve(tmp_path: Path) -> None:
+    result = Trainer(toy_splits(), config=toy_config(monitor="f1"), callbacks=[], output=tmp_path / "run").fit()
+    shown = parse(write_report(tmp_path / "run", data=toy_splits()))
+    assert "Macro F1 by epoch" in shown.text
+    rows = [row for row in shown.rows if len(row) == 4 and row[0] in ("1", "2")]
+    assert [row[1] for row in rows[:2]] == [f"{100 * row.validation.figure('f1'):.1f}" for row in result.history]
 
 
 def test_the_curves_are_those_of_the_log(run: Path, page: Parsed) -> None:

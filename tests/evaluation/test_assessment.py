@@ -48,6 +48,7 @@ def test_figures_of_labels_are_those_of_scikit_learn(seed: int, count: int, clas
     assert assessment.confusion == metrics.confusion_matrix(labels, predicted, labels=every).tolist()
     macro = metrics.f1_score(labels, predicted, labels=every, average="macro", zero_division=0)
     assert assessment.macro_f1 == pytest.approx(macro, abs=1e-12)
+    assert assessment.macro_f1 == pytest.approx(np.mean([label.f1 for label in assessment.labels.values()]), abs=1e-12)
     assert assessment.score.accuracy == metrics.accuracy_score(labels, predicted)
     assert assessment.score.loss == pytest.approx(metrics.log_loss(labels, predictions.probabilities, labels=every))
     if len(set(labels)) == classes > 2:
@@ -67,6 +68,7 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(seed: int) -> None:
     assert assessment.confusion is None
     assert assessment.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro", zero_division=0))
     assert assessment.score.f1 == pytest.approx(metrics.f1_score(labels, predicted, average="micro", zero_division=0))
+    assert assessment.macro_f1 == pytest.approx(np.mean([label.f1 for label in assessment.labels.values()]), abs=1e-12)
     assert assessment.score.accuracy == metrics.accuracy_score(labels, predicted)
     assert assessment.roc_auc == pytest.approx(metrics.roc_auc_score(labels, logits))
 
@@ -93,7 +95,8 @@ def test_the_figures_of_the_score_are_attributes_of_the_assessment() -> None:
     logits, labels = _random_predictions(0, 20, 3)
     assessment = Predictions(("a", "b", "c"), logits, labels).assess()
     score = assessment.score
-    assert Score(assessment.loss, assessment.accuracy, assessment.correct, assessment.count, assessment.f1) == score
+    figures = assessment.loss, assessment.accuracy, assessment.correct, assessment.count, assessment.f1, assessment.macro_f1
+    assert Score(*figures) == score
     assert score.as_dict().items() <= assessment.as_dict().items()
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from toy import LastStep, toy_config, toy_pairs, toy_splits
 
 from seqcls import Callback, Classifier, Evaluation, FitState, Splits, Trainer
 from seqcls.config.settings import Config
+from seqcls.config.values import Monitor
 from seqcls.data.batches import collate, training_order
 from seqcls.data.datasets.reviews import ReviewsDataset
 from seqcls.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
 from seqcls.evaluation.calibration import calibrate
+from seqcls.evaluation.scores import Score
 from seqcls.model.encoders.lstm import LSTM
 from seqcls.model.native.library import native
 from seqcls.storage.model_directory import load_model_directory
@@ -172,6 +175,36 @@ def test_calibration_can_be_left_out(tmp_path: Path) -> None:
     assert result.validation == min((item.validation for item in record.evaluations), key=lambda score: score.loss)
     assert Classifier.from_pretrained(result.model_dir).temperature == 1
     assert "calibration" not in json.loads((result.model_dir / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("loss", 1), ("accuracy", 3), ("f1", 4)])
+def test_the_best_checkpoint_is_that_of_the_monitored_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, monitor: Monitor, best: int
+) -> None:
+    # Of those that are equal in the monitored figure, the one with the lower loss is better, and then the earlier one.
+    scores = iter(
+        [
+            Score(0.5, 0.6, 6, 10, macro_f1=0.3),
+            Score(0.9, 0.8, 8, 10, macro_f1=0.4),
+            Score(0.8, 0.8, 8, 10, macro_f1=0.5),
+            Score(0.7, 0.7, 7, 10, macro_f1=0.5),
+            Score(0.7, 0.7, 7, 10, macro_f1=0.5),
+        ]
+    )
+    monkeypatch.setattr(Scorer, "score", lambda *_arguments, **_options: next(scores))
+    splits = replace(toy_splits(), test=None)
+    config = toy_config(epochs=5, monitor=monitor, calibrate=False)
+    result = Trainer(splits, config=config, callbacks=[], output=tmp_path / "run").fit()
+    assert result.validation == result.history[best - 1].validation
+    pointers = json.loads((tmp_path / "run" / "checkpoints.json").read_text())
+    assert pointers["best"] == f"step-{result.history[best - 1].step:08d}"
+
+
+def test_patience_counts_evaluations_without_a_better_macro_f1(tmp_path: Path) -> None:
+    result = _fit(tmp_path, toy_config(epochs=50, lr=1.0, schedule="constant", patience=2, monitor="f1"))
+    assert result.stop_reason == "no better validation macro F1 in 2 evaluations"
+    figures = [evaluation.validation.figure("f1") for evaluation in result.history]
+    assert max(figures[-2:]) <= max(figures[:-2])
 
 
 def test_patience_ends_a_run_with_a_reason(tmp_path: Path) -> None:

@@ -164,14 +164,17 @@ def _print_trials(result: TuningResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    sign = -1 if result.monitor == "accuracy" else 1
+    from seqcls.evaluation.scores import sign_of
+
+    sign = -sign_of(result.monitor)
     complete = [trial for trial in result.trials if trial.value is not None]
     complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for head in ("trial", "val. loss", "val. acc.", "MB", "seconds", "encoder"):
+    f1 = ("val. F1",) if result.monitor == "f1" else ()
+    for head in ("trial", "val. loss", "val. acc.", *f1, "MB", "seconds", "encoder"):
         table.add_column(head, justify="left" if head == "encoder" else "right", no_wrap=head != "encoder")
     for trial in complete[:_ROWS]:
-        table.add_row(*map(Text, _cells(trial)))
+        table.add_row(*map(Text, _cells(trial, with_f1=bool(f1))))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
     states = Counter(trial.state for trial in result.trials)
     counts = {"more complete": len(complete) - _ROWS, "pruned": states["pruned"], "failed": states["failed"]}
@@ -180,11 +183,13 @@ def _print_trials(result: TuningResult) -> None:
         typer.echo(f"{shown}: see {result.output / 'trials.jsonl'}")
 
 
-def _cells(trial: Trial) -> tuple[str, ...]:
-    assert trial.validation is not None
+def _cells(trial: Trial, *, with_f1: bool) -> tuple[str, ...]:
+    validation = trial.validation
+    assert validation is not None
     assert trial.size is not None
-    loss, accuracy = f"{trial.validation.loss:.4f}", f"{100 * trial.validation.accuracy:.2f}%"
-    return str(trial.number), loss, accuracy, f"{trial.size / 1e6:.2f}", f"{trial.seconds:.1f}", trial.encoder
+    f1 = [f"{100 * validation.figure('f1'):.2f}%"] if with_f1 else []
+    figures = f"{validation.loss:.4f}", f"{100 * validation.accuracy:.2f}%", *f1
+    return str(trial.number), *figures, f"{trial.size / 1e6:.2f}", f"{trial.seconds:.1f}", trial.encoder
 
 
 def _print_best(result: TuningResult, best: Trial) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from seqcls.apps.report import plots
 from seqcls.apps.report.collect import Subject
 from seqcls.apps.report.parts import MAX_ROWS, Plot, Table, percent
+from seqcls.config.values import Monitor
 from seqcls.evaluation.scores import Score
 from seqcls.storage.schemas import EvaluationRow
 from seqcls.training.callbacks.console import format_seconds
@@ -33,41 +34,56 @@ class RunSection:
 
     @cached_property
     def curves(self) -> list[Plot]:
-        """Loss and accuracy of training and validation over the epochs."""
+        """Loss and accuracy of training and validation over the epochs, and the macro F1 of validation where it counts."""
         rows = self._history.evaluations
         if not rows:
             return []
         steps_per_epoch = rows[0].step / rows[0].epoch if rows[0].epoch else rows[0].step
         epochs = [row.step / steps_per_epoch for row in rows]
         best = next((number for number in reversed(range(len(rows))) if rows[number].best), 0)
-        return [
-            self._curve(rows, epochs, best, "loss", scale=1, digits=4, y_label="loss"),
-            self._curve(rows, epochs, best, "accuracy", scale=100, digits=1, y_label="accuracy (%)"),
+
+        def figures(monitor: Monitor, *splits: str, scale: int = 100) -> dict[str, list[float]]:
+            names = {"train": "training", "validation": "validation"}
+            return {names[split]: [scale * getattr(row, split).figure(monitor) for row in rows] for split in splits}
+
+        curves = [
+            self._curve(rows, epochs, best, "loss", figures("loss", "train", "validation", scale=1), digits=4),
+            self._curve(rows, epochs, best, "accuracy", figures("accuracy", "train", "validation"), unit=" (%)"),
         ]
+        if self._config.fit.monitor == "f1":
+            curves.append(self._curve(rows, epochs, best, "macro F1", figures("f1", "validation"), unit=" (%)"))
+        return curves
 
     @staticmethod
     def _curve(
-        rows: Sequence[EvaluationRow], epochs: list[float], best: int, name: str, *, scale: int, digits: int, y_label: str
+        rows: Sequence[EvaluationRow],
+        epochs: list[float],
+        best: int,
+        name: str,
+        figures: Mapping[str, list[float]],
+        *,
+        digits: int = 1,
+        unit: str = "",
     ) -> Plot:
-        series = [[scale * getattr(getattr(row, split), name) for row in rows] for split in ("train", "validation")]
         svg = plots.draw_curves(
-            f"curve-{name}",
-            f"Line plot: {name} of training and validation by epoch",
-            [(epochs, values) for values in series],
+            f"curve-{name.replace(' ', '-')}",
+            f"Line plot: {name} of {' and '.join(figures)} by epoch",
+            [(epochs, values) for values in figures.values()],
             x_label="epoch",
-            y_label=y_label,
+            y_label=name + unit,
             marked_x=epochs[best],
         )
-        cells = [[f"{value:.{digits}f}" for value in values] for values in series]
+        cells = [[f"{value:.{digits}f}" for value in values] for values in figures.values()]
         table = Table(
-            ["epoch", "training", "validation", "learning rate", "time"],
+            ["epoch", *figures, "learning rate", "time"],
             [
                 [f"{epoch:.3g}", *values, f"{row.lr:.2e}", format_seconds(row.seconds)]
                 for epoch, *values, row in zip(epochs, *cells, rows, strict=True)
             ],
         )
         note = f"The dotted line marks the best evaluation, after {epochs[best]:.3g} epochs, whose weights the model has."
-        return Plot(f"{name.capitalize()} by epoch", svg, note, table, ("training, with dropout", "validation"))
+        legend = [{"training": "training, with dropout"}.get(split, split) for split in figures]
+        return Plot(f"{name[0].upper()}{name[1:]} by epoch", svg, note, table, legend)
 
     @cached_property
     def scores(self) -> dict[str, Score]:

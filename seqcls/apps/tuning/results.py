@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seqcls.apps.tuning.directory import trial_folder
 from seqcls.apps.tuning.trials import Trial, best_of
+from seqcls.config.values import Monitor
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class TuningResult:
 
     Attributes:
         output: The folder of the search.
-        monitor: The figure that trials are judged by, "loss" or "accuracy".
+        monitor: The figure that trials are judged by: "loss", "accuracy" or "f1".
         trials: The trials that have ended, in order; the first ones are the settings to start from.
         seconds: Time spent, including that before an interruption.
         stop_reason: Why the search ended.
@@ -27,7 +28,7 @@ class TuningResult:
     """
 
     output: Path
-    monitor: Literal["loss", "accuracy"]
+    monitor: Monitor
     trials: tuple[Trial, ...]
     seconds: float
     stop_reason: str

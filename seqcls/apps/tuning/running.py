@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from seqcls.apps.tuning.space import Space
 from seqcls.apps.tuning.trials import Trial
+from seqcls.config.values import Monitor
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.splits import Splits
@@ -48,7 +49,7 @@ class TrialRun:
     space: Space
     run: RunDirectory
     proposal: optuna.Trial
-    monitor: Literal["loss", "accuracy"]
+    monitor: Monitor
     max_size: int | None
     max_seconds: float | None
     is_start: bool
@@ -85,7 +86,7 @@ class TrialRun:
             update={
                 "state": "pruned" if is_pruned else "complete",
                 "reason": watcher.reason if is_pruned else "",
-                "value": None if is_pruned or watcher.best is None else getattr(watcher.best, self.monitor),
+                "value": None if is_pruned or watcher.best is None else watcher.best.figure(self.monitor),
                 "validation": watcher.best,
                 "evaluations": watcher.evaluations,
                 "seconds": result.seconds,
@@ -114,7 +115,7 @@ class _TrainerWithoutTest(Trainer):
 class _Watcher(Callback):
     """Reports the progress of a trial to Optuna, and stops the trial when it is behind the others or too slow."""
 
-    def __init__(self, proposal: optuna.Trial, run: RunDirectory, *, monitor: str, max_seconds: float | None) -> None:
+    def __init__(self, proposal: optuna.Trial, run: RunDirectory, *, monitor: Monitor, max_seconds: float | None) -> None:
         self._proposal = proposal
         self._run = run
         self._monitor = monitor
@@ -126,7 +127,7 @@ class _Watcher(Callback):
     def on_fit_start(self, state: FitState) -> None:
         """Report the evaluations that an interrupted run has made before."""
         for row in self._run.evaluations():
-            self._report(state, row.step, getattr(row.validation, self._monitor))
+            self._report(state, row.step, row.validation.figure(self._monitor))
 
     def on_step_end(self, state: FitState) -> None:
         """Stop a trial that takes too long."""
@@ -136,7 +137,7 @@ class _Watcher(Callback):
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
         """Stop a trial that is behind."""
         del improved
-        self._report(state, evaluation.step, getattr(evaluation.validation, self._monitor))
+        self._report(state, evaluation.step, evaluation.validation.figure(self._monitor))
         if state.step < state.total_steps and self._proposal.should_prune():
             self._stop(state, f"behind the median after {_percent(state, evaluation.step)}% of the steps")
 

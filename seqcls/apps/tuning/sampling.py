@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqcls.apps.tuning.dimensions import Choice, Dimension, Interval
 from seqcls.apps.tuning.space import Space
 from seqcls.apps.tuning.trials import Trial, best_of
-from seqcls.config.values import OptionValue
+from seqcls.config.values import Monitor, OptionValue
 from seqcls.errors import CheckpointError, MissingExtraError
+from seqcls.evaluation.scores import sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +33,7 @@ class Sampler:
         monitor: The figure that trials are judged by.
     """
 
-    def __init__(self, spaces: Mapping[str, Space], *, seed: int, monitor: Literal["loss", "accuracy"]) -> None:
+    def __init__(self, spaces: Mapping[str, Space], *, seed: int, monitor: Monitor) -> None:
         require_optuna()
         self._spaces = spaces
         self._seed = seed
@@ -56,7 +57,7 @@ class Sampler:
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         with _without_messages(optuna.logging):
             study = optuna.create_study(
-                direction="maximize" if self._monitor == "accuracy" else "minimize",
+                direction="maximize" if sign_of(self._monitor) > 0 else "minimize",
                 sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
             )

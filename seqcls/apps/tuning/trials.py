@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from seqcls.config.values import OptionValue
-from seqcls.evaluation.scores import Score
+from seqcls.config.values import Monitor, OptionValue
+from seqcls.evaluation.scores import Score, sign_of
 
 _Count = Annotated[int, Field(ge=0)]
 
@@ -45,8 +45,7 @@ class Trial(BaseModel):
     reason: str = ""
 
 
-def best_of(trials: Sequence[Trial], monitor: str) -> Trial | None:
+def best_of(trials: Sequence[Trial], monitor: Monitor) -> Trial | None:
     """Return the best of the complete trials, the first of several equal ones; None if none is complete."""
-    sign = -1 if monitor == "accuracy" else 1
-    ranked = [(sign * trial.value, trial.number, trial) for trial in trials if trial.value is not None]
+    ranked = [(-sign_of(monitor) * trial.value, trial.number, trial) for trial in trials if trial.value is not None]
     return min(ranked)[2] if ranked else None

@@ -31,7 +31,7 @@ class ConsoleReporter(Callback):
     def on_fit_start(self, state: FitState) -> None:
         """Print the header of the table and start the bar."""
         self._updated_at = time.monotonic()
-        self._print(HEADER)
+        self._print(HEADER + (f" {'val. F1':>7}" if state.config.fit.monitor == "f1" else ""))
         if self._console.is_terminal:
             self._progress = Progress(
                 BarColumn(bar_width=None),
@@ -62,10 +62,11 @@ class ConsoleReporter(Callback):
         """Print a row; an asterisk marks the best so far."""
         train, validation = evaluation.train, evaluation.validation
         epochs = evaluation.step / state.steps_per_epoch
+        f1 = f" {100 * validation.figure('f1'):>6.1f}%" if state.config.fit.monitor == "f1" else ""
         self._print(
             f"{epochs:>6.3g} {evaluation.step:>7} {train.loss:>8.4f} {100 * train.accuracy:>6.1f}% "
             f"{validation.loss:>10.4f} {100 * validation.accuracy:>9.2f}% {evaluation.examples_per_second:>7.0f} "
-            f"{format_seconds(evaluation.seconds):>8}{' *' if improved else ''}"
+            f"{format_seconds(evaluation.seconds):>8}{f1}{' *' if improved else ''}"
         )
 
     def close(self) -> None:

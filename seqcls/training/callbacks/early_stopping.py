@@ -24,4 +24,5 @@ class EarlyStopping(Callback):
 
     def _stop_if_stale(self, state: FitState) -> None:
         if state.progress.stale_evaluations >= self._patience:
-            state.stop(f"no better validation {state.config.fit.monitor} in {self._patience} evaluations")
+            figure = {"f1": "macro F1"}.get(state.config.fit.monitor, state.config.fit.monitor)
+            state.stop(f"no better validation {figure} in {self._patience} evaluations")

@@ -21,7 +21,8 @@ class TensorBoard(Callback):
     """Writes event files into RUN/tensorboard, which `tensorboard --logdir RUNS` shows.
 
     Curves by step: loss, accuracy, learning rate and gradient norm of single updates (``step/...``); loss, accuracy, and F1
-    where there may be several labels, of training and validation at each evaluation; examples per second.
+    where there may be several labels, of training and validation at each evaluation; the macro F1 of validation; examples
+    per second.
 
     Args:
         every_steps: Updates between two writes of their figures; on an accelerator, each write waits for the device.
@@ -68,6 +69,8 @@ class TensorBoard(Callback):
             figures |= {f"loss/{split}": score.loss, f"accuracy/{split}": score.accuracy}
             if score.f1 is not None:
                 figures[f"f1/{split}"] = score.f1
+            if score.macro_f1 is not None:
+                figures[f"macro_f1/{split}"] = score.macro_f1
         self._write(state, figures).flush()
 
     def on_fit_end(self, state: FitState) -> None:

@@ -20,6 +20,7 @@ from seqcls.apps.tuning.results import TuningResult
 from seqcls.apps.tuning.study import tune
 from seqcls.apps.tuning.trials import Trial
 from seqcls.config.toml import load_toml
+from seqcls.config.values import Monitor
 from seqcls.errors import CheckpointError, ConfigError, MissingExtraError, OutputExistsError, TrainingError, UsageError
 
 pytest.importorskip("optuna")
@@ -82,10 +83,13 @@ def test_the_recipe_gives_the_figures_that_it_promises(tmp_path: Path) -> None:
     assert min(figures, key=lambda row: float(row["loss"])) == asdict(best.validation)
 
 
-def test_accuracy_may_be_what_is_tuned(tmp_path: Path) -> None:
-    result = _tune(tmp_path, fit={"monitor": "accuracy"})
+@pytest.mark.parametrize("monitor", ["accuracy", "f1"])
+def test_another_figure_may_be_what_is_tuned(tmp_path: Path, monitor: Monitor) -> None:
+    result = _tune(tmp_path, fit={"monitor": monitor})
     assert result.best is not None
+    assert result.best.validation is not None
     assert result.best.value == max(trial.value for trial in result.trials if trial.value is not None)
+    assert result.best.value == result.best.validation.figure(monitor)
 
 
 def test_a_seed_gives_the_same_trials_whether_made_at_once_or_in_parts(tmp_path: Path) -> None:

@@ -41,6 +41,19 @@ def test_off_a_terminal_there_are_plain_lines_only(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_the_macro_f1_is_shown_where_it_is_monitored(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    reporter = ConsoleReporter(Console(file=stream, force_terminal=False, width=80))
+    config = toy_config(monitor="f1")
+    result = Trainer(None, toy_splits(), config=config, callbacks=[reporter], output=tmp_path / "run").fit()
+    header, *rows = stream.getvalue().splitlines()
+    assert header.split()[-4:] == ["ex./s", "time", "val.", "F1"]
+    assert [row.rstrip(" *").split()[-1] for row in rows] == [
+        f"{100 * evaluation.validation.figure('f1'):.1f}%" for evaluation in result.history
+    ]
+    assert all(len(row) <= 80 for row in rows)
+
+
 @pytest.mark.usefixtures("_every_step")
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_on_a_terminal_there_is_a_bar_within_its_width_and_gone_at_the_end(tmp_path: Path, width: int) -> None:

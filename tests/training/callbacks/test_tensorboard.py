@@ -57,6 +57,7 @@ class Recorder(Callback):
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
         self.figures["loss/validation"][state.step] = evaluation.validation.loss
         self.figures["accuracy/train"][state.step] = evaluation.train.accuracy
+        self.figures["macro_f1/validation"][state.step] = evaluation.validation.figure("f1")
 
 
 class Failing(Callback):
