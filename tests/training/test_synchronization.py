@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,11 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy import toy_splits
 
 from seqcls import Trainer, load_recipe, registry
-from seqcls.config.settings import ModelConfig
+from seqcls.config.settings import FitConfig, ModelConfig
 from seqcls.data import resident
-from seqcls.evaluation.scores import RunningScore, sum_losses
+from seqcls.data.encoding import EncodedData
+from seqcls.data.sequences import Sequences
+from seqcls.data.tokenizer import TextTokenizer
+from seqcls.evaluation.scores import RunningScore
 from seqcls.model.build import build_model
 from seqcls.training.callbacks.base import Callback
+from seqcls.training.objective import Objective
 from seqcls.training.state import FitState
 
 META = torch.device("meta")
@@ -38,12 +44,22 @@ class NoWaiting(TorchDispatchMode):
         return result
 
 
-def _step(model: torch.nn.Module, inputs: Tensor, lengths: Tensor, labels: Tensor, running: RunningScore) -> None:
+def _objective(labels: Tensor) -> Objective:
+    """Return the loss of training with everything that it may hold, for three examples with such labels."""
+    train = replace(Sequences.from_list([[2]] * 3, labels=np.zeros(labels.shape, labels.numpy().dtype)), weights=np.ones(3))
+    data = EncodedData(TextTokenizer.fit(["a"], vocab_size=3), {"train": train}, ("a", "b", "c"))
+    return Objective(FitConfig(class_weights="balanced", label_smoothing=0.1), data, META)
+
+
+def _step(
+    model: torch.nn.Module, inputs: Tensor, lengths: Tensor, labels: Tensor, running: RunningScore, objective: Objective
+) -> None:
+    indices = np.arange(3)
     logits = model(inputs, lengths)
-    loss = sum_losses(logits.float(), labels)
-    loss.backward()
+    losses = objective.losses(logits.float(), labels)
+    objective.share(losses, indices, objective.total_weight(indices)).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    running.update(logits, labels, loss)
+    running.update(logits, labels, losses.sum())
 
 
 @pytest.mark.parametrize(("encoder", "options"), CASES)
@@ -52,9 +68,10 @@ def test_a_step_needs_no_value_of_the_device(encoder: str, options: dict[str, An
     model = build_model(config, vocab_size=20, num_classes=3).to(META).train()
     inputs = torch.empty(3, 5, dtype=torch.int64, device=META)
     running = RunningScore(META)
-    with NoWaiting():
-        for labels in (torch.empty(3, dtype=torch.int64, device=META), torch.empty(3, 3, dtype=torch.uint8, device=META)):
-            _step(model, inputs, torch.tensor([5, 1, 2]), labels, running)
+    for labels in (torch.zeros(3, dtype=torch.int64), torch.zeros(3, 3, dtype=torch.uint8)):
+        objective, on_device = _objective(labels), labels.to(META)
+        with NoWaiting():
+            _step(model, inputs, torch.tensor([5, 1, 2]), on_device, running, objective)
 
 
 def test_what_waits_would_be_seen() -> None:
@@ -84,6 +101,11 @@ def test_the_steps_of_a_run_do_not_wait_for_a_gpu(
 ) -> None:
     monkeypatch.setattr(resident, "SHARE", share)  # with none, batches are sent one by one
     noise = {"word_dropout": 0.1, "embedding_dropout": 0.1, "output_dropout": 0.1}
-    changes = {"fit": {"device": "cuda", "epochs": 1, "batch_size": 8, "ema_decay": 0.9}, "model": noise}
+    changes = {
+        "fit": {"device": "cuda", "epochs": 1, "batch_size": 8, "ema_decay": 0.9, "label_smoothing": 0.1},
+        "model": noise,
+    }
     config = load_recipe("default", encoder=encoder).updated(changes, source="test")
-    Trainer(None, toy_splits(160), config=config, callbacks=[_Strict()], output=tmp_path / "run").fit()
+    splits = toy_splits(160)
+    weighted = replace(splits, train=replace(splits.train, weights=np.arange(160) % 3))
+    Trainer(None, weighted, config=config, callbacks=[_Strict()], output=tmp_path / "run").fit()
