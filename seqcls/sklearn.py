@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seqcls.config.old_names import rename
 from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config
+from seqcls.config.values import Auto
 from seqcls.data.splits import Splits
 from seqcls.errors import MissingExtraError, TrainingError
 from seqcls.inference.classifier import Classifier
@@ -36,7 +37,7 @@ except ModuleNotFoundError:
 class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A sequence classifier with scikit-learn's interface: X holds texts, or sequences of numbers, and y one label for each.
 
-    A parameter that is None keeps the value of the recipe.
+    A parameter that is None keeps the value of the recipe; "auto" is chosen to fit the training data.
 
     Args:
         recipe: Name of the settings to start from.
@@ -74,10 +75,10 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
         encoder: str | None = None,
         encoder_options: Mapping[str, Any] | None = None,
         embedding: str | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        lr: float | None = None,
-        vocab_size: int | None = None,
+        epochs: int | Auto | None = None,
+        batch_size: int | Auto | None = None,
+        lr: float | Auto | None = None,
+        vocab_size: int | Auto | None = None,
         max_length: int | None = None,
         validation_fraction: float = 0.1,
         settings: Mapping[str, Any] | None = None,

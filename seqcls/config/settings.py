@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -12,6 +12,7 @@ from seqcls.config import old_names, toml
 from seqcls.config.data_paths import is_data_path, read_data_path
 from seqcls.config.mistakes import did_you_mean, explain
 from seqcls.config.values import (
+    Auto,
     Monitor,
     OptionValue,
     Positive,
@@ -64,7 +65,7 @@ class DataConfig(Section):
     """Seed of the held-out split. It is not the training seed, so that runs with different seeds share one split."""
     tokenizer: str = "word"
     """How texts become tokens: word, basic-english, character, bpe, or the path of a tokenizer.json."""
-    vocab_size: Annotated[int, Field(ge=3)] = 30_000
+    vocab_size: Auto | Annotated[int, Field(ge=3)] = "auto"
     """Largest size of the vocabulary, including the padding and unknown tokens."""
     max_length: Positive | None = 400
     """Longest text, in tokens; longer texts are cut. Sequences of numbers are never cut."""
@@ -96,20 +97,20 @@ class ModelConfig(Section):
     """Options of the embedding; `seqcls info embedding NAME` lists them."""
     embedding_size: Positive = 64
     """Size of the vector of each token."""
-    word_dropout: Probability = 0.3
+    word_dropout: Auto | Probability = "auto"
     """Share of the vocabulary replaced by the unknown token in each training batch."""
-    embedding_dropout: Probability = 0.5
+    embedding_dropout: Auto | Probability = "auto"
     """Dropout probability of the values of the embedding."""
-    output_dropout: Probability = 0.5
+    output_dropout: Auto | Probability = "auto"
     """Dropout probability of the values of the encoder's output."""
 
 
 class FitConfig(Section):
     """The training."""
 
-    epochs: Annotated[Positive, RESUMABLE] = 4
+    epochs: Annotated[Auto | Positive, RESUMABLE] = "auto"
     """Passes over the training split."""
-    batch_size: Positive = 64
+    batch_size: Auto | Positive = "auto"
     """Examples per forward pass."""
     eval_batch_size: Annotated[Positive, RESUMABLE] = 256
     """Examples per forward pass in evaluation."""
@@ -119,7 +120,7 @@ class FitConfig(Section):
     """Put sequences of similar length into the same batch."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam (Kingma & Ba 2015), or AdamW with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    lr: Annotated[float, Field(gt=0, le=1e37)] = 2e-3
+    lr: Auto | Annotated[float, Field(gt=0, le=1e37)] = "auto"
     """Learning rate; for a schedule with a peak, the peak."""
     betas: Annotated[tuple[Probability, Probability], BeforeValidator(numbers_of)] = (0.9, 0.98)
     """Adam's decay rates of the averages of gradients and of squared gradients."""
@@ -137,11 +138,11 @@ class FitConfig(Section):
     """Share of each target that is spread evenly over all labels in the training loss (Szegedy et al. 2016)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which is then evaluated and saved."""
-    patience: Annotated[Positive | None, RESUMABLE] = None
+    patience: Annotated[Auto | Positive | None, RESUMABLE] = "auto"
     """Evaluations without improvement after which the training stops."""
     monitor: Monitor = "loss"
     """Validation figure that selects the best checkpoint: loss, accuracy, or f1, the mean F1 of the labels (macro F1)."""
-    eval_every_steps: Positive | None = None
+    eval_every_steps: Auto | Positive | None = "auto"
     """Evaluate every this many steps, in addition to the end of each epoch."""
     checkpoint_every_steps: Annotated[Positive | None, RESUMABLE] = None
     """Save a checkpoint every this many steps."""
@@ -190,6 +191,8 @@ class Config(Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
+    chosen: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """Settings, as SECTION.NAME, that were "auto" and whose values were chosen to fit the data; it is no setting itself."""
 
     def replace(self, **settings: Any) -> Config:
         """Return a copy with new values for the named settings.
@@ -211,7 +214,7 @@ class Config(Section):
             if options in section and options not in settings and not is_same_plugin(name, section[name], value):
                 section[options] = {}
             section[name] = value
-        return _checked(values, source="")
+        return self._still_chosen(_checked(values, source=""), {f"{sections[name]}.{name}" for name in settings})
 
     def updated(self, changes: Mapping[str, Any], *, source: str = "") -> Config:
         """Return a copy with ``changes``, such as {"fit": {"epochs": 3}}, merged in: tables are merged, too.
@@ -219,11 +222,41 @@ class Config(Section):
         Raises:
             ConfigError: A name is unknown, or a value is wrong; the message begins with ``source``.
         """
-        return _checked(merge(self.model_dump(), old_names.renamed_by_user(changes)), source=source)
+        changes = old_names.renamed_by_user(changes)
+        changed = {
+            f"{section}.{name}" for section, values in changes.items() if isinstance(values, Mapping) for name in values
+        }
+        return self._still_chosen(_checked(merge(self.model_dump(), changes), source=source), changed)
+
+    def open_settings(self) -> list[str]:
+        """Return the settings, as SECTION.NAME, that are "auto": their values are still to be chosen to fit the data."""
+        values = self.model_dump()
+        return [f"{section}.{name}" for section, name in _auto_settings() if values[section][name] == "auto"]
+
+    def with_chosen(self, values: Mapping[str, Any]) -> Config:
+        """Return a copy with ``values``, such as {"fit.epochs": 12}, that were chosen to fit the data."""
+        return self.updated(_by_section(values), source="auto").marked((*self.chosen, *values))
+
+    def marked(self, names: Iterable[str]) -> Config:
+        """Return a copy in which the settings of these names count as chosen to fit the data; other names are ignored."""
+        marked = set(names)
+        known = (f"{section}.{name}" for section, name in _auto_settings())
+        return self.model_copy(update={"chosen": tuple(name for name in known if name in marked)})
+
+    def as_given(self) -> Config:
+        """Return the settings as the user gave them: "auto" where a value was chosen to fit the data."""
+        return self.updated(_by_section(dict.fromkeys(self.chosen, "auto")))
+
+    def _still_chosen(self, config: Config, changed: Collection[str]) -> Config:
+        """Return ``config``, made of this one by giving the settings in ``changed``, with the others that were chosen."""
+        return config.marked(name for name in self.chosen if name not in changed)
 
     def to_toml(self) -> str:
-        """Return the settings as a TOML document, which `seqcls fit --config` and `updated` read back."""
-        return toml.to_toml(self.model_dump(mode="json"))
+        """Return the settings as a TOML document, which `seqcls fit --config` and `updated` read back.
+
+        A comment marks the values that were chosen to fit the data.
+        """
+        return toml.to_toml(self.model_dump(mode="json"), comments=dict.fromkeys(self.chosen, "auto"))
 
 
 def all_settings() -> dict[str, str]:
@@ -243,6 +276,12 @@ def resumable_settings() -> list[str]:
     ]
 
 
+def _auto_settings() -> list[tuple[str, str]]:
+    """Return the section and the name of each setting that may be "auto"."""
+    fields = [(section, *item) for section, model in SECTIONS.items() for item in model.model_fields.items()]
+    return [(section, name) for section, name, field in fields if Auto in get_args(field.annotation)]
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` overridden by ``changes``, with tables merged."""
     merged = dict(base)
@@ -250,6 +289,15 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def _by_section(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return {"fit": {"epochs": 12}} for {"fit.epochs": 12}."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    return sections
 
 
 def _checked(values: Mapping[str, Any], *, source: str) -> Config:

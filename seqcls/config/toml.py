@@ -26,18 +26,24 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
-def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return sections of settings, whose values are those of JSON, as a TOML document."""
-    return "\n".join(_lines(sections))
+def to_toml(sections: Mapping[str, Mapping[str, Any]], *, comments: Mapping[str, str] | None = None) -> str:
+    """Return sections of settings, whose values are those of JSON, as a TOML document.
+
+    Args:
+        sections: The settings by section.
+        comments: What to write after a setting, by SECTION.NAME.
+    """
+    return "\n".join(_lines(sections, comments or {}))
 
 
-def _lines(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _lines(sections: Mapping[str, Mapping[str, Any]], comments: Mapping[str, str]) -> Iterator[str]:
     for section, settings in sections.items():
         tables = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
         yield f"[{section}]"
         for name, value in settings.items():
             if name not in tables:
-                yield f"{name} = {_value(value)}"
+                comment = comments.get(f"{section}.{name}")
+                yield f"{name} = {_value(value)}" + ("" if comment is None else f"  # {comment}")
         for name, table in tables.items():
             yield f"[{section}.{name}]"
             yield from (f"{_key(key)} = {_value(value)}" for key, value in table.items())

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+Auto = Literal["auto"]
+"""Stands for a value that is chosen to fit the data; see `seqcls.config.auto`."""
 OptionValue = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]

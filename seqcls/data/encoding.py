@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seqcls.config.auto import DataShape
 from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.rules import UNK_ID
 from seqcls.data.scaler import FeatureScaler
@@ -31,6 +32,17 @@ class EncodedData:
     preprocessor: Preprocessor
     splits: dict[str, Sequences]
     label_names: tuple[str, ...]
+
+    @property
+    def shape(self) -> DataShape:
+        """The size and the shape of the training split, to which settings are fitted."""
+        train = self.splits["train"]
+        return DataShape(
+            kind=self.preprocessor.kind,
+            examples=len(train),
+            classes=len(self.label_names),
+            mean_length=float(train.lengths.mean()),
+        )
 
 
 def encode(

@@ -18,6 +18,9 @@ def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fract
     every example is its own group, so that the shares are exact to one example per class. In multi-label data, each label is
     a class, and so is having no label.
 
+    In a few examples, a share of each class may come to nothing. Then one example of a class, at most, is held out until
+    their number is ``fraction`` of all; if groups are too large for that, the smallest one is. Each class keeps an example.
+
     Args:
         labels: int64 [N], or uint8 [N, K] for multi-label data.
         groups: N names of groups, or None.
@@ -28,21 +31,29 @@ def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fract
         bool [N], True for the examples that are held out.
 
     Raises:
-        DataError: No example, or every example, would be held out.
+        DataError: Nothing can be held out such that each class keeps an example.
     """
     if not 0 < fraction < 1:
         raise DataError(f"the fraction to hold out is {fraction}; give a number between 0 and 1")
+    group_of = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if groups is None and labels.ndim == 1:
-        held_out, num_groups = _choose_singly(labels, fraction, seed), len(labels)
+        held_out = _choose_singly(labels, fraction, seed)
     else:
-        group_of = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-        held_out, num_groups = _choose_groups(labels, group_of, fraction, seed), int(group_of.max()) + 1
+        held_out = _choose_groups(labels, group_of, fraction, seed)
+    if not held_out.any():
+        held_out = _choose_few(labels, group_of, fraction, seed)
     if not held_out.any() or held_out.all():
-        raise DataError(
-            f"{len(labels)} training examples in {num_groups} groups are too few to hold out {fraction:.0%} "
-            "of them; give a validation split, or more data"
-        )
+        raise DataError(_too_few(len(labels), None if groups is None else int(group_of.max()) + 1))
     return held_out
+
+
+def _too_few(examples: int, groups: int | None) -> str:
+    if groups is None:
+        return f"{examples} training examples, one per label, leave none for validation; give more, or a validation split"
+    return (
+        f"{examples} training examples in {groups} group{'' if groups == 1 else 's'}: holding out any of them would leave a "
+        "label without training examples; give a validation split, more groups, or no groups"
+    )
 
 
 def _choose_singly(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -58,6 +69,30 @@ def _choose_singly(labels: NDArray[np.int64], fraction: float, seed: int) -> NDA
 
 
 def _choose_groups(labels: NDArray[Any], group_of: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    _, classes = _memberships(labels)
+    left = np.round(np.bincount(classes) * fraction).astype(np.int64)  # how many each class may still give
+    return _choose_within(left, labels, group_of, seed, most=len(labels))
+
+
+def _choose_few(labels: NDArray[Any], group_of: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Choose at least one group if each class can keep an example; see `choose_held_out`."""
+    _, classes = _memberships(labels)
+    spare = np.maximum(np.bincount(classes) - 1, 0)
+    most = max(round(len(labels) * fraction), 1)
+    held_out = _choose_within(np.minimum(spare, 1), labels, group_of, seed, most=most)
+    if held_out.any():
+        return held_out
+    for size in np.unique(np.bincount(group_of)).tolist():
+        held_out = _choose_within(spare, labels, group_of, seed, most=size)
+        if held_out.any():
+            break
+    return held_out
+
+
+def _choose_within(
+    shares: NDArray[np.int64], labels: NDArray[Any], group_of: NDArray[np.int64], seed: int, *, most: int
+) -> NDArray[np.bool_]:
+    """Choose groups in a seeded random order, at most ``shares`` [C] examples of each class and ``most`` in all."""
     rows, classes = _memberships(labels)
     num_classes = int(classes.max()) + 1
     # Groups have few classes each, so only the pairs that occur are counted, sorted by group.
@@ -65,13 +100,14 @@ def _choose_groups(labels: NDArray[Any], group_of: NDArray[np.int64], fraction: 
     num_groups = int(group_of.max()) + 1
     ends = np.cumsum(np.bincount(pairs // num_classes, minlength=num_groups)).tolist()
     members = list(zip((pairs % num_classes).tolist(), counts.tolist(), strict=True))
-    left = np.round(np.bincount(classes) * fraction).astype(np.int64).tolist()  # how many each class may still give
+    left, sizes = shares.tolist(), np.bincount(group_of, minlength=num_groups).tolist()
     chosen = np.zeros(num_groups, dtype=bool)
     for group in np.random.default_rng(seed).permutation(num_groups).tolist():
         in_group = members[ends[group - 1] if group else 0 : ends[group]]
-        if all(count <= left[number] for number, count in in_group):
+        if sizes[group] <= most and all(count <= left[number] for number, count in in_group):
             for number, count in in_group:
                 left[number] -= count
+            most -= sizes[group]
             chosen[group] = True
     held_out: NDArray[np.bool_] = chosen[group_of]
     return held_out

@@ -10,6 +10,7 @@ from typing import Any
 
 from seqcls import registry
 from seqcls.config import options
+from seqcls.config.auto import vocabulary_size
 from seqcls.config.settings import DataConfig
 from seqcls.data.cache import FORMAT_VERSION, EncodedCache
 from seqcls.data.datasets.base import Dataset
@@ -100,7 +101,7 @@ def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
     if config.tokenizer in RULES:
         return TextTokenizer.fit(
             texts,
-            vocab_size=config.vocab_size,
+            vocab_size=vocabulary_size(len(texts), config.tokenizer) if config.vocab_size == "auto" else config.vocab_size,
             rules=config.tokenizer,
             max_length=config.max_length,
             truncating=config.truncating,
@@ -115,6 +116,8 @@ def is_usable(tokenizer: str) -> bool:
 
 def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
+    if config.vocab_size == "auto":  # the rule stands for the size: the number of training texts is not known yet
+        settings["vocab_size"] = [vocabulary_size(10**power, config.tokenizer) for power in range(8)]
     if config.tokenizer not in RULES:
         settings["tokenizer"] = make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"

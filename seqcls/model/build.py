@@ -6,6 +6,7 @@ from typing import Any
 
 from seqcls import registry
 from seqcls.config import options
+from seqcls.config.auto import dropout_without_data
 from seqcls.config.settings import ModelConfig
 from seqcls.data.encoding import EncodedData
 from seqcls.errors import ConfigError
@@ -18,7 +19,7 @@ def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encod
     """Build the network around ``encoder``, or around the one that the settings name.
 
     Args:
-        config: The settings of the model.
+        config: The settings of the model. Dropout that is still "auto" is that for plenty of data.
         vocab_size: The number of different token ids, or the size of a feature vector.
         num_classes: The number of labels.
         encoder: A built encoder.
@@ -28,6 +29,7 @@ def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encod
         UnknownNameError: The settings name an encoder or embedding that is not registered.
         PluginError: It cannot be imported.
     """
+    config = config.model_copy(update=dropout_without_data(config))
     encoder = encoder or build_encoder(config)
     if encoder.input_size != config.embedding_size:
         raise ConfigError(

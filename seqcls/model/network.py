@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqcls.config.auto import chosen
 from seqcls.config.settings import ModelConfig
 from seqcls.data.rules import PAD_ID, UNK_ID
 from seqcls.model.dropout import Dropout
@@ -27,10 +28,10 @@ class Network(nn.Module):
         super().__init__()
         self.embedding = embedding
         self.vocab_size = vocab_size
-        self.word_dropout = config.word_dropout
-        self.embedding_dropout = Dropout(config.embedding_dropout)
+        self.word_dropout = chosen(config.word_dropout)
+        self.embedding_dropout = Dropout(chosen(config.embedding_dropout))
         self.encoder = encoder
-        self.output_dropout = Dropout(config.output_dropout)
+        self.output_dropout = Dropout(chosen(config.output_dropout))
         self.head = nn.Linear(encoder.output_size, num_classes)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:

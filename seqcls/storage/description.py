@@ -46,6 +46,7 @@ class Description(Form):
     temperature: Annotated[float, Field(allow_inf_nan=False, gt=0)] = 1.0
     plugins: Plugins
     config: dict[str, Any]
+    chosen: list[str] = []
 
     @field_validator("label_names")
     @classmethod
@@ -67,6 +68,6 @@ def read_description(data: bytes, path: Path) -> tuple[Description, Config]:
             f"{path} has {len(description.thresholds)} thresholds for {len(description.label_names)} labels; {MIXED_FILES}"
         )
     try:
-        return description, Config().updated(description.config, source=str(path))
+        return description, Config().updated(description.config, source=str(path)).marked(description.chosen)
     except (*GARBLED, ConfigError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}") from error

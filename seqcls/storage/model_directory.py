@@ -66,6 +66,7 @@ def save_model_directory(
         "thresholds": thresholds if thresholds is None else list(thresholds),
         "temperature": temperature,
         "config": config.model_dump(mode="json"),
+        "chosen": list(config.chosen),
     }
     contents = {
         "config.json": to_json(description),

@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from seqcls.config.auto import chosen
 from seqcls.data.batches import explain_dead_worker
 from seqcls.data.resident import free_residents
 from seqcls.errors import NonFiniteError, TrainingError
@@ -83,7 +84,7 @@ class Recovery:
             raise error
         if self._state.world.any(free_residents()):
             return self._take_data_off_the_device
-        size = math.ceil(fit.batch_size / self._state.progress.batch_parts)
+        size = math.ceil(chosen(fit.batch_size) / self._state.progress.batch_parts)
         require_smaller_batches(size, error, auto_batch=fit.auto_batch)
         return self._split_batches
 
@@ -122,7 +123,7 @@ class Recovery:
         logger.warning(
             "out of memory at step %d: each batch of %d now passes in %d parts; steps and gradients stay the same",
             progress.step + 1,
-            self._state.config.fit.batch_size,
+            chosen(self._state.config.fit.batch_size),
             progress.batch_parts,
         )
 

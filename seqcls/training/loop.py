@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqcls.config.auto import chosen
 from seqcls.data.batches import Batch, batches, split_batch, training_order
 from seqcls.data.encoding import EncodedData
 from seqcls.errors import NonFiniteError
@@ -68,7 +69,9 @@ class Loop:
             TrainingError: A step failed, and neither settings nor memory allow another try.
         """
         state = self._state
-        while (state.epoch < self._config.epochs or state.progress.evaluation_due) and not self._stopping.must_all_stop():
+        while (
+            state.epoch < chosen(self._config.epochs) or state.progress.evaluation_due
+        ) and not self._stopping.must_all_stop():
             try:
                 if state.progress.evaluation_due:  # the run was stopped before the evaluation, or during it
                     self._evaluate()
@@ -86,7 +89,7 @@ class Loop:
         train, window_size = self._data.splits["train"], self._config.accumulate_batches
         order = training_order(
             train.lengths,
-            batch_size=config.batch_size,
+            batch_size=chosen(config.batch_size),
             seed=config.seed,
             epoch=progress.epoch,
             bucket=config.bucket_by_length,

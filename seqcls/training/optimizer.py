@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seqcls.config.auto import chosen
 from seqcls.config.settings import FitConfig
 from seqcls.errors import CheckpointError
 
@@ -24,7 +25,7 @@ def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -
     optimizer_class: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return optimizer_class(
         model.parameters(),
-        lr=config.lr,
+        lr=chosen(config.lr),
         betas=config.betas,
         weight_decay=config.weight_decay,
         fused=_has_fused_adam(device) or None,
@@ -69,7 +70,7 @@ class LearningRate:
         config = self._config
         factor = schedule_factor(config.schedule, step=step, total_steps=self._total_steps, warmup=config.warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = config.lr * factor * reduction
+            group["lr"] = chosen(config.lr) * factor * reduction
 
 
 def reduced(reduction: float, schedule: str, *, improved: bool) -> float:

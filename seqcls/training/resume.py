@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seqcls.config.auto import chosen
 from seqcls.config.settings import Config, resumable_settings
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.evaluation.scores import Evaluation, RunningScore
@@ -115,10 +116,12 @@ def changed_settings(old: Config, changes: Mapping[str, Any], settings: Mapping[
         changes: Changes by section, {"fit": {"epochs": 12}}.
         settings: Changes by name, {"epochs": 12}.
 
+    "auto" means the value that the run has: it was chosen when the run began.
+
     Raises:
         ConfigError: A setting is unknown, or a change would alter the run.
     """
-    new = old.updated(changes, source="resume").replace(**settings)
+    new = _with_values_of(old, old.updated(changes, source="resume").replace(**settings))
     dropped = [
         name
         for name, values in new.fit.callback_options.items()
@@ -130,6 +133,13 @@ def changed_settings(old: Config, changes: Mapping[str, Any], settings: Mapping[
     return new
 
 
+def _with_values_of(old: Config, new: Config) -> Config:
+    """Return ``new`` with the values of ``old`` in the place of "auto"."""
+    values = old.model_dump()
+    kept = {name: values[section][key] for name in new.open_settings() for section, _, key in [name.partition(".")]}
+    return new.with_chosen(kept).marked({*new.chosen, *(name for name in kept if name in old.chosen)})
+
+
 def _check_extends(old: Config, new: Config) -> None:
     """Raise ConfigError if ``new`` alters a run of ``old`` rather than extending it."""
     extending, new_values = resumable_settings(), new.model_dump()
@@ -139,8 +149,9 @@ def _check_extends(old: Config, new: Config) -> None:
         for name, value in values.items()
         if new_values[section][name] != value and name not in extending
     ]
-    if new.fit.epochs < old.fit.epochs:
-        raise ConfigError(f"a run of {old.fit.epochs} epochs cannot be resumed for {new.fit.epochs}; give as many, or more")
+    epochs, new_epochs = chosen(old.fit.epochs), chosen(new.fit.epochs)
+    if new_epochs < epochs:
+        raise ConfigError(f"a run of {epochs} epochs cannot be resumed for {new_epochs}; give as many, or more")
     if changed:
         raise ConfigError(
             f"a resumed run keeps its settings, but {', '.join(changed)} would change; "

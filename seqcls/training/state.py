@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqcls.config.auto import chosen
 from seqcls.config.settings import Config
 from seqcls.config.values import Monitor
 from seqcls.data.encoding import EncodedData
@@ -138,7 +139,7 @@ class FitState:
             model=model,
             averaged=None if config.fit.ema_decay is None else copy_for_average(model),
             optimizer=optimizer,
-            learning_rate=LearningRate(optimizer, config.fit, total_steps=steps * config.fit.epochs),
+            learning_rate=LearningRate(optimizer, config.fit, total_steps=steps * chosen(config.fit.epochs)),
         )
         figures = StepFigures(running=RunningScore(device), pending=RunningScore(device))
         return cls(setup, learner, Progress.at_start(), figures, FiniteWatch(device, world), started=began)
@@ -184,7 +185,7 @@ class FitState:
     @property
     def total_steps(self) -> int:
         """Updates of the weights in the whole run."""
-        return self.setup.steps_per_epoch * self.config.fit.epochs
+        return self.setup.steps_per_epoch * chosen(self.config.fit.epochs)
 
     @property
     def model(self) -> Network:
@@ -264,7 +265,7 @@ class FitState:
 
     def note_step(self, indices: NDArray[np.int64], gradient_norm: Tensor, *, seconds: float) -> None:
         """Count an update of the weights, made from the examples at ``indices`` in so many seconds."""
-        progress, figures, every = self.progress, self.figures, self.config.fit.eval_every_steps
+        progress, figures, every = self.progress, self.figures, chosen(self.config.fit.eval_every_steps)
         progress.step, progress.step_in_epoch, progress.batch_in_step = progress.step + 1, progress.step_in_epoch + 1, 0
         progress.examples += len(indices)
         progress.training_seconds += seconds
@@ -304,7 +305,7 @@ class FitState:
 
 def steps_per_epoch(config: Config, data: EncodedData) -> int:
     """Return the number of updates of the weights per epoch."""
-    num_batches = math.ceil(len(data.splits["train"]) / config.fit.batch_size)
+    num_batches = math.ceil(len(data.splits["train"]) / chosen(config.fit.batch_size))
     return math.ceil(num_batches / config.fit.accumulate_batches)
 
 

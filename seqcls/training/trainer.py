@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from seqcls.config.auto import chosen, fit_to_data
 from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config
 from seqcls.data.datasets.base import Dataset
@@ -240,7 +241,7 @@ class Trainer:
             vocab_size=data.preprocessor.input_size,
             parameters=_count_parameters(model),
             steps_per_epoch=steps,
-            total_steps=steps * self.config.fit.epochs,
+            total_steps=steps * chosen(self.config.fit.epochs),
         )
 
     def prepare(self) -> tuple[EncodedData, Network]:
@@ -277,6 +278,7 @@ class Trainer:
             with torch.device("meta"):
                 build_encoder(self.config.model).check_device(self._device)
         data = self._load_data()
+        self.config = fit_to_data(self.config, data.shape)
         check_embedding(self.config.model, data)
         return data, self._build_model(data)
 
@@ -347,7 +349,8 @@ class Trainer:
         """Run the loop with its hooks, and return how it ended."""
         fit = self.config.fit
         checkpointer = Checkpointer(run, every_steps=fit.checkpoint_every_steps, every_minutes=fit.checkpoint_every_minutes)
-        early_stopping = [] if fit.patience is None else [EarlyStopping(fit.patience)]
+        patience = chosen(fit.patience)
+        early_stopping = [] if patience is None else [EarlyStopping(patience)]
         hooks = CallbackList([checkpointer, *early_stopping, *self.callbacks], self._named_callbacks)
         stopping = Stopping(state, signals=signals, limit=TimeLimit(self._began, fit.max_time), scorer=scorer)
         loop = Loop(state, data, hooks=hooks, scorer=scorer, stopping=stopping, recovery=Recovery(state, run))

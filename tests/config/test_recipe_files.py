@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from seqcls import Trainer, registry
+from seqcls.config.auto import DataShape, fit_to_data
 from seqcls.config.old_names import renamed
 from seqcls.config.options import describe
 from seqcls.config.recipe_files import load_recipe, recipe_names
@@ -28,8 +29,11 @@ CHOICES = [
 
 
 def _resolved(recipe: str, **names: str) -> dict[str, Any]:
-    """Return the settings of a recipe with every option of every plugin."""
-    return resolve_options(load_recipe(recipe, **names)).model_dump(mode="json")
+    """Return the settings of a recipe that 0.1 had, with every option of every plugin and the values for IMDB."""
+    config = resolve_options(load_recipe(recipe, **names))
+    settings = fit_to_data(config, DataShape("text", examples=22_500, classes=2, mean_length=230)).model_dump(mode="json")
+    old = renamed(OF_0_1[recipe]["config"])
+    return {section: {name: settings[section][name] for name in values} for section, values in old.items()}
 
 
 def _trained_by_0_1(recipe: str, kind: str, name: str) -> dict[str, Any]:

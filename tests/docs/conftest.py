@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seqcls.apps.report.write import FILE_NAME
+from seqcls.config import auto
 from seqcls.data.datasets import imdb
 from seqcls.data.datasets.reviews import ReviewsDataset
 
@@ -37,6 +38,7 @@ def _playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest
     monkeypatch.setenv("SEQCLS_DATA_DIR", str(tmp_path / "data"))
     for name, size in REVIEWS.items():
         monkeypatch.setitem(ReviewsDataset.__init__.__kwdefaults__, name, size)
+    monkeypatch.setattr(auto, "STEPS", 50)
     archive = _pack_imdb(tmp_path / "data" / "imdb" / imdb.ARCHIVE)
     monkeypatch.setattr(imdb, "COUNTS", IMDB)
     monkeypatch.setattr(imdb, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())

@@ -117,7 +117,7 @@ def test_the_command_reference_names_every_command_and_flag(generated: dict[str,
 def test_the_settings_reference_names_every_setting_with_its_default(generated: dict[str, Any]) -> None:
     settings = generated["settings"]()
     assert all(re.search(rf"^\| `{name}` \| [^|]", settings, re.MULTILINE) for name in all_settings())
-    assert "| `epochs` | integer ≥ 1 | `4` | Passes over the training split. |" in settings
+    assert '| `epochs` | `auto` or integer ≥ 1 | `"auto"` | Passes over the training split. |' in settings
     assert "## Recipe `tutorial`, resolved" in settings
 
 

@@ -21,6 +21,7 @@ from toy import toy_config, toy_pairs, toy_splits
 from seqcls import Splits, Trainer, registry
 from seqcls.config.toml import load_toml
 from seqcls.errors import SeqclsError
+from seqcls.storage.resolved_options import resolve_options
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.snapshot import load_training
 from seqcls.training import environment as environment_module
@@ -221,6 +222,20 @@ def test_the_settings_of_a_run_are_those_it_was_resumed_with(tmp_path: Path) -> 
     in_process(train, str(tmp_path / "run"), _config())
     Trainer.resume(tmp_path / "run", data=toy_splits(), changes={"fit": {"epochs": 3}}, callbacks=[]).fit()
     assert load_toml(tmp_path / "run" / "config.toml")["fit"]["epochs"] == 3
+
+
+def test_a_resumed_run_keeps_the_values_that_fitted_its_data(tmp_path: Path) -> None:
+    config = toy_config().replace(epochs="auto", lr="auto", output_dropout="auto", patience=None)
+    trainer = Trainer(toy_splits(), config=config, callbacks=[Log("step 2")], output=tmp_path / "run")
+    assert trainer.fit().signal is not None
+    chosen = trainer.config
+    assert chosen.open_settings() == []
+    resumed = Trainer.resume(tmp_path / "run", data=toy_splits(), epochs="auto", callbacks=[Log("step 4")])
+    assert resumed.config == resolve_options(chosen)
+    assert resumed.config.chosen == chosen.chosen != ()
+    longer = Trainer.resume(tmp_path / "run", data=toy_splits(), epochs=200, callbacks=[])
+    assert longer.config.fit.epochs == 200
+    assert set(longer.config.chosen) == set(chosen.chosen) - {"fit.epochs"}
 
 
 def _splits_of(kind: str) -> Splits:

@@ -90,6 +90,8 @@ def fit(
     else:
         trainer = _start(chosen, changes, callbacks, recipe=recipe, config=config, output=output, force=force)
     if print_config:
+        if trainer.config.open_settings():
+            trainer.prepare()  # chooses their values
         _print_config(trainer)
     elif dry_run:
         _print_plan(trainer.plan(), as_json=as_json)
@@ -138,6 +140,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(plan.as_dict())
         return
+    from seqcls.config.auto import describe_chosen
+
     is_text = plan.kind == "text"
     for name in plan.examples:
         typer.echo(
@@ -147,6 +151,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     typer.echo(f"vocabulary   {plan.vocab_size:,} words" if is_text else f"features     {plan.vocab_size:,}")
     typer.echo(f"model        {plan.config.model.encoder}, {plan.parameters:,} parameters, on {plan.device}")
     epochs = "1 epoch" if plan.config.fit.epochs == 1 else f"{plan.config.fit.epochs} epochs"
+    if plan.config.chosen:
+        typer.echo(f"chosen       {describe_chosen(plan.config)}")
     typer.echo(f"training     {plan.total_steps:,} steps: {epochs} of {plan.steps_per_epoch:,}")
 
 

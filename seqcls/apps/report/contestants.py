@@ -91,7 +91,7 @@ def train(config: Config, folder: Path, *, callbacks: Sequence[Callback]) -> dic
         if previous.get("config") == settings:
             return previous
     checkpoints = RunDirectory(run).checkpoints
-    if checkpoints.pointer_file.is_file() and checkpoints.restorable().model.config == resolve_options(trainer.config):
+    if checkpoints.pointer_file.is_file() and _is_run_of(checkpoints.restorable().model.config, trainer.config):
         trainer = Trainer.resume(run, callbacks=callbacks)
     folder.mkdir(parents=True, exist_ok=True)
     result = trainer.fit()
@@ -100,3 +100,8 @@ def train(config: Config, folder: Path, *, callbacks: Sequence[Callback]) -> dic
     values = {**result.as_dict(), "config": settings}
     replace_file(result_file, to_json(values))
     return values
+
+
+def _is_run_of(found: Config, wanted: Config) -> bool:
+    """Return whether the settings of a run are those that were given, apart from those that were chosen to fit the data."""
+    return found.as_given() == resolve_options(wanted)

@@ -20,10 +20,11 @@ from seqcls.apps.tuning.running import TrialRun
 from seqcls.apps.tuning.sampling import Sampler, require_optuna
 from seqcls.apps.tuning.space import search_space
 from seqcls.apps.tuning.trials import Trial, best_of
+from seqcls.config.auto import fit_to_data
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.data.datasets.base import Dataset
-from seqcls.data.prepare import build_dataset
+from seqcls.data.prepare import build_dataset, prepare_data
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, TrainingError, UsageError
 from seqcls.storage.lock import locked
@@ -123,6 +124,7 @@ class _Study:
             raise UsageError("a search without a time budget needs a number of trials")
         named = [name_objects(start, None, data) for start in starts]
         _check_starts(named)
+        named = [fit_to_data(start, shape) for shape in [prepare_data(named[0].data, data).shape] for start in named]
         spaces = [search_space(start, fixed=fixed, with_vocabulary=limits.size is not None) for start in named]
         self._spaces = {space.start.model.encoder: space for space in spaces}
         self._fit = named[0].fit

@@ -7,6 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seqcls.config.auto import describe_chosen
 from seqcls.evaluation.scores import Evaluation
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.state import FitState
@@ -29,8 +30,10 @@ class ConsoleReporter(Callback):
         self._updated_at = 0.0
 
     def on_fit_start(self, state: FitState) -> None:
-        """Print the header of the table and start the bar."""
+        """Print what was chosen to fit the data, and the header of the table, and start the bar."""
         self._updated_at = time.monotonic()
+        if state.config.chosen and not state.step:
+            self._print(f"Chosen to fit the data: {describe_chosen(state.config)}")
         self._print(HEADER + (f" {'val. F1':>7}" if state.config.fit.monitor == "f1" else ""))
         if self._console.is_terminal:
             self._progress = Progress(

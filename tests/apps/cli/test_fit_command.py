@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 from commands import SMALL, Run
@@ -47,7 +48,23 @@ def test_dry_run_shows_the_plan_and_writes_no_run(run: Run, tmp_path: Path) -> N
 def test_printed_settings_are_read_back_as_they_are(run: Run, tmp_path: Path) -> None:
     printed = run("fit", *SMALL, "--set", "clip_norm=none", "--print-config").out
     (tmp_path / "settings.toml").write_text(printed)
-    assert run("fit", "-c", "settings.toml", "--print-config").out == printed
+    again = run("fit", "-c", "settings.toml", "--print-config").out
+    assert tomllib.loads(again) == tomllib.loads(printed)
+    assert 'clip_norm = "none"\n' in again
+
+
+def test_what_is_chosen_to_fit_the_data_is_said_and_kept(run: Run) -> None:
+    small = [*SMALL, "--batch-size", "auto", "--set", "output_dropout=0.2", "--output", "here"]
+    printed = run("fit", *small, "--print-config").out
+    assert "batch_size = 8  # auto\n" in printed
+    assert "output_dropout = 0.2\n" in printed
+    assert re.search(r"chosen +vocab_size \d+, .*batch_size 8, ", run("fit", *small, "--dry-run").out)
+    done = run("fit", *small)
+    assert re.search(r"^Chosen to fit the data: vocab_size \d+, .*batch_size 8, ", done.err, re.MULTILINE)
+    assert Path("here/config.toml").read_text() == printed
+    resumed = run("fit", "--resume", "here", "--epochs", "2")
+    assert "Chosen" not in resumed.err
+    assert _marked(Path("here/config.toml").read_text()) == _marked(printed)
 
 
 def test_flags_go_over_the_file_and_the_file_over_the_recipe(run: Run, tmp_path: Path) -> None:
@@ -105,3 +122,8 @@ def test_a_file_of_ones_own_is_fitted_evaluated_and_predicted(run: Run, tmp_path
         "Test set: Avg. loss: "
     )
     assert run("predict", "own", "good number 7").out.startswith("pos\t")
+
+
+def _marked(settings: str) -> list[str]:
+    """Return the lines of a settings file that are marked as chosen to fit the data."""
+    return [line for line in settings.splitlines() if line.endswith("# auto")]
