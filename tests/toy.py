@@ -33,7 +33,13 @@ def toy_splits(count: int = 64) -> Splits:
 def toy_config(**fit: Any) -> Config:
     changes = {
         "fit": {"epochs": 2, "batch_size": 8, "lr": 0.01, "device": "cpu", **fit},
-        "model": {"embedding_size": 8, "encoder_options": {"hidden_size": 4}},
+        "model": {
+            "embedding_size": 8,
+            "encoder_options": {"hidden_size": 4},
+            "word_dropout": 0.3,
+            "embedding_dropout": 0.5,
+            "output_dropout": 0.5,
+        },
         "data": {"vocab_size": 100},
     }
     return load_recipe("default", encoder="lstm").updated(changes, source="test")

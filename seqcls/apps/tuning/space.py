@@ -13,6 +13,7 @@ from typing import Any
 from seqcls import registry
 from seqcls.apps.tuning.dimensions import Dimension, dimension_of
 from seqcls.config import options
+from seqcls.config.auto import chosen
 from seqcls.config.old_names import current_name
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
@@ -68,20 +69,20 @@ def search_space(start: Config, *, fixed: Collection[str] = (), with_vocabulary:
     logarithmic scale. Values of other kinds, such as a text or None, stay as they are.
 
     Args:
-        start: The settings, whose encoder and embedding are registered.
+        start: The settings, fitted to the data, whose encoder and embedding are registered.
         fixed: Names of settings, or of options, that keep their values: fit.lr, hidden_size.
         with_vocabulary: Whether to try smaller vocabularies.
 
     Raises:
         UnknownNameError, PluginError: The encoder or the embedding is not known, or does not load.
-        ConfigError: An option is unknown, or of the wrong type or range.
+        ConfigError: An option is unknown, or of the wrong type or range; or a setting to search is still "auto".
     """
     fixed = {current_name(name) for name in fixed}
     is_text = registry.embeddings.get(start.model.embedding).kind == "text"
     dimensions: dict[str, Dimension] = {}
     for name in (*_SETTINGS, *((_VOCABULARY,) if with_vocabulary and is_text else ())):
         section, _, key = name.partition(".")
-        value = getattr(getattr(start, section), key)
+        value = chosen(getattr(getattr(start, section), key))
         if key not in fixed and name not in fixed and (is_text or key != "word_dropout"):
             dimension = dimension_of(value, (), partial(_fits, start, name))
             dimensions |= {} if dimension is None else {name: dimension}

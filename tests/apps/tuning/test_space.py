@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 from pydantic import Field
 from torch import Tensor
 
-from seqcls import Encoder, load_recipe, registry
+from seqcls import Config, Encoder, load_recipe, registry
 from seqcls.apps.tuning.dimensions import Choice, Interval, Sizes, dimension_of
 from seqcls.apps.tuning.space import search_space
+from seqcls.config.auto import DataShape, fit_to_data
 from seqcls.errors import ConfigError
 from seqcls.model.build import build_encoder
+
+
+def _start(**names: str) -> Config:
+    return fit_to_data(load_recipe("default", **names), DataShape("text", examples=20_000, classes=2, mean_length=19))
 
 
 class AtRandom:
@@ -66,7 +71,7 @@ def _odd() -> None:
 
 @pytest.mark.usefixtures("_odd")
 def test_the_options_of_a_plugin_are_searched_as_its_signature_says() -> None:
-    found = search_space(load_recipe("default", encoder="odd")).dimensions
+    found = search_space(_start(encoder="odd")).dimensions
     options = {name.rpartition(".")[2]: value for name, value in found.items() if name.startswith("model.encoder_options.")}
     assert options == {
         "width": Sizes(16, (8, 16, 32, 64)),
@@ -81,7 +86,7 @@ def test_the_options_of_a_plugin_are_searched_as_its_signature_says() -> None:
 
 @pytest.mark.usefixtures("_odd")
 def test_what_is_fixed_is_not_searched_and_given_values_are_started_from() -> None:
-    start = load_recipe("default", encoder="odd").updated({"model": {"encoder_options": {"width": 64}}}, source="test")
+    start = _start(encoder="odd").updated({"model": {"encoder_options": {"width": 64}}}, source="test")
     space = search_space(start, fixed={"fit.lr", "keep", "model.encoder_options.gated"})
     assert not {"fit.lr", "model.encoder_options.keep", "model.encoder_options.gated"} & set(space.dimensions)
     assert space.dimensions["model.encoder_options.width"].start == 64
@@ -90,7 +95,7 @@ def test_what_is_fixed_is_not_searched_and_given_values_are_started_from() -> No
 
 
 def test_the_vocabulary_is_searched_only_where_the_size_counts() -> None:
-    start = load_recipe("default")
+    start = _start()
     assert "data.vocab_size" not in search_space(start).dimensions
     assert search_space(start, with_vocabulary=True).dimensions["data.vocab_size"] == Sizes(30_000, (7_500, 15_000, 30_000))
     with pytest.warns(DeprecationWarning, match="num_words is now vocab_size"):
@@ -101,7 +106,7 @@ def test_the_vocabulary_is_searched_only_where_the_size_counts() -> None:
 
 @pytest.mark.parametrize("encoder", sorted(registry.encoders.builtins))
 def test_every_trial_of_a_built_in_encoder_can_be_built(encoder: str) -> None:
-    space = search_space(load_recipe("default", encoder=encoder))
+    space = search_space(_start(encoder=encoder))
     assert space.with_values(space.starts).model.encoder == encoder
     for seed in range(10):
         trial = AtRandom(seed)
