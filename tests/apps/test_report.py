@@ -98,7 +98,9 @@ def test_the_page_has_every_part(page: Parsed) -> None:
     assert page.headings() == "figures training labels confidence where mistakes data settings cost"
     for heading in ("ROC", "Precision and recall", "Calibration", "Accuracy by length, in tokens", "unknown tokens"):
         assert heading in page.text
-    assert "embedding_size8" in page.text.replace(" ", "")
+    shown = page.text.replace(" ", "")
+    assert "embedding_size8" in shown
+    assert "patiencenone(auto)" in shown
     assert torch.__version__ in page.text
 
 

@@ -147,9 +147,12 @@ class RunSection:
 
     @cached_property
     def settings(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """All settings, by section."""
-        sections = self._config.model_dump(mode="json")
-        return [(name, [(key, _shown(value)) for key, value in values.items()]) for name, values in sections.items()]
+        """All settings, by section; (auto) follows a value that was chosen to fit the data."""
+        chosen = set(self._config.chosen)
+        return [
+            (section, [(key, f"{_shown(value)}{' (auto)' * (f'{section}.{key}' in chosen)}") for key, value in values.items()])
+            for section, values in self._config.model_dump(mode="json").items()
+        ]
 
     @cached_property
     def sizes(self) -> Table:
