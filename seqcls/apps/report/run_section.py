@@ -149,10 +149,11 @@ class RunSection:
     def settings(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """All settings, by section; (auto) follows a value that was chosen to fit the data."""
         chosen = set(self._config.chosen)
-        return [
-            (section, [(key, f"{_shown(value)}{' (auto)' * (f'{section}.{key}' in chosen)}") for key, value in values.items()])
-            for section, values in self._config.model_dump(mode="json").items()
-        ]
+        rows: list[tuple[str, list[tuple[str, str]]]] = []
+        for section, values in self._config.model_dump(mode="json").items():
+            marks = {key: " (auto)" if f"{section}.{key}" in chosen else "" for key in values}
+            rows.append((section, [(key, f"{_shown(value)}{marks[key]}") for key, value in values.items()]))
+        return rows
 
     @cached_property
     def sizes(self) -> Table:
