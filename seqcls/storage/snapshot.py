@@ -18,7 +18,7 @@ from seqcls.system.untrusted import GARBLED, JSON_LIMIT, check_form, parse_json,
 
 TRAINING_FILES = {"training.json": JSON_LIMIT, "training.safetensors": None}
 """The most bytes of each file; None for one whose size depends on the model."""
-_TENSOR_NAME = re.compile(r"optimizer\.[0-9]{1,9}\.\w+|(weights|gradient)\..+|rng\.\w+")
+_TENSOR_NAME = re.compile(r"optimizer\.[0-9]{1,9}\.\w+|(weights|gradient|rows|waiting)\..+|rng\.\w+")
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqcls.errors import NonFiniteError, TrainingError
+from seqcls.system.sparse import from_rows, rows_of, sparse_tables
 
 # A process that dies is noticed at once; this is for one that hangs. It must exceed the time that saving takes.
 _TIMEOUT = timedelta(minutes=10)
@@ -200,7 +201,38 @@ class _Group(World):
         return total
 
     def add_gradients(self, model: nn.Module) -> None:
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        tables = sparse_tables(model)
+        if tables:
+            self._add_rows(tables)
+        others = {id(table) for table in tables}
+        parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
+        if parameters:
+            self._add_dense(parameters)
+
+    def _add_rows(self, tables: list[Tensor]) -> None:
+        """Replace the gradients of tables by sparse ones with the rows of all processes, in the order of their ranks."""
+        parts = [None if table.grad is None else rows_of(table.grad) for table in tables]
+        counts = torch.tensor([-1 if part is None else len(part[0]) for part in parts])
+        lengths = self._gather_all(counts, [len(tables)] * self.size).view(self.size, -1).T.tolist()  # [tables, size]
+        for table, part, lengths_of_it in zip(tables, parts, lengths, strict=True):
+            if max(lengths_of_it) < 0:
+                continue
+            none = torch.zeros(0, dtype=torch.int64, device=table.device)
+            rows, values = part or (none, table.detach()[none])
+            rows, values = self._gather_all(rows, lengths_of_it), self._gather_all(values, lengths_of_it)
+            table.grad = from_rows(rows, values, like=table)
+
+    def _gather_all(self, mine: Tensor, lengths: list[int]) -> Tensor:
+        """Return the tensors [lengths[rank], ...] of all processes, one after the other."""
+        padded = mine.new_zeros(max(lengths), *mine.shape[1:])
+        padded[: len(mine)] = mine
+        found = [torch.empty_like(padded) for _ in range(self.size)]
+        _sent.append([padded, *found])
+        with self._talking():
+            self._dist.all_gather(found, padded)
+        return torch.cat([part[: max(0, length)] for part, length in zip(found, lengths, strict=True)])
+
+    def _add_dense(self, parameters: list[nn.Parameter]) -> None:
         dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         has_one = torch.tensor([p.grad is not None for p in parameters], device=parts[0].device)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqcls.data.batches import Batch
 from seqcls.errors import NonFiniteError
 from seqcls.system.processes import World
+from seqcls.system.sparse import values_of
 
 # On an accelerator the loop runs ahead of the device. Looking at a figure waits for it, so that it is done this seldom.
 STEPS_BETWEEN_LOOKS = 20
@@ -91,7 +92,11 @@ def explain_loss(step: int, batch: Batch, logits: Tensor, model: nn.Module) -> N
 def explain_gradient(step: int, examples: list[int], model: nn.Module) -> NonFiniteError:
     """Return the error for a gradient that is not finite although the loss is."""
     parameters = model.named_parameters()
-    bad = [name for name, parameter in parameters if parameter.grad is not None and not parameter.grad.isfinite().all()]
+    bad = [
+        name
+        for name, parameter in parameters
+        if parameter.grad is not None and not values_of(parameter.grad).isfinite().all()
+    ]
     names = f" of {bad[0]}" + (f" and {len(bad) - 1} others" if len(bad) > 1 else "") if bad else ""
     cause = (
         f"the gradient{names} is not finite, although the loss is: {LOWER_RATE}, "

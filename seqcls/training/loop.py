@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqcls.config.auto import chosen
@@ -22,7 +21,7 @@ from seqcls.training.callbacks.base import Callback
 from seqcls.training.failures import Recovery, failing_together, out_of_memory_is_final
 from seqcls.training.finite import LOWER_RATE
 from seqcls.training.objective import Objective
-from seqcls.training.optimizer import update_average
+from seqcls.training.optimizer import clip_gradients, update_average
 from seqcls.training.scoring import Scorer
 from seqcls.training.state import FitState, sum_over_processes
 from seqcls.training.stopping import Stopping
@@ -136,10 +135,11 @@ class Loop:
         with contextlib.nullcontext() if world.size == 1 else out_of_memory_is_final("adding up gradients"):
             world.add_gradients(model)
             # Without a limit the norm is computed all the same: it shows a gradient that is not finite.
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self._config.clip_norm or math.inf)
+            norm = clip_gradients(model, self._config.clip_norm or math.inf)
         state.watch.see_gradient(step, norm, indices, model)
         learner.learning_rate.set_for(progress.step, reduction=progress.lr_reduction)
         with out_of_memory_is_final("updating the weights"):  # some of them may have been updated
+            learner.tables.step()
             learner.optimizer.step()
         learner.optimizer.zero_grad()
         if learner.averaged is not None and self._config.ema_decay is not None:
@@ -152,6 +152,7 @@ class Loop:
         """Score the validation split; if the run must end before that is done, the evaluation stays due."""
         state, progress, started = self._state, self._state.progress, time.monotonic()
         state.watch.check()
+        state.learner.tables.settle()
         progress.training_seconds += time.monotonic() - started  # an accelerator still had steps to do
         if progress.step_in_epoch == state.steps_per_epoch:
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0

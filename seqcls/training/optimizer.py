@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import torch
@@ -12,28 +13,44 @@ from torch import Tensor, nn
 from seqcls.config.auto import chosen
 from seqcls.config.settings import FitConfig
 from seqcls.errors import CheckpointError
+from seqcls.system.sparse import coalesced, values_of
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 # One-cycle (Smith & Topin 2019, as fastai sets it) starts at 1/25 of the peak.
 ONE_CYCLE_START = 1 / 25
 PLATEAU_FACTOR = 0.5
+WORTH_THREADS = 1 << 15  # values of a parameter, from which on PyTorch's other operations use several threads
 
 
-def build_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.Optimizer:
-    """Build Adam or AdamW over all parameters; fused, one pass over memory a step, where the device has that."""
+def build_optimizer(
+    model: nn.Module, config: FitConfig, device: torch.device, *, tables: Collection[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Build Adam or AdamW over all parameters; fused, one pass over memory per step, where the device has that.
+
+    Args:
+        model: The model.
+        config: The settings.
+        device: Where the model is.
+        tables: Parameters that `LazyTables` updates.
+    """
     optimizer_class: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return optimizer_class(
         model.parameters(),
         lr=chosen(config.lr),
         betas=config.betas,
         weight_decay=config.weight_decay,
-        fused=_has_fused_adam(device) or None,
+        fused=_is_fused_faster(model, device, {id(table) for table in tables}) or None,
     )
 
 
-def _has_fused_adam(device: torch.device) -> bool:
-    return device.type == "cuda" or (device.type == "cpu" and torch.__version__ >= "2.4")  # compared as versions
+def _is_fused_faster(model: nn.Module, device: torch.device, tables: Collection[int]) -> bool:
+    if device.type == "cpu" and torch.__version__ >= "2.4":  # compared as versions
+        # The fused step wakes all threads for each parameter. For small ones this takes longer than all else in a step
+        # where other programs keep the cores busy.
+        sizes = [parameter.numel() for parameter in model.parameters() if id(parameter) not in tables]
+        return max(sizes, default=0) >= WORTH_THREADS
+    return device.type == "cuda"
 
 
 def schedule_factor(schedule: str, *, step: int, total_steps: int, warmup: float) -> float:
@@ -76,6 +93,20 @@ class LearningRate:
 def reduced(reduction: float, schedule: str, *, improved: bool) -> float:
     """Return the reduction of the learning rate after an evaluation: "plateau" halves it unless that was the best so far."""
     return reduction * PLATEAU_FACTOR if schedule == "plateau" and not improved else reduction
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
+    """Scale the gradients of a model so that their common norm is at most ``max_norm``; return the norm before that, []."""
+    holders = []  # tensors whose gradients are those values of the model's that are not known to be zero
+    for parameter in model.parameters():
+        holder: Tensor = parameter
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = coalesced(parameter.grad)
+            holder = values_of(parameter.grad).detach()
+            holder.grad = values_of(parameter.grad)
+        holders.append(holder)
+    return torch.nn.utils.clip_grad_norm_(holders, max_norm)
 
 
 def copy_for_average(model: ModelT) -> ModelT:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from seqcls.config.auto import chosen
 from seqcls.config.settings import Config, resumable_settings
@@ -16,6 +17,7 @@ from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.schemas import Progress
 from seqcls.storage.snapshot import TrainingSnapshot
 from seqcls.system.randomness import RandomState, rank_seed, seed_everything
+from seqcls.system.sparse import from_rows, rows_of
 from seqcls.system.untrusted import check_form
 from seqcls.training.environment import describe_environment
 from seqcls.training.optimizer import optimizer_tensors, restore_optimizer
@@ -28,9 +30,9 @@ def snapshot(state: FitState) -> TrainingSnapshot:
     tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(learner.optimizer).items()}
     if learner.averaged is not None:
         tensors |= {f"weights.{name}": tensor.detach().cpu() for name, tensor in learner.model.state_dict().items()}
+    tensors |= learner.tables.tensors()
     if state.progress.batch_in_step:
-        parameters = learner.model.named_parameters()
-        tensors |= {f"gradient.{name}": p.grad.detach().cpu() for name, p in parameters if p.grad is not None}
+        tensors |= _gradients(learner.model)
     random_state = RandomState.capture(device)
     tensors |= random_state.tensors
     for rank, data in enumerate(world.gather(random_state.to_bytes())):
@@ -75,13 +77,17 @@ def _restore(state: FitState, saved: SavedModel, snapshot: TrainingSnapshot) -> 
     saved.load_into(state.evaluated_model)
     if learner.averaged is not None:
         saved.load_into(learner.averaged)
-        learner.model.load_state_dict(snapshot.named("weights."))
+    learner.model.load_state_dict(snapshot.named("weights."), strict=learner.averaged is not None)
     restore_optimizer(learner.optimizer, snapshot.named("optimizer."))
+    learner.tables.restore(snapshot.named("waiting."))
     learner.learning_rate.set_for(max(0, state.step - 1), reduction=state.progress.lr_reduction)
     # Gradients and figures are sums over the processes: one process starts with all of it, the others with nothing.
-    gradients = snapshot.named("gradient.") if world.is_main else {}
+    gradients, rows = (snapshot.named(prefix) if world.is_main else {} for prefix in ("gradient.", "rows."))
     for name, parameter in learner.model.named_parameters():
-        parameter.grad = gradients[name].to(state.device) if name in gradients else None
+        gradient = gradients.get(name)
+        if gradient is not None and name in rows:
+            gradient = from_rows(rows[name], gradient, parameter)
+        parameter.grad = None if gradient is None else gradient.to(state.device)
     if world.is_main:
         state.figures.running = RunningScore.from_dict(values["running"], state.device)
         state.figures.pending = RunningScore.from_dict(values["step_running"], state.device)
@@ -89,6 +95,17 @@ def _restore(state: FitState, saved: SavedModel, snapshot: TrainingSnapshot) -> 
         state.figures.running, state.figures.pending = RunningScore(state.device), RunningScore(state.device)
     state.watch.forget()
     _restore_random_state(state, snapshot)
+
+
+def _gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Return the gradients as "gradient.NAME"; of a sparse one, these are the values of the rows in "rows.NAME"."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            tensors[f"rows.{name}"], tensors[f"gradient.{name}"] = (part.cpu() for part in rows_of(parameter.grad))
+        elif parameter.grad is not None:
+            tensors[f"gradient.{name}"] = parameter.grad.detach().cpu()
+    return tensors
 
 
 def _restore_random_state(state: FitState, snapshot: TrainingSnapshot) -> None:

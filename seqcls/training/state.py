@@ -24,6 +24,7 @@ from seqcls.model.network import Network
 from seqcls.storage.schemas import Progress
 from seqcls.system.processes import World
 from seqcls.training.finite import FiniteWatch
+from seqcls.training.lazy_tables import LazyTables, choose_tables
 from seqcls.training.objective import training_class_weights
 from seqcls.training.optimizer import LearningRate, build_optimizer, copy_for_average, reduced
 
@@ -56,11 +57,13 @@ class Learner:
 
     Attributes:
         averaged: The moving average of the model's weights; None unless ``config.fit.ema_decay`` is set.
+        tables: Large tables, of which each step updates only the rows that it has read; all else is the optimizer's.
     """
 
     model: Network
     averaged: Network | None
     optimizer: torch.optim.Optimizer
+    tables: LazyTables
     learning_rate: LearningRate
 
 
@@ -124,7 +127,10 @@ class FitState:
         began: float,
     ) -> FitState:
         """Return the state of a run that has made no step yet and whose process began at ``began``."""
-        optimizer, steps = build_optimizer(model, config.fit, device), steps_per_epoch(config, data)
+        steps = steps_per_epoch(config, data)
+        reads = int(data.splits["train"].lengths.sum()) / steps
+        tables = choose_tables(model, config.fit, device, reads=reads)
+        optimizer = build_optimizer(model, config.fit, device, tables=tables.values())
         setup = RunSetup(
             config=config,
             label_names=data.label_names,
@@ -139,6 +145,7 @@ class FitState:
             model=model,
             averaged=None if config.fit.ema_decay is None else copy_for_average(model),
             optimizer=optimizer,
+            tables=LazyTables(model, tables, optimizer, config.fit),
             learning_rate=LearningRate(optimizer, config.fit, total_steps=steps * chosen(config.fit.epochs)),
         )
         figures = StepFigures(running=RunningScore(device), pending=RunningScore(device))
@@ -189,8 +196,16 @@ class FitState:
 
     @property
     def model(self) -> Network:
-        """The model, with the weights of the last update."""
+        """The model, with the weights of the last update.
+
+        In large tables, rows that the last batches have not read may lag behind by small moves. They make them before they
+        are next read, and before each evaluation. `weights` has them all.
+        """
         return self.learner.model
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state dict of `evaluated_model`, with every row of large tables up to date."""
+        return self.learner.tables.settled(self.evaluated_model.state_dict())
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -30,6 +30,7 @@ from seqcls.storage.snapshot import load_training
 from seqcls.system.device import resolve_device
 from seqcls.system.processes import world
 from seqcls.training import loop as loop_module
+from seqcls.training.lazy_tables import LARGE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes are forked")
 
@@ -42,6 +43,13 @@ def config(encoder: str = "lstm", *, noise: bool = False, **fit: Any) -> dict[st
     if encoder == "bilstm-mean-pool":
         model["encoder_options"] = {"dropout": 0.0}
     return {"model": model, "fit": {"seed": 3, **fit}}
+
+
+def bigrams(*, noise: bool = False) -> dict[str, Any]:
+    """Settings with a table of bigrams that is so large that rows wait until they are read."""
+    changes = config(noise=noise)
+    table = {"embedding": "ngram-hash", "embedding_options": {"buckets": LARGE // 8}}
+    return {**changes, "model": changes["model"] | table}
 
 
 def splits(train: int = 64, validation: int = 16, test: int = 20, weighted: bool = False) -> Splits:
@@ -109,6 +117,11 @@ def test_every_kind_of_training_gives_the_result_of_one(tmp_path: Path, settings
     compare(tmp_path, config(**settings))
 
 
+@pytest.mark.parametrize("sizes", [(), (41, 5, 2)], ids=["even", "uneven"])
+def test_rows_of_large_tables_give_the_result_of_one(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    compare(tmp_path, bigrams(), sizes)
+
+
 def test_weighted_examples_in_uneven_shares_give_the_result_of_one(tmp_path: Path) -> None:
     compare(tmp_path, config(accumulate_batches=2, class_weights="balanced", clip_norm=0.1), (41, 5, 2, True))
 
@@ -120,8 +133,9 @@ def test_shares_of_uneven_size_give_the_result_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["step 3", "evaluation 1"])
-def test_a_run_of_two_is_resumed_by_two_to_the_same_bits(tmp_path: Path, place: str) -> None:
-    changes = config(noise=True, ema_decay=0.9)
+@pytest.mark.parametrize("kind", ["averaged", "lazy"])
+def test_a_run_of_two_is_resumed_by_two_to_the_same_bits(tmp_path: Path, kind: str, place: str) -> None:
+    changes = bigrams(noise=True) if kind == "lazy" else config(noise=True, ema_decay=0.9)
     whole = in_world(2, fit, str(tmp_path / "whole"), changes, (), None)
     cut = in_world(2, fit, str(tmp_path / "cut"), changes, (), place)
     assert cut[0][1] == cut[1][1] == signal.SIGTERM

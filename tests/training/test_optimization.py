@@ -125,14 +125,14 @@ def test_a_restored_optimizer_takes_the_same_steps(name: str) -> None:
 @pytest.mark.parametrize("key", ["0.exp_avg", "99.exp_avg"])
 def test_state_of_another_model_is_refused(key: str) -> None:
     model = _network()
-    optimizer = build_optimizer(model, FitConfig(), torch.device("cpu"))
+    optimizer = build_optimizer(model, FitConfig(lr=0.01), torch.device("cpu"))
     with pytest.raises(CheckpointError, match=f"{key} has shape .* different model"):
         restore_optimizer(optimizer, {key: torch.zeros(7, 7, 7)})
 
 
 def test_state_is_named_by_parameter_and_quantity() -> None:
     model = _network()
-    optimizer = build_optimizer(model, FitConfig(), CPU)
+    optimizer = build_optimizer(model, FitConfig(lr=0.01), CPU)
     assert optimizer_tensors(optimizer) == {}
     _train(model, optimizer, range(1))
     tensors = optimizer_tensors(optimizer)

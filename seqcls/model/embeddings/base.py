@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqcls.data.preprocessor import Kind
 from seqcls.data.rules import PAD_ID
+from seqcls.model.tables import LookupTable
 
 
 class Embedding(nn.Module, ABC):
@@ -18,6 +19,9 @@ class Embedding(nn.Module, ABC):
 
     ``__init__(self, input_size: int, embedding_size: int, *, ...)`` takes the number of different ids, or the size of a
     feature vector; then the size of the vectors that it returns; then the options, as keyword-only arguments.
+
+    Tables that ``new_table`` builds, and others with ``sparse=True``, are updated only where a batch reads them: see
+    `seqcls.training.lazy_tables`.
 
     It keeps these laws: the vector of a step depends only on that step and earlier steps of its own sequence, never on
     padding; the state dict round-trips.
@@ -62,9 +66,9 @@ class Embedding(nn.Module, ABC):
         """
 
 
-def new_table(rows: int, embedding_size: int, std: float) -> nn.Embedding:
+def new_table(rows: int, embedding_size: int, std: float) -> LookupTable:
     """Build a table of vectors drawn from N(0, std^2); the vector of `PAD_ID` is zero."""
-    table = nn.Embedding(rows, embedding_size, padding_idx=PAD_ID)
+    table = LookupTable(rows, embedding_size, padding_idx=PAD_ID)
     nn.init.normal_(table.weight, std=std)
     table.weight.data[PAD_ID] = 0.0
     return table

@@ -66,7 +66,7 @@ class Checkpointer(Callback):
             config=state.config,
             label_names=state.label_names,
             preprocessor=state.setup.preprocessor,
-            weights=state.evaluated_model.state_dict(),
+            weights=state.weights(),
             metrics={"step": state.step, **(metrics or {})},
             training=snapshot(state),
         )
