@@ -332,6 +332,9 @@ embeddings: Registry[Any] = Registry(
         "word": Builtin("word:WordEmbedding", "One learned vector per word"),
         "ngram-hash": Builtin("ngram_hash:NgramHashEmbedding", "Vectors of words and hashed n-grams (Joulin et al. 2017)"),
         "pretrained": Builtin("pretrained:PretrainedEmbedding", "Word vectors from a GloVe, word2vec or fastText file"),
+        "static": Builtin(
+            "static:StaticEmbedding", "Pretrained vectors of subwords: WordLlama's, Model2Vec's (extra static)"
+        ),
         "features": Builtin("features:FeatureEmbedding", "A linear map, for sequences of numbers"),
     },
 )

@@ -19,6 +19,9 @@ NumberT = TypeVar("NumberT", int, float)
 STEPS = 1400
 """Optimizer steps of a run on two classes, where the epochs are chosen."""
 
+VECTOR_SIZE = 64
+"""The size of the vectors of an embedding that has no size of its own."""
+
 _MOST_DROPOUT = {"word_dropout": 0.3, "embedding_dropout": 0.5, "output_dropout": 0.5}
 _DROPOUT_OF_FEATURES = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.1}
 
@@ -68,6 +71,7 @@ def fit_to_data(config: Config, shape: DataShape) -> Config:
     epochs = _within(3, round(STEPS * growth / steps_per_epoch), 100) if fit.epochs == "auto" else fit.epochs
     fitting: dict[str, Any] = {
         "data.vocab_size": vocabulary_size(shape.examples, config.data.tokenizer),
+        "model.embedding_size": VECTOR_SIZE,
         **{f"model.{name}": value for name, value in _dropout(shape).items()},
         "fit.epochs": epochs,
         "fit.batch_size": batch_size,

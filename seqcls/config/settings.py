@@ -63,8 +63,10 @@ class DataConfig(Section):
     """Share of the training split to hold out if the data set has no validation split."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the held-out split. It is not the training seed, so that runs with different seeds share one split."""
-    tokenizer: str = "word"
-    """How texts become tokens: word, basic-english, character, bpe, or the path of a tokenizer.json."""
+    tokenizer: str = "auto"
+    """How texts become tokens: word, basic-english, character, bpe, a tokenizer.json, or the source of static vectors.
+
+    The default, auto, means the tokenizer of the embedding if it has one of its own, and otherwise word."""
     vocab_size: Auto | Annotated[int, Field(ge=3)] = "auto"
     """Largest size of the vocabulary, including the padding and unknown tokens."""
     max_length: Positive | None = 400
@@ -95,8 +97,8 @@ class ModelConfig(Section):
     """Name of the embedding; `seqcls list` shows all embeddings."""
     embedding_options: dict[str, OptionValue] = {}
     """Options of the embedding; `seqcls info embedding NAME` lists them."""
-    embedding_size: Positive = 64
-    """Size of the vector of each token."""
+    embedding_size: Auto | Positive = "auto"
+    """Size of the vector of each token; auto is 64, or the size of static vectors."""
     word_dropout: Auto | Probability = "auto"
     """Share of the vocabulary replaced by the unknown token in each training batch."""
     embedding_dropout: Auto | Probability = "auto"

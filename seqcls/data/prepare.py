@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from seqcls.data.cache import FORMAT_VERSION, EncodedCache
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData, encode_splits
 from seqcls.data.preprocessor import Preprocessor
-from seqcls.data.rules import RULES
+from seqcls.data.rules import DEFAULT_RULES, RULES
 from seqcls.data.scaler import FeatureScaler
 from seqcls.data.splits import Splits
+from seqcls.data.static_vectors import WORDLLAMA, has_form_of_source, read_static_tokenizer
 from seqcls.data.tokenizer import TextTokenizer
+from seqcls.errors import ConfigError
 from seqcls.system.paths import cache_home
 
 # Stands for the name of a data set where the splits were passed as objects.
@@ -97,28 +100,38 @@ def fit_preprocessor(splits: Splits, config: DataConfig) -> Preprocessor:
 
 
 def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
-    """Fit the tokenizer of the settings on the training texts, or read it from the file that they name."""
-    if config.tokenizer in RULES:
+    """Fit the tokenizer of the settings on the training texts, or read it from the file or the vectors that they name."""
+    name = DEFAULT_RULES if config.tokenizer == "auto" else config.tokenizer
+    if name in RULES:
         return TextTokenizer.fit(
             texts,
-            vocab_size=vocabulary_size(len(texts), config.tokenizer) if config.vocab_size == "auto" else config.vocab_size,
-            rules=config.tokenizer,
+            vocab_size=vocabulary_size(len(texts), name) if config.vocab_size == "auto" else config.vocab_size,
+            rules=name,
             max_length=config.max_length,
             truncating=config.truncating,
         )
-    return TextTokenizer.load(config.tokenizer, max_length=config.max_length, truncating=config.truncating)
+    read = TextTokenizer.load if Path(name).is_file() else read_static_tokenizer
+    return read(name, max_length=config.max_length, truncating=config.truncating)
 
 
 def is_usable(tokenizer: str) -> bool:
-    """Return whether the setting ``tokenizer`` names rules, or a file that exists."""
-    return tokenizer in RULES or Path(tokenizer).is_file()
+    """Return whether the setting ``tokenizer`` names rules, or a file or vectors on this machine."""
+    if tokenizer == WORDLLAMA:
+        return find_spec(WORDLLAMA) is not None
+    return tokenizer in ("auto", *RULES) or Path(tokenizer).is_file()
+
+
+def check_tokenizer(tokenizer: str) -> None:
+    """Raise ConfigError if the setting ``tokenizer`` names neither rules nor what can be a file or static vectors."""
+    if tokenizer not in ("auto", *RULES) and not Path(tokenizer).is_file() and not has_form_of_source(tokenizer):
+        raise ConfigError(f"tokenizer is {tokenizer!r}, which is not a file; give {', '.join(RULES)}, or a tokenizer.json")
 
 
 def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
     if config.vocab_size == "auto":  # the rule stands for the size: the number of training texts is not known yet
         settings["vocab_size"] = [vocabulary_size(10**power, config.tokenizer) for power in range(8)]
-    if config.tokenizer not in RULES:
+    if config.tokenizer not in ("auto", *RULES):
         settings["tokenizer"] = make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
     return hashlib.sha256(

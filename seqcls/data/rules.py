@@ -12,6 +12,8 @@ from tokenizers.models import Model
 from tokenizers.normalizers import Normalizer
 from tokenizers.pre_tokenizers import PreTokenizer
 
+DEFAULT_RULES = "word"
+"""The rules that the setting ``tokenizer = "auto"`` means, unless an embedding has a tokenizer of its own."""
 PAD_ID = 0
 UNK_ID = 1
 SPECIALS = ("[PAD]", "[UNK]")  # in the order of their ids; no rules produce these words from a text

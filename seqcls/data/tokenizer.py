@@ -180,6 +180,11 @@ class TextTokenizer(Preprocessor):
         """The number of ids, including padding and the unknown word."""
         return len(self.words())
 
+    @property
+    def id_offset(self) -> int:
+        """By how much the ids are higher than those in tokenizer.json: 2 for that of another program, otherwise 0."""
+        return 0 if self._new_id is None else len(SPECIALS)
+
     def words(self) -> list[str]:
         """Return the vocabulary: the word of each id, in the order of the ids."""
         return list(self._words)

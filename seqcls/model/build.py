@@ -6,7 +6,7 @@ from typing import Any
 
 from seqcls import registry
 from seqcls.config import options
-from seqcls.config.auto import dropout_without_data
+from seqcls.config.auto import VECTOR_SIZE, dropout_without_data
 from seqcls.config.settings import ModelConfig
 from seqcls.data.encoding import EncodedData
 from seqcls.errors import ConfigError
@@ -30,11 +30,10 @@ def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encod
         PluginError: It cannot be imported.
     """
     config = config.model_copy(update=dropout_without_data(config))
-    encoder = encoder or build_encoder(config)
-    if encoder.input_size != config.embedding_size:
+    encoder, size = encoder or build_encoder(config), vector_size(config)
+    if encoder.input_size != size:
         raise ConfigError(
-            f"the encoder takes vectors of size {encoder.input_size}, but model.embedding_size is "
-            f"{config.embedding_size}; make them equal"
+            f"the encoder takes vectors of size {encoder.input_size}, but model.embedding_size is {size}; make them equal"
         )
     embedding = build_embedding(config, vocab_size=vocab_size)
     return Network(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
@@ -43,13 +42,35 @@ def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encod
 def build_encoder(config: ModelConfig) -> Encoder:
     """Build the encoder that the settings name; raises like `build_model`."""
     encoder_class: type[Encoder] = registry.encoders.get(config.encoder)
-    return encoder_class(config.embedding_size, **encoder_options(config))
+    return encoder_class(vector_size(config), **encoder_options(config))
 
 
 def build_embedding(config: ModelConfig, *, vocab_size: int) -> Embedding:
     """Build the embedding that the settings name; raises like `build_model`."""
     embedding_class: type[Embedding] = registry.embeddings.get(config.embedding)
-    return embedding_class(vocab_size, config.embedding_size, **embedding_options(config))
+    return embedding_class(vocab_size, vector_size(config), **embedding_options(config))
+
+
+def vector_size(config: ModelConfig) -> int:
+    """Return the size of the vector of each token; nothing is read to find out what "auto" is for an embedding."""
+    return VECTOR_SIZE if config.embedding_size == "auto" else config.embedding_size
+
+
+def own_size(config: ModelConfig) -> int | None:
+    """Return the size that the embedding has of its own; None if it takes any.
+
+    Raises:
+        UnknownNameError, PluginError, ConfigError: As `build_model`.
+        DataError, CheckpointError, HubError, MissingExtraError: Vectors that have a size of their own cannot be read.
+    """
+    embedding_class: type[Embedding] = registry.embeddings.get(config.embedding)
+    return embedding_class.own_size(config.embedding_options)
+
+
+def own_tokenizer(config: ModelConfig) -> str | None:
+    """Return the tokenizer that the embedding needs; None if it takes any; raises like `build_model`."""
+    embedding_class: type[Embedding] = registry.embeddings.get(config.embedding)
+    return embedding_class.own_tokenizer(config.embedding_options)
 
 
 def encoder_options(config: ModelConfig) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqcls.errors import CheckpointError
-from seqcls.storage.hub import download, is_repo_id
+from seqcls.storage.hub import download
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.system.hub import is_repo_id
 
 
 def resolve_model_path(path: Path, *, revision: str | None = None) -> Path:

@@ -9,11 +9,11 @@ from seqcls.config import options
 from seqcls.config.data_paths import read_data_path
 from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
 from seqcls.data.datasets.base import Dataset
-from seqcls.data.prepare import SPLITS, dataset_options, is_usable
-from seqcls.data.rules import RULES
+from seqcls.data.prepare import SPLITS, check_tokenizer, dataset_options
+from seqcls.data.rules import DEFAULT_RULES
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
-from seqcls.model.build import embedding_options, encoder_options
+from seqcls.model.build import embedding_options, encoder_options, own_size, own_tokenizer, vector_size
 from seqcls.model.encoders.base import Encoder
 
 
@@ -29,17 +29,16 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
         UnknownNameError, PluginError: A name is not known, or its plugin does not load.
         ConfigError: An option is unknown, or of the wrong type or range, or the tokenizer does not exist.
     """
-    if not is_usable(config.data.tokenizer):
-        raise ConfigError(
-            f"tokenizer is {config.data.tokenizer!r}, which is not a file; give {', '.join(RULES)}, or a tokenizer.json"
-        )
+    check_tokenizer(config.data.tokenizer)
     data_settings = _data_settings(config.data, data)
     kind = _kind_of(data_settings["dataset"], data)
+    model = config.model.model_copy(update=_encoder_settings(config.model, encoder))
+    model = model.model_copy(update=_embedding_settings(model, kind))
     return config.replace(
         **data_settings,
-        **_encoder_settings(config.model, encoder),
-        **_embedding_settings(config.model, kind),
+        **model.model_dump(),
         **_callback_settings(config.fit),
+        tokenizer=_tokenizer(config.data.tokenizer, model),
     )
 
 
@@ -71,11 +70,30 @@ def _encoder_settings(config: ModelConfig, encoder: str | Encoder | None) -> dic
 
 
 def _embedding_settings(config: ModelConfig, kind: str) -> dict[str, Any]:
-    """Name the embedding; sequences of numbers take `features` in the place of the default."""
+    """Name the embedding, and give it a size; sequences of numbers take `features` in the place of the default."""
     if kind == "features" and config.embedding == ModelConfig().embedding:
-        return {"embedding": "features", "embedding_options": {}}
-    named = config.model_copy(update={"embedding": registry.embeddings.resolve(config.embedding)})
-    return {"embedding": named.embedding, "embedding_options": embedding_options(named)}
+        named = config.model_copy(update={"embedding": "features", "embedding_options": {}})
+    else:
+        named = config.model_copy(update={"embedding": registry.embeddings.resolve(config.embedding)})
+    size = own_size(named) if named.embedding_size == "auto" else None
+    return {
+        "embedding": named.embedding,
+        "embedding_options": embedding_options(named),
+        "embedding_size": size or vector_size(named),
+    }
+
+
+def _tokenizer(given: str, model: ModelConfig) -> str:
+    """Return the tokenizer that the embedding needs, or the given one."""
+    own = own_tokenizer(model)
+    if given == "auto":
+        return own or DEFAULT_RULES
+    if own not in (None, given):
+        raise ConfigError(
+            f"the embedding {model.embedding} has vectors of the tokens of {own}, but tokenizer is {given!r}; "
+            "leave --tokenizer out"
+        )
+    return given
 
 
 def _callback_settings(config: FitConfig) -> dict[str, Any]:

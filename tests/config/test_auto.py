@@ -88,7 +88,7 @@ def test_a_settings_file_marks_what_was_chosen() -> None:
 
 def test_what_was_chosen_is_said_in_one_line() -> None:
     text = describe_chosen(fit_to_data(Config().replace(lr=1e-3), IMDB))
-    assert text.startswith("vocab_size 30000, word_dropout 0.3, ")
+    assert text.startswith("vocab_size 30000, embedding_size 64, word_dropout 0.3, ")
     assert "epochs 4, batch_size 64, patience none" in text
     assert "lr" not in text
 

@@ -12,6 +12,7 @@ from seqcls.config.old_names import renamed
 from seqcls.config.options import describe
 from seqcls.config.recipe_files import load_recipe, recipe_names
 from seqcls.config.settings import Config
+from seqcls.data.rules import DEFAULT_RULES
 from seqcls.errors import UnknownNameError
 from seqcls.storage.resolved_options import resolve_options
 
@@ -32,6 +33,8 @@ def _resolved(recipe: str, **names: str) -> dict[str, Any]:
     """Return the settings of a recipe that 0.1 had, with every option of every plugin and the values for IMDB."""
     config = resolve_options(load_recipe(recipe, **names))
     settings = fit_to_data(config, DataShape("text", examples=22_500, classes=2, mean_length=230)).model_dump(mode="json")
+    if settings["data"]["tokenizer"] == "auto":
+        settings["data"]["tokenizer"] = DEFAULT_RULES
     old = renamed(OF_0_1[recipe]["config"])
     return {section: {name: settings[section][name] for name in values} for section, values in old.items()}
 

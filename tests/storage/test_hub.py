@@ -14,13 +14,15 @@ pytest.importorskip("huggingface_hub")
 
 from hub_server import Hub, Repository, serving
 from huggingface_hub import constants
+from static_vectors import write_model2vec
 from toy import toy_config, toy_splits
 
 from seqcls import Classifier, Trainer
 from seqcls.apps.cli.app import main
+from seqcls.data.static_vectors import read_static_vectors
 from seqcls.errors import CheckpointError, HubError, MissingExtraError
-from seqcls.storage.hub import is_repo_id
 from seqcls.storage.model_directory import MODEL_FILES
+from seqcls.system.hub import is_repo_id
 
 # The client's own call of its HTTP library, on the way that large files take without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")
@@ -279,6 +281,21 @@ def test_the_commands_push_and_predict_by_name(
     assert (code, out) == (1, "")
     assert err.startswith("error: there is no folder me/nothing here, and it cannot be fetched from http")
     assert err.count("\n") == 1
+
+
+def test_static_vectors_are_read_by_their_name(hub: Hub, tmp_path: Path) -> None:
+    folder = write_model2vec(tmp_path / "folder")
+    expected = read_static_vectors(str(folder))
+    repository = hub.repositories["minish/vectors"] = Repository()
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    repository.commit("main", files | {"onnx/model.onnx": b"large", "model.pkl": b"cos\nsystem\n"})
+    for _ in range(2):
+        table, tokenizer = read_static_vectors("minish/vectors")
+        assert (table == expected.table).all()
+        assert tokenizer.words() == expected.tokenizer.words()
+    assert sorted(hub.fetched()) == ["model.safetensors", "tokenizer.json"]
+    with pytest.raises(HubError, match=r"no folder minish/none here, and it cannot be fetched from .*: there is no such"):
+        read_static_vectors("minish/none")
 
 
 def test_without_the_client_the_extra_is_named(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def linear(weights: Weights, x: Floats) -> Floats:
 
 def _words(weights: Weights, inputs: NDArray[Any]) -> Floats:
     vectors: Floats = weights["table.weight"][inputs]
-    return vectors
+    return vectors.astype(np.float32, copy=False)  # frozen ones are kept in 16 bits
 
 
 def _ngrams(weights: Weights, inputs: NDArray[Any], *, max_n: int) -> Floats:
@@ -201,6 +201,7 @@ def _mean_pool(weights: Weights, x: Floats, lengths: Lengths, *, pooling: str) -
 EMBEDDINGS: dict[str, Callable[..., Floats]] = {
     "word": _words,
     "pretrained": _words,
+    "static": _words,
     "ngram-hash": _ngrams,
     "features": _features,
 }

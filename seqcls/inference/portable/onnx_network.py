@@ -48,7 +48,7 @@ def build_graph(
     """
     embed = _plugin(_EMBEDDINGS, plugins["embedding"], model["embedding_options"])
     encode = _plugin(_ENCODERS, plugins["encoder"], model["encoder_options"])
-    size = sum(array.nbytes for array in weights.values())
+    size = sum(4 * array.size for array in weights.values())  # as float32
     if size > _MOST_BYTES:
         raise UsageError(f"the model has {size:,} bytes, and an ONNX file holds at most {_MOST_BYTES:,}")
     graph = Graph()
@@ -88,7 +88,7 @@ def _plugin(
 
 
 def _words(g: Graph, weights: Weights, inputs: str) -> str:
-    return g("Gather", g.constant(weights["table.weight"]), inputs)
+    return g("Gather", g.constant(weights["table.weight"], np.float32), inputs)
 
 
 def _ngrams(g: Graph, weights: Weights, inputs: str, *, max_n: int) -> str:
@@ -317,6 +317,7 @@ def _mean_pool(g: Graph, weights: Weights, x: str, lengths: str, *, pooling: str
 _EMBEDDINGS: dict[str, Callable[..., str]] = {
     "word": _words,
     "pretrained": _words,
+    "static": _words,
     "ngram-hash": _ngrams,
     "features": _features,
 }

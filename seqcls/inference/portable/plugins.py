@@ -17,6 +17,7 @@ _RECURRENT = ("hidden_size", "num_layers", "bidirectional", "pooling")
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "word": (),
     "pretrained": (),
+    "static": (),
     "ngram-hash": ("max_n",),
     "features": (),
     "lstm": _RECURRENT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -40,6 +40,26 @@ class Embedding(nn.Module, ABC):
         if "takes" in vars(cls):  # what `kind` was called in 0.1
             warnings.warn(f"{cls.__name__}.takes is now called kind; rename it", DeprecationWarning, stacklevel=2)
             cls.kind = "text" if vars(cls)["takes"] == "ids" else "features"
+
+    @classmethod
+    def own_tokenizer(cls, options: Mapping[str, Any]) -> str | None:
+        """Return the value of the setting ``tokenizer`` that it needs; None, by default, if it takes the ids of any.
+
+        Args:
+            options: Its options; those that are left out have their defaults.
+        """
+        del options
+        return None
+
+    @classmethod
+    def own_size(cls, options: Mapping[str, Any]) -> int | None:
+        """Return what ``embedding_size = "auto"`` means for it; None, by default, if it has no size of its own.
+
+        Args:
+            options: Its options; those that are left out have their defaults.
+        """
+        del options
+        return None
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:
