@@ -290,6 +290,11 @@ class TextTokenizer(Preprocessor):
 
     def to_json(self) -> str:
         """Return the content of tokenizer.json, which `tokenizers.Tokenizer.from_file` also reads."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
+        # Kept, since each checkpoint holds it, and that of a large vocabulary takes a tenth of a second to make.
         return self._tokenizer.to_str(pretty=True)
 
 

@@ -103,10 +103,11 @@ def describe_plugins(config: ModelConfig) -> dict[str, dict[str, str | None]]:
 
 
 def _describe(plugins: registry.Registry[Any], name: str) -> dict[str, str | None]:
+    if name in plugins.builtins:  # recorded by name alone, so that moving a file breaks no saved model
+        info = plugins.info(name)
+        return {"name": name, "target": None, "distribution": info.provider, "version": info.version}
     infos = {info.name: info for info in plugins.plugins() if info.provider != registry.SESSION}
     if name not in infos:
         return {"name": name, "target": name, "distribution": None, "version": None}
     info = infos[name]
-    # A built-in is recorded by name alone, so that moving a file breaks no saved model.
-    target = None if name in plugins.builtins else info.target
-    return {"name": info.name, "target": target, "distribution": info.provider, "version": info.version}
+    return {"name": info.name, "target": info.target, "distribution": info.provider, "version": info.version}

@@ -7,7 +7,7 @@ from typing import Any
 from seqcls import registry
 from seqcls.config.options import with_defaults
 from seqcls.config.settings import Config
-from seqcls.errors import MissingExtraError, PluginError
+from seqcls.errors import MissingExtraError, PluginError, UnknownNameError
 
 
 def resolve_options(config: Config) -> Config:
@@ -34,8 +34,8 @@ def resolve_options(config: Config) -> Config:
 
 def _resolved(kind: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     plugins = registry.REGISTRIES[kind]
-    known = next((info for info in plugins.plugins() if name in (info.name, *info.aliases) and not info.shadowed), None)
     try:
-        return (name, values) if known is None else (known.name, with_defaults(plugins.get(known.name), values))
-    except (PluginError, MissingExtraError):
+        known = plugins.resolve(name)
+        return known, with_defaults(plugins.get(known), values)
+    except (UnknownNameError, PluginError, MissingExtraError):
         return name, values
