@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from static_vectors import TOKENS, new_table, write_model2vec
 from toy import toy_config, toy_splits
 
 from seqcls import Config, Trainer
@@ -26,6 +27,7 @@ from seqcls.data.datasets.files import FilesDataset
 from seqcls.data.datasets.keras import WORD_INDEX, read_imdb
 from seqcls.data.encoding import parse_preprocessor
 from seqcls.data.sequences import Sequences
+from seqcls.data.static_vectors import read_static_vectors
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import SeqclsError
 from seqcls.model.embeddings.pretrained import read_vectors
@@ -138,6 +140,24 @@ def _tokenizers() -> list[bytes]:
     return [text.encode() for text in (features, *others, *(tokenizer.to_json() for tokenizer in ours))]
 
 
+def _read_static(path: Path) -> None:
+    folder = write_model2vec(path.parent / "vectors")
+    (folder / "model.safetensors").write_bytes(path.read_bytes())
+    table, tokenizer = read_static_vectors(str(folder))
+    assert np.isfinite(table[tokenizer.encode("a superb film 42")]).all()
+
+
+def _static() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = new_table(5, 3)
+        mapping, weights = np.arange(len(TOKENS)) % 5, np.ones(len(TOKENS), np.float32)
+        folders = [
+            write_model2vec(Path(scratch) / "plain"),
+            write_model2vec(Path(scratch) / "shared", rows, mapping=mapping, weights=weights),
+        ]
+        return [(folder / "model.safetensors").read_bytes() for folder in folders]
+
+
 _SCRATCH = tempfile.TemporaryDirectory(prefix="seqcls-fuzz-")  # deleted when Python ends
 
 
@@ -237,6 +257,7 @@ TARGETS: dict[str, Target] = {
         lambda: [b'{"pos": 1.5, "neg": 2}'],
     ),
     "tokenizer": Target("tokenizer.json", _read_tokenizer, _tokenizers),
+    "static": Target("vectors.safetensors", _read_static, _static),
     "safetensors": Target(
         "a.safetensors",
         lambda path: parse_tensors(path.read_bytes(), path),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,6 +29,7 @@ _TABLES = ("model.safetensors", "*.safetensors")
 _TOKENIZERS = ("tokenizer.json", "*_tokenizer_config.json")  # tokenizer_config.json is another thing, of transformers
 _WORDLLAMA_FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
 _NAMES = ("embeddings", "embedding.weight")
+_INTEGERS = (torch.int32, torch.int64)
 _TOKENIZER_LIMIT = 64 << 20
 
 
@@ -61,7 +63,7 @@ def read_static_vectors(source: str = WORDLLAMA) -> StaticVectors:
     rows = np.zeros((loaded.input_size, vectors.shape[1]), dtype=np.float32)
     rows[len(SPECIALS) :] = vectors[len(SPECIALS) - loaded.id_offset :]
     scale = float(np.sqrt(np.square(rows[len(SPECIALS) :], dtype=np.float64).mean()))
-    if not 0 < scale < np.inf:
+    if not np.finfo(np.float32).tiny < scale < np.inf:
         raise DataError(
             f"{table} cannot be used: its values are all zero, or not finite; get the vectors from their source again"
         )
@@ -132,28 +134,34 @@ def _read_table(path: Path, *, count: int) -> NDArray[np.float32]:
     table, mapping, weights = _find_table(tensors, path), tensors.get("mapping"), tensors.get("weights")
     rows = np.arange(count)
     if mapping is not None:
-        rows = _per_token(mapping, "mapping", path, count).astype(np.int64)
-    if len(rows) and not 0 <= rows.min() <= rows.max() < len(table):
+        _check_per_token(mapping, "mapping", path, count, is_valid=mapping.dtype in _INTEGERS)
+        rows = mapping[:count].long().numpy()
+    if not 0 <= rows.min() <= rows.max() < len(table):
         raise DataError(f"{path} has {len(table):,} vectors, too few for the {count:,} tokens of its tokenizer")
     vectors = table.float().numpy()[rows]
     if weights is not None:
-        vectors *= _per_token(weights, "weights", path, count).astype(np.float32)[:, None]
+        _check_per_token(weights, "weights", path, count, is_valid=weights.is_floating_point())
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            vectors *= weights[:count].float().numpy()[:, None]
     return vectors
 
 
 def _find_table(tensors: dict[str, Tensor], path: Path) -> Tensor:
-    matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2 and tensor.numel()}
-    name = next((name for name in _NAMES if name in matrices), next(iter(matrices), None) if len(matrices) == 1 else None)
+    tables = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tensor.ndim == 2 and tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.int8)
+    }
+    name = next((name for name in _NAMES if name in tables), next(iter(tables), None) if len(tables) == 1 else None)
     if name is None:
         found = ", ".join(f"{name:.40} {list(tensor.shape)}" for name, tensor in sorted(tensors.items())[:5])
         raise DataError(f"{path} does not hold a table of vectors, {' or '.join(_NAMES)}; it has {found or 'no tensors'}")
-    return matrices[name]
+    return tables[name]
 
 
-def _per_token(tensor: Tensor, name: str, path: Path, count: int) -> NDArray[np.float64]:
-    """Return one number per token, float64 [count]."""
-    if tensor.ndim != 1 or len(tensor) < count:
+def _check_per_token(tensor: Tensor, name: str, path: Path, count: int, *, is_valid: bool) -> None:
+    if not is_valid or tensor.ndim != 1 or len(tensor) < count:
         raise DataError(
-            f"{path}: {name} has shape {list(tensor.shape)}, and should have one number for each of {count:,} tokens"
+            f"{path}: {name} is {tensor.dtype} of shape {list(tensor.shape)}, and should have one number for each of "
+            f"{count:,} tokens"
         )
-    return tensor[:count].double().numpy()
