@@ -54,13 +54,13 @@ def chosen(value: T | Auto) -> T:
     return value
 
 
-def vocabulary_size(examples: int, tokenizer: str) -> int:
+def vocabulary_size(examples: int) -> int:
     """Return the largest size of the vocabulary, data.vocab_size, for a number of training texts.
 
-    It is needed before the texts are encoded, so that it depends on nothing else.
+    It is needed before the texts are encoded, so that it depends on nothing else. By Heaps' law the vocabulary of a text
+    grows with the square root of its length.
     """
-    del examples, tokenizer
-    return 30_000
+    return 1000 * round(30 * _within(1.0, math.sqrt(examples / 500_000), 4.0))
 
 
 def fit_to_data(config: Config, shape: DataShape) -> Config:
@@ -70,12 +70,12 @@ def fit_to_data(config: Config, shape: DataShape) -> Config:
     steps_per_epoch = math.ceil(math.ceil(shape.examples / batch_size) / fit.accumulate_batches)
     epochs = _within(3, round(STEPS * growth / steps_per_epoch), 100) if fit.epochs == "auto" else fit.epochs
     fitting: dict[str, Any] = {
-        "data.vocab_size": vocabulary_size(shape.examples, config.data.tokenizer),
+        "data.vocab_size": vocabulary_size(shape.examples),
         "model.embedding_size": VECTOR_SIZE,
         **{f"model.{name}": value for name, value in _dropout(shape).items()},
         "fit.epochs": epochs,
         "fit.batch_size": batch_size,
-        "fit.lr": round(2e-3 * growth, 4),
+        "fit.lr": round(2e-3 * growth, 4) if shape.kind == "text" else 2e-3,
         "fit.patience": _patience(epochs),
         "fit.eval_every_steps": _steps_between_evaluations(steps_per_epoch),
     }

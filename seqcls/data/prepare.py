@@ -105,7 +105,7 @@ def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:
     if name in RULES:
         return TextTokenizer.fit(
             texts,
-            vocab_size=vocabulary_size(len(texts), name) if config.vocab_size == "auto" else config.vocab_size,
+            vocab_size=vocabulary_size(len(texts)) if config.vocab_size == "auto" else config.vocab_size,
             rules=name,
             max_length=config.max_length,
             truncating=config.truncating,
@@ -130,7 +130,7 @@ def check_tokenizer(tokenizer: str) -> None:
 def _cache_key(dataset: Dataset, config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"dataset", "dataset_options"})  # the fingerprint covers these
     if config.vocab_size == "auto":  # the rule stands for the size: the number of training texts is not known yet
-        settings["vocab_size"] = [vocabulary_size(10**power, config.tokenizer) for power in range(8)]
+        settings["vocab_size"] = [vocabulary_size(10**power) for power in range(10)]
     if config.tokenizer not in ("auto", *RULES):
         settings["tokenizer"] = make_tokenizer([], config).to_json()
     name = f"{type(dataset).__module__}:{type(dataset).__qualname__}"

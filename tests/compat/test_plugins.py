@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -62,7 +63,9 @@ def test_plugins_of_version_0_1_pass_their_tests_and_the_warnings_name_what_to_i
     command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", PLUGINS, "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"pythonpath={' '.join(map(str, PACKAGES))}"]
     command += ["-W", "error", "-W", "default::DeprecationWarning", f"--basetemp={tmp_path / 'temp'}", *PACKAGES]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+    command += ["-p", "few_steps"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGINS.parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seqcls.encoders.masking.Pool is a name of version 0.1; import Pool from seqcls\n" in done.stdout
 

@@ -61,7 +61,8 @@ def test_long_reviews_train_as_they_always_have() -> None:
 
 def test_numbers_are_hardly_dropped() -> None:
     settings = _settings(DataShape("features", examples=243, classes=9, mean_length=16.0))
-    assert (settings["word_dropout"], settings["embedding_dropout"]) == (0, 0)
+    assert settings["word_dropout"] == 0
+    assert settings["embedding_dropout"] <= 0.1
     assert settings["output_dropout"] <= 0.3
 
 
@@ -126,6 +127,6 @@ def test_flags_and_files_may_say_auto(name: str) -> None:
         Config().updated({section: {key: "automatic"}}, source="here")
 
 
-@given(st.integers(1, 10**8), st.sampled_from(["word", "bpe", "character"]))
-def test_the_vocabulary_is_never_too_small_to_be_used(examples: int, tokenizer: str) -> None:
-    assert vocabulary_size(examples, tokenizer) >= 1000
+@given(st.integers(1, 10**8), st.integers(2, 100))
+def test_the_vocabulary_grows_with_the_texts_up_to_a_limit(examples: int, factor: int) -> None:
+    assert 30_000 <= vocabulary_size(examples) <= vocabulary_size(factor * examples) <= 120_000
