@@ -114,7 +114,7 @@ def _dropout(shape: DataShape) -> dict[str, float]:
 
 def _patience(epochs: int) -> int | None:
     """Return the evaluations to wait for a better one; None for a run that is short anyway."""
-    return None if epochs <= 6 else max(6, round(epochs / 3))
+    return None if epochs <= 6 else max(6, math.ceil(epochs / 2))
 
 
 def _steps_between_evaluations(steps_per_epoch: int) -> int | None:
