@@ -134,7 +134,8 @@ class SequenceClassifierEstimator(ClassifierMixin, BaseEstimator):  # type: igno
                 raise TrainingError(f"the training was stopped: {result.stop_reason}")
             self.classifier_ = Classifier.from_pretrained(result.model_dir, device=self.device)
         self.classes_ = classes
-        self._columns = [self.classifier_.label_names.index(name) for name in names]
+        column_of = {name: column for column, name in enumerate(self.classifier_.label_names)}
+        self._columns = [column_of[name] for name in names]
         return self
 
     def _config(self) -> Config:

@@ -43,3 +43,9 @@ def sort_labels(labels: Iterable[L]) -> list[L]:
     if all(isinstance(name, str) and re.fullmatch(r"[+-]?\d{1,18}", name) for name in names):
         return sorted(names, key=lambda name: (int(name), str(name)))
     return sorted(names, key=lambda name: (isinstance(name, str), name))
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names for a message, and the number of the others."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

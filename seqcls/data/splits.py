@@ -122,14 +122,16 @@ class Splits:
         if len(self.label_names) < 2:
             raise DataError(f"a classifier needs at least two labels; the data have {list(self.label_names)}")
         if len(set(self.label_names)) < len(self.label_names):
-            raise DataError(f"two labels have the same name (are some integers and some strings?): {list(self.label_names)}")
+            raise DataError(
+                f"two labels have the same name (are some integers and some strings?): {list(self.label_names)[:20]}"
+            )
         for name, split in self.labelled().items():
             if split.labels is None:
                 raise DataError(f"the {name} split has no labels; only the split 'unlabelled' may have none")
             if split.labels.ndim != 1 + self.is_multi_label or not are_in_range(split.labels, len(self.label_names)):
                 raise DataError(
                     f"the {name} split has labels outside 0..{len(self.label_names) - 1} "
-                    f"(label names: {list(self.label_names)})"
+                    f"(label names: {list(self.label_names)[:20]})"
                 )
 
     @property
@@ -178,7 +180,7 @@ class Splits:
         for name, label_sets in sets.items():
             unseen = sorted({str(label) for label in chain.from_iterable(label_sets) if label not in index_of})
             if unseen:
-                raise DataError(f"labels {unseen} occur in {name} but never in train (which has {label_names})")
+                raise DataError(f"labels {unseen[:20]} occur in {name} but never in train (which has {label_names[:20]})")
         splits = {}
         for name, label_sets in sets.items():
             indices = [tuple(index_of[label] for label in label_set) for label_set in label_sets]

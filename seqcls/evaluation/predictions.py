@@ -84,16 +84,18 @@ class Predictions:
 
     def _scaled(self, rows: slice, columns: slice = _ALL) -> Tensor:
         """Return a new tensor of logits divided by the temperature, float64."""
-        return torch.from_numpy(self.logits)[rows, columns].double() / self.temperature
+        return torch.from_numpy(self.logits)[rows, columns].to(torch.float64, copy=True).div_(self.temperature)
 
     @cached_property
     def _softmax(self) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
         """The largest logit of each example, float64 [N], the sum of exp(logit - largest), and the most probable label."""
-        parts = []
+        count = len(self.logits)
+        largest, totals = torch.empty(2, count, dtype=torch.float64)
+        labels = torch.empty(count, dtype=torch.int64)
         for rows in chunks(*self.logits.shape):
-            largest, labels = (scaled := self._scaled(rows)).max(dim=1)
-            parts.append((largest, scaled.sub_(largest[:, None]).exp_().sum(dim=1), labels))
-        largest, totals, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+            scaled = self._scaled(rows)
+            torch.max(scaled, dim=1, out=(largest[rows], labels[rows]))
+            totals[rows] = scaled.sub_(largest[rows, None]).exp_().sum(dim=1)
         return largest, totals, labels.numpy()
 
     @property
@@ -133,14 +135,20 @@ class Predictions:
         """Whether the label, or every label, is right, bool [N]."""
         if not self.is_multi_label:
             return np.asarray(self.predicted_labels == self.labels)
-        parts = [(self.predicted_of(rows) == self.true_of(rows)).all(axis=1) for rows in chunks(*self.labels.shape)]
-        return np.concatenate(parts)
+        is_correct = np.empty(len(self.labels), dtype=bool)
+        for rows in chunks(*self.labels.shape):
+            is_correct[rows] = (self.predicted_of(rows) == self.true_of(rows)).all(axis=1)
+        return is_correct
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """The probability that the decision about each example is right, float64 [N]; see `decisions.confidence`."""
-        parts = [confidence(self.probabilities_of(rows), self.thresholds) for rows in chunks(*self.logits.shape)]
-        return np.concatenate(parts)
+        if self.thresholds is None:
+            return np.asarray(1 / self._softmax[1].numpy())  # exp(largest - largest) / total
+        sure = np.empty(len(self.logits))
+        for rows in chunks(*self.logits.shape):
+            sure[rows] = confidence(self.probabilities_of(rows), self.thresholds)
+        return sure
 
     @cached_property
     def label_counts(self) -> LabelCounts:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.data.encoding import encode_inputs, unknown_rates
+from seqcls.data.labels import listed
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike
@@ -206,7 +207,7 @@ class Classifier:
         if method not in get_args(Method):
             raise UsageError(f"there is no method {method!r}; give one of: {', '.join(get_args(Method))}")
         if label is not None and label not in self.label_names:
-            raise DataError(f"the model has no label {label!r}; it has {', '.join(self.label_names)}")
+            raise DataError(f"the model has no label {label!r}; it has {listed(self.label_names)}")
         probabilities = self.predict_proba([text])[0]
         index = int(probabilities.argmax()) if label is None else self.label_names.index(label)
         is_text = self.preprocessor.kind == "text"

@@ -103,7 +103,7 @@ def _encode_pairs(saved: SavedModel, pairs: Iterable[tuple[Any, Label]]) -> tupl
         names = [str(label)] if isinstance(label, int | str) else list(label)
         if not all(name in index_of for name in names) or (len(names) != 1 and not is_multi_label):
             raise DataError(
-                f"data[{number}] has the label {label!r}, which the model does not know; it knows {list(index_of)}"
+                f"data[{number}] has the label {label!r}, which the model does not know; it knows {list(index_of)[:20]}"
             )
         sequences.append(sequence)
         indices.append(tuple(index_of[name] for name in names))

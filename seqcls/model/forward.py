@@ -59,14 +59,22 @@ def predict_logits(
     rows = evaluation_order(lengths, batch_size=batch_size, max_tokens=max_tokens)  # of the result, batch by batch
     order = rows if indices is None else [indices[part] for part in rows]
 
-    def outputs() -> list[Tensor]:
-        outputs = []
+    places = torch.from_numpy(np.concatenate(rows)).to(device)
+
+    def outputs() -> Tensor:
+        outputs, start = torch.empty(0), 0
         # Inference mode, not only no_grad: recurrent layers then take their faster forward path.
         with torch.inference_mode(), autocast(device, precision):
             for batch in batches(sequences, order, device):
                 if must_stop():
                     raise StoppedError
-                outputs.append(model(batch.inputs, batch.lengths).float())
+                logits = model(batch.inputs, batch.lengths).float()
+                if not start:
+                    with torch.inference_mode(False):  # so that the caller may change them
+                        outputs = torch.empty(len(places), logits.shape[1], device=device)
+                # Each row goes to its place at once, since with many labels a second table is large.
+                outputs.index_copy_(0, places[start : start + len(logits)], logits)
+                start += len(logits)
         return outputs
 
     was_training = model.training
@@ -74,8 +82,7 @@ def predict_logits(
     if needs_change:  # setting the mode of every module again takes a tenth of the time of a single text
         model.eval()
     try:
-        logits = torch.cat(without_residents_if_needed(outputs)).cpu()
+        return without_residents_if_needed(outputs).cpu()
     finally:
         if needs_change:
             model.train(was_training)
-    return torch.empty_like(logits).index_copy_(0, torch.from_numpy(np.concatenate(rows)), logits)

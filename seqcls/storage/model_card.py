@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from seqcls.data.labels import listed
+
 
 def model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Return the model card, README.md, of a model.
@@ -20,7 +22,7 @@ def model_card(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
         if isinstance(score, Mapping) and "accuracy" in score
     ]
     table = ["", "| split | loss | accuracy | examples |", "|---|---|---|---|", *scores] if scores else []
-    labels = ", ".join(description["label_names"])
+    labels = listed(description["label_names"], most=20)
     inputs, example = {"text": ("text", '["some text"]'), "features": ("numbers", "[numbers]")}[description["input"]]
     task = ["pipeline_tag: text-classification"] if description["input"] == "text" else []
     lines = [

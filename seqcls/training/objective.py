@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqcls.config.settings import FitConfig
 from seqcls.data.encoding import EncodedData
+from seqcls.data.labels import listed
 from seqcls.errors import ConfigError
 from seqcls.evaluation.scores import example_losses
 from seqcls.system.device import to_device
@@ -124,7 +125,7 @@ def _read_weights(path: Path) -> object:
 def _weights_of(weights: object, label_names: Sequence[str], *, source: str) -> NDArray[np.float64]:
     if not isinstance(weights, Mapping) or set(label_names) != set(weights):
         wrong = sorted(set(label_names) ^ set(weights)) if isinstance(weights, Mapping) else label_names
-        labels, wrong_ones = (", ".join(map(str, names)) for names in (label_names, wrong))
+        labels, wrong_ones = (listed(list(map(str, names)), most=20) for names in (label_names, wrong))
         raise ConfigError(f"{source} needs one weight per label ({labels}); missing or unknown: {wrong_ones}")
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:

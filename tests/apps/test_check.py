@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from work import peak_memory
 
 from seqcls import DataConfig, DataReport, Split, Splits, Trainer
 from seqcls.apps.check import minhash
 from seqcls.apps.check.checks import check_data, quick_findings
 from seqcls.apps.check.findings import Finding, excerpt
+from seqcls.apps.check.leaks import _count_texts, find_leaks
+from seqcls.apps.check.tally import Tally
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.imdb import ImdbDataset
 from seqcls.data.stored_texts import StoredTexts
+from seqcls.data.tokenizer import TextTokenizer
 from seqcls.training.callbacks.console import ConsoleReporter
 
 NAMES = ("neg", "pos")
@@ -407,3 +413,48 @@ def test_the_known_duplicates_of_imdb_are_found() -> None:
     kinds = {finding.kind for finding in findings}
     assert {"near-duplicates", "near-overlap", "rating", "truncation", "html"} <= kinds
     assert not kinds & {"conflicting-labels", "mojibake", "empty", "imbalance", "leak"}
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 40),
+    num_labels=st.integers(2, 6),
+    is_multi_label=st.booleans(),
+)
+def test_texts_are_counted_by_token_and_label(seed: int, rows: int, num_labels: int, is_multi_label: bool) -> None:
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(f"w{word}" for word in rng.integers(0, 8, rng.integers(1, 6))) for _ in range(rows)]
+    labels = rng.integers(0, num_labels, rows)
+    if is_multi_label:
+        labels = (rng.random((rows, num_labels)) < 0.4).astype(np.uint8)
+    tokenizer = TextTokenizer.fit(texts, vocab_size=100)
+    total, of_label, of_token, counts = _count_texts(Split(texts, labels), tokenizer)
+    has_token = np.zeros((rows, tokenizer.input_size), dtype=int)
+    for row, ids in enumerate(tokenizer.encode_batch([text])[0] for text in texts):
+        has_token[row, ids] = 1
+    table = np.zeros((num_labels, tokenizer.input_size), dtype=int)
+    table[of_label, of_token] = counts
+    has_label = labels.astype(int) if is_multi_label else np.eye(num_labels, dtype=int)[labels]
+    np.testing.assert_array_equal(total, has_token.sum(axis=0))
+    np.testing.assert_array_equal(table, has_label.T @ has_token)
+    assert (counts > 0).all()
+
+
+def test_a_tally_merges_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqcls.apps.check.tally.SMALL", 10)
+    values, tally = np.random.default_rng(0).integers(0, 50, 5_000), Tally()
+    for part in np.split(values, 100):
+        tally.add(part)
+        assert tally.num_held <= 110
+    keys, counts = tally.counts()
+    assert (keys.tolist(), counts.tolist()) == tuple(column.tolist() for column in np.unique(values, return_counts=True))
+    assert [column.tolist() for column in Tally().counts()] == [[], []]
+
+
+def test_many_labels_are_checked_without_a_table_of_labels_by_tokens() -> None:
+    pairs = [(f"w{number % 997} text{number} telling{number % 40}", f"label {number % 3000}") for number in range(6_000)]
+    splits = Splits.from_pairs(pairs)
+    tokenizer = TextTokenizer.fit(splits.train.texts, vocab_size=20_000)
+    with peak_memory() as peak:
+        assert list(find_leaks(splits, tokenizer)) == []
+        assert peak() < 3_000 * tokenizer.input_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,8 +10,6 @@ EXAMPLES = 3
 """The most examples, or pairs of examples, that a finding has."""
 EXCERPT = 60
 """The most characters of an example that are shown."""
-
-_LISTED = 8  # names in a message
 
 Severity = Literal["warning", "note"]
 
@@ -65,9 +63,3 @@ def number(count: int, noun: str) -> str:
 def by_split(counts: Mapping[str, int]) -> str:
     """Return "train 3, test 1", without the splits that have none."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names, and the number of the others."""
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from seqcls.apps.check.findings import Finding, listed, number
+from seqcls.apps.check.findings import Finding, number
+from seqcls.data.labels import listed
 from seqcls.data.splits import Splits
 
 FEW_EXAMPLES = 10

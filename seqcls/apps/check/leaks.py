@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.apps.check.findings import EXAMPLES, Example, Finding, excerpt, listed, number
+from seqcls.apps.check.findings import EXAMPLES, Example, Finding, excerpt, number
 from seqcls.apps.check.scan import Scan
+from seqcls.apps.check.tally import Tally
+from seqcls.data.labels import listed
 from seqcls.data.rules import SPECIALS
 from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
@@ -37,19 +39,18 @@ def find_leaks(splits: Splits, tokenizer: TextTokenizer) -> Iterator[Finding]:
     """
     train = splits.train
     assert train.labels is not None
-    texts, labelled = _count_texts(train, len(splits.label_names), tokenizer)
+    texts, labels, tokens, labelled = _count_texts(train, tokenizer)
     sizes = train.labels.sum(axis=0, dtype=np.int64) if splits.is_multi_label else np.bincount(train.labels)
-    deciding = [_telling(counts, texts, size / len(train)) for counts, size in zip(labelled, sizes, strict=True)]
-    labels, tokens = np.repeat(np.arange(len(deciding)), list(map(len, deciding))), np.concatenate(deciding)
-    if not len(tokens):
+    is_telling = _are_telling(labelled, texts[tokens], sizes[labels] / len(train)) & (tokens >= len(SPECIALS))
+    if not is_telling.any():
         return
-    order = np.argsort(-labelled[labels, tokens], kind="stable")
-    labels, tokens = labels[order], tokens[order]
-    covered = labelled[labels, tokens] / sizes[labels]
+    order = np.flatnonzero(is_telling)[np.argsort(-labelled[is_telling], kind="stable")]
+    labels, tokens, labelled = labels[order], tokens[order], labelled[order]
+    covered = labelled / sizes[labels]
     words = tokenizer.words()
     shown = [
-        f"{words[token]!r} ({texts[token]:,} texts, {labelled[label, token] / texts[token]:.0%} {splits.label_names[label]})"
-        for label, token in zip(labels, tokens, strict=True)
+        f"{words[token]!r} ({texts[token]:,} texts, {count / texts[token]:.0%} {splits.label_names[label]})"
+        for label, token, count in zip(labels, tokens, labelled, strict=True)
     ]
     yield Finding(
         "leak",
@@ -90,26 +91,30 @@ def _rated_example(text: str, row: int) -> Example:
     return Example("train", row + 1, excerpt(text, start=match.start() if match else 0))
 
 
-def _telling(labelled: NDArray[np.int32], texts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Return the tokens that nearly decide for a label, int64.
+def _are_telling(labelled: NDArray[np.int64], texts: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether a token nearly decides for a label, for each of M pairs of a token and a label, bool [M].
 
     Args:
-        labelled: [V], the number of texts with each token and the label.
-        texts: [V], the number of texts with each token.
-        share: The share of all texts that have the label.
+        labelled: [M], the number of texts with the token and the label.
+        texts: [M], the number of texts with the token.
+        shares: [M], the share of all texts that have the label.
     """
     bound = _lower_bound(labelled, texts)
     # The odds are compared as products, since those of a label that every text has are infinite.
-    is_deciding = (bound >= PURITY) & (bound * (1 - share) >= ODDS * share * (1 - bound))
-    is_deciding[: len(SPECIALS)] = False
-    return np.flatnonzero(is_deciding)
+    is_telling: NDArray[np.bool_] = (bound >= PURITY) & (bound * (1 - shares) >= ODDS * shares * (1 - bound))
+    return is_telling
 
 
-def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return how many texts have each token, int64 [V], and how many of those have each label, int32 [C, V]."""
+def _count_texts(split: Split, tokenizer: TextTokenizer) -> tuple[NDArray[np.int64], ...]:
+    """Count the texts with each token, and those with each pair of a token and a label that occurs.
+
+    Returns:
+        The number of texts with each token, int64 [V], and for each of M pairs, sorted by label and token, the label, the
+        token, and the number of texts, each int64 [M].
+    """
     assert split.labels is not None
     size, row = tokenizer.input_size, 0
-    total, labelled = np.zeros(size, np.int64), np.zeros((num_labels, size), np.int32)
+    total, tally = np.zeros(size, np.int64), Tally()
     for ids, lengths in tokenizer.encode_chunks(split.texts):
         pairs = np.unique(np.repeat(np.arange(len(lengths)), lengths) * size + ids)  # each token once per text
         tokens = pairs % size
@@ -121,12 +126,13 @@ def _count_texts(split: Split, num_labels: int, tokenizer: TextTokenizer) -> tup
         starts = np.cumsum(counts) - counts
         repeats = counts[owners]
         places = np.arange(repeats.sum()) + np.repeat(starts[owners] - (np.cumsum(repeats) - repeats), repeats)
-        np.add.at(labelled, (np.repeat(labels, repeats), tokens[places]), 1)
+        tally.add(np.repeat(labels.astype(np.int64), repeats) * size + tokens[places])
         row += len(lengths)
-    return total, labelled
+    keys, labelled = tally.counts()
+    return total, *np.divmod(keys, size), labelled
 
 
-def _lower_bound(successes: NDArray[np.int32], trials: NDArray[np.int64]) -> NDArray[np.float64]:
+def _lower_bound(successes: NDArray[np.int64], trials: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the lower end of Wilson's interval of successes / trials; 0 where there were no trials."""
     count = np.maximum(trials, 1)
     share = successes / count

@@ -135,6 +135,8 @@ def _print_config(trainer: Trainer) -> None:
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from seqcls.data.labels import listed
+
     if not is_main_process():
         return
     if as_json:
@@ -147,7 +149,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         typer.echo(
             f"{name:<12} {plan.examples[name]:>9,} examples {plan.tokens[name]:>12,} {'tokens' if is_text else 'steps'}"
         )
-    typer.echo(f"labels       {', '.join(plan.label_names)}")
+    typer.echo(f"labels       {listed(plan.label_names, most=20)}")
     typer.echo(f"vocabulary   {plan.vocab_size:,} words" if is_text else f"features     {plan.vocab_size:,}")
     typer.echo(f"model        {plan.config.model.encoder}, {plan.parameters:,} parameters, on {plan.device}")
     epochs = "1 epoch" if plan.config.fit.epochs == 1 else f"{plan.config.fit.epochs} epochs"

@@ -85,6 +85,8 @@ def wrongness(predictions: Predictions, rows: slice) -> NDArray[np.float64]:
 
 def worst(predictions: Predictions, count: int) -> NDArray[np.int64]:
     """Return the indices of the mistakes of which the model was surest, the worst first."""
-    surest = [wrongness(predictions, rows).max(axis=1) for rows in chunks(*predictions.logits.shape)]
-    order = np.argsort(-np.concatenate(surest), kind="stable")[:count]
+    surest = np.empty(len(predictions.logits))
+    for rows in chunks(*predictions.logits.shape):
+        surest[rows] = wrongness(predictions, rows).max(axis=1)
+    order = np.argsort(-surest, kind="stable")[:count]
     return order[~predictions.is_correct[order]]
