@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 from rich.console import Console
@@ -33,7 +34,8 @@ class ConsoleReporter(Callback):
         """Print what was chosen to fit the data, and the header of the table, and start the bar."""
         self._updated_at = time.monotonic()
         if state.config.chosen and not state.step:
-            self._print(f"Chosen to fit the data: {describe_chosen(state.config)}")
+            chosen = f"Chosen to fit the data: {describe_chosen(state.config)}"
+            self._print(textwrap.fill(chosen, len(HEADER), subsequent_indent="  ", break_long_words=False))
         self._print(HEADER + (f" {'val. F1':>7}" if state.config.fit.monitor == "f1" else ""))
         if self._console.is_terminal:
             self._progress = Progress(

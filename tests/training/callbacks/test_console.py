@@ -32,7 +32,8 @@ def test_off_a_terminal_there_are_plain_lines_only(tmp_path: Path) -> None:
     shown = _shown(tmp_path, terminal=False)
     assert "\x1b" not in shown
     assert "\r" not in shown
-    lines = shown.splitlines()
+    chosen, *lines = shown.splitlines()
+    assert chosen == "Chosen to fit the data: patience none, eval_every_steps none"
     assert lines[0].split() == ["epoch", "step", "loss", "acc.", "val.", "loss", "val.", "acc.", "ex./s", "time"]
     assert len([line for line in lines if re.match(r"step \d+/16  loss \d\.\d{3}  acc\. +\d", line)]) == 16
     rows = [line for line in lines if re.match(r" +[12] +(8|16) ", line)]
@@ -46,7 +47,7 @@ def test_the_macro_f1_is_shown_where_it_is_monitored(tmp_path: Path) -> None:
     reporter = ConsoleReporter(Console(file=stream, force_terminal=False, width=80))
     config = toy_config(monitor="f1")
     result = Trainer(None, toy_splits(), config=config, callbacks=[reporter], output=tmp_path / "run").fit()
-    header, *rows = stream.getvalue().splitlines()
+    _, header, *rows = stream.getvalue().splitlines()
     assert header.split()[-4:] == ["ex./s", "time", "val.", "F1"]
     assert [row.rstrip(" *").split()[-1] for row in rows] == [
         f"{100 * evaluation.validation.figure('f1'):.1f}%" for evaluation in result.history
