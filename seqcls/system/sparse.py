@@ -39,7 +39,7 @@ def rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
         return gradient.indices()[0], gradient.values()
     ids, values = gradient._indices()[0], gradient._values()
     rows = distinct(ids, len(gradient))
-    place = torch.searchsorted(rows, ids) if len(gradient) > _FEW_PER_ID * len(ids) else _inverse(rows, len(gradient))[ids]
+    place = _places(ids, rows, len(gradient))
     return rows, torch.ops.aten.embedding_dense_backward(values, place, len(rows), -1, False)
 
 
@@ -66,8 +66,12 @@ def _known(rows: Tensor, values: Tensor, like: Tensor) -> Tensor:
     return torch.sparse_coo_tensor(rows.unsqueeze(0), values, like.shape, is_coalesced=True, check_invariants=False)
 
 
-def _inverse(rows: Tensor, count: int) -> Tensor:
-    """Return the places of ids [count] in rows [U]; those of other ids are arbitrary."""
+def _places(ids: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Return the places of ids [N] among rows [U], which are ascending and below ``count``."""
+    if count > _FEW_PER_ID * len(ids):
+        # NumPy wakes no other thread for it.
+        is_here = ids.device.type == "cpu"
+        return torch.from_numpy(np.searchsorted(rows.numpy(), ids.numpy())) if is_here else torch.searchsorted(rows, ids)
     places = torch.empty(count, dtype=torch.int64, device=rows.device)
     places[rows] = torch.arange(len(rows), device=rows.device)
-    return places
+    return places[ids]

@@ -211,7 +211,7 @@ class _Table:
         weight, average, square = (tensor.index_select(0, rows) for tensor in self._tensors)  # [N, D] each
         average.lerp_(gradient, 1 - self._beta1)
         square.mul_(self._beta2).addcmul_(gradient, gradient, value=1 - self._beta2)
-        scale = square.pow(0.5).div_(math.sqrt(1 - self._beta2**self._step)).add_(self._eps)
+        scale = _root(square).div_(math.sqrt(1 - self._beta2**self._step)).add_(self._eps)
         if self._decay:
             weight.mul_(1 - lr * self._decay)
         weight.addcdiv_(average, scale, value=-lr / (1 - self._beta1**self._step))
@@ -311,13 +311,21 @@ class _Table:
         if self._decay:
             weight.mul_(_take(self._shrinks, slots, weight))
         eps = self._eps * math.sqrt(1 - self._beta2**self._step)
-        weight.sub_(average.div(square.pow(0.5).add_(eps)).mul_(_take(self._moves, slots, weight)))
+        weight.sub_(average.div(_root(square).add_(eps)).mul_(_take(self._moves, slots, weight)))
         average.mul_(_take(self._fades[0], gaps, weight))
         square.mul_(_take(self._fades[1], gaps, weight))
 
     @property
     def _eps(self) -> float:
         return float(self._optimizer.param_groups[0]["eps"])
+
+
+def _root(values: Tensor) -> Tensor:
+    if values.device.type != "cpu":
+        return values.sqrt()
+    # PyTorch wakes all threads for a few thousand roots: where other programs keep the cores busy, this takes longer than
+    # the rest of a step.
+    return torch.from_numpy(np.sqrt(values.numpy()))
 
 
 def _take(values: NDArray[np.float64], slots: Tensor, like: Tensor) -> Tensor:
