@@ -305,6 +305,7 @@ encoders: Registry[Any] = Registry(
     base="seqcls.model.encoders.base:Encoder",
     home="seqcls.model.encoders",
     builtins={
+        "linear": Builtin("linear:Linear", "The wide path alone: logistic regression on n-grams of words and characters"),
         "numpy-simple-rnn": Builtin(
             "numpy_simple_rnn:NumpySimpleRNN", "The tutorial's loop in NumPy, with gradients (CPU only)"
         ),

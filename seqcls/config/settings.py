@@ -74,6 +74,13 @@ class DataConfig(Section):
     truncating: Literal["pre", "post", "middle"] = "middle"
     """Where to cut long texts: the beginning (pre), the end (post), or the middle, which keeps both ends."""
 
+    wide: bool = False
+    """Let a linear path read n-grams of words and characters beside the network (Cheng et al. 2016); texts only."""
+    word_ngrams: Annotated[int, Field(ge=1, le=5)] = 3
+    """Longest n-gram of words in the wide path."""
+    character_ngrams: Annotated[int, Field(ge=0, le=8)] | Literal["auto"] = "auto"
+    """Longest n-gram of characters in the wide path, inside words; 0 for none, auto for 5 if there is little text."""
+
     @model_validator(mode="before")
     @classmethod
     def _read_path(cls, settings: object) -> object:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,18 @@ POOL_BATCHES = 50
 _WITHOUT_WORKERS = "use --num-workers 0, which needs no other process"
 
 
+class Bags(NamedTuple):
+    """The n-grams of B texts.
+
+    Attributes:
+        ids: int64 [M], those of one text after the other.
+        offsets: int64 [B], where those of each text begin.
+    """
+
+    ids: Tensor
+    offsets: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """A padded batch.
@@ -39,22 +51,30 @@ class Batch:
         lengths: int64 [B], always on the CPU.
         labels: int64 [B], uint8 [B, K], or None where there are none.
         indices: int64 [B], the indices of the examples in their split; a NumPy array.
+        ngrams: What the wide path reads; None if the data have no n-grams.
     """
 
     inputs: Tensor
     lengths: Tensor
     labels: Tensor | None
     indices: NDArray[np.int64]
+    ngrams: Bags | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def model_inputs(self) -> tuple[Any, ...]:
+        """The arguments of a network's ``forward``: inputs, lengths and, where there are any, n-grams."""
+        return (self.inputs, self.lengths) if self.ngrams is None else (self.inputs, self.lengths, self.ngrams)
 
     def to(self, device: torch.device) -> Batch:
         """Copy inputs and labels to ``device`` without waiting for the copy."""
         if device.type == "cpu":
             return self
         labels = None if self.labels is None else to_device(self.labels, device)
-        return replace(self, inputs=to_device(self.inputs, device), labels=labels)
+        ngrams = _on(self.ngrams, device)
+        return replace(self, inputs=to_device(self.inputs, device), labels=labels, ngrams=ngrams)
 
 
 def training_order(
@@ -100,21 +120,34 @@ def collate(sequences: Sequences, indices: NDArray[np.int64]) -> Batch:
 
 
 def _gather(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[Any] | None, ...]:
-    """Return the inputs, lengths, labels and indices of a batch."""
+    """Return the inputs, lengths, labels, indices and n-grams of a batch, the latter as ids and offsets."""
     inputs, lengths = sequences.pad(indices)
     labels = None if sequences.labels is None else np.asarray(sequences.labels[indices])
-    return inputs, lengths, labels, indices
+    return inputs, lengths, labels, indices, *_gather_ngrams(sequences, indices)
+
+
+def _gather_ngrams(sequences: Sequences, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, ...]:
+    """Return the n-grams of a batch as int64 ids [M] and offsets [B]; None and None if there are none."""
+    if sequences.ngrams is None:
+        return None, None
+    chosen = sequences.ngrams.take(indices)
+    return chosen.values.astype(np.int64), chosen.offsets[:-1].copy()
 
 
 def _as_batch(arrays: tuple[NDArray[Any] | None, ...]) -> Batch:
-    inputs, lengths, labels, indices = arrays
+    inputs, lengths, labels, indices, ids, offsets = arrays
     assert indices is not None
     return Batch(
         torch.from_numpy(inputs),
         torch.from_numpy(lengths),
         None if labels is None else torch.from_numpy(labels),
         indices,
+        _as_bags(ids, offsets),
     )
+
+
+def _as_bags(ids: NDArray[Any] | None, offsets: NDArray[Any] | None) -> Bags | None:
+    return None if ids is None else Bags(torch.from_numpy(ids), torch.from_numpy(offsets))
 
 
 def batches(
@@ -153,7 +186,10 @@ def batches(
 def _batch(sequences: Sequences, indices: NDArray[np.int64], device: torch.device, *, may_stay: bool) -> Batch:
     # Looked up for each batch: a suspended generator would keep alive a copy that is to be freed.
     source = resident(sequences, device) if may_stay else None
-    return collate(sequences, indices).to(device) if source is None else Batch(*source.gather(indices), indices)
+    if source is None:
+        return collate(sequences, indices).to(device)
+    # The n-grams of a batch are few, and are gathered and copied each time.
+    return Batch(*source.gather(indices), indices, _on(_as_bags(*_gather_ngrams(sequences, indices)), device))
 
 
 class _Gathered(Dataset[Any]):
@@ -208,4 +244,15 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
 def _rows(batch: Batch, rows: slice) -> Batch:
     lengths = batch.lengths[rows]
     labels = None if batch.labels is None else batch.labels[rows]
-    return Batch(batch.inputs[rows, : int(lengths.max())], lengths, labels, batch.indices[rows])
+    ngrams = None if batch.ngrams is None else _rows_of_bags(batch.ngrams, rows)
+    return Batch(batch.inputs[rows, : int(lengths.max())], lengths, labels, batch.indices[rows], ngrams)
+
+
+def _rows_of_bags(bags: Bags, rows: slice) -> Bags:
+    bounds = [*bags.offsets.tolist(), len(bags.ids)]
+    begin, end = bounds[rows.start], bounds[min(rows.stop, len(bags.offsets))]
+    return Bags(bags.ids[begin:end], bags.offsets[rows] - begin)
+
+
+def _on(bags: Bags | None, device: torch.device) -> Bags | None:
+    return None if bags is None else Bags(*(to_device(part, device) for part in bags))

@@ -10,12 +10,20 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from seqcls.data.encoding import EncodedData, encode_splits, encode_to_file, parse_preprocessor
+from seqcls.data.encoding import (
+    NGRAMS_FILE,
+    EncodedData,
+    encode_ngrams_to_file,
+    encode_splits,
+    encode_to_file,
+    parse_preprocessor,
+)
 from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.sequences import Sequences
 from seqcls.data.splits import Splits
@@ -24,10 +32,11 @@ from seqcls.system.files import sync_directory, write_file
 from seqcls.system.untrusted import JSON_LIMIT, check_form, parse_json, read_verified
 
 # Raise this whenever the layout of an entry or the rules of a tokenizer change: older entries are then rebuilt.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 # The files that are read whole and listed in manifest.json. Those of the splits may be larger than memory.
 _SMALL_FILES = {"entry.json": JSON_LIMIT, "tokenizer.json": None}
+_NGRAM_FILES = {**_SMALL_FILES, NGRAMS_FILE: None}
 _BLOCK, _MOST_BLOCKS = 1 << 20, 256
 
 logger = logging.getLogger("seqcls")
@@ -101,7 +110,7 @@ class _Entry(BaseModel):  # no dataclass: those are refused, in strict mode, whe
 
 
 def _read_entry(folder: Path, key: str) -> EncodedData:
-    contents = read_verified(folder, _SMALL_FILES)
+    contents = read_verified(folder, _NGRAM_FILES if (folder / NGRAMS_FILE).exists() else _SMALL_FILES)
     values = parse_json(contents["entry.json"], folder / "entry.json")
     if (version := values.get("format_version")) != FORMAT_VERSION:
         raise DataError(f"entry.json has format version {version}, and this version of seqcls reads {FORMAT_VERSION}")
@@ -116,8 +125,14 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
         folder / "tokenizer.json",
         max_length=entry.max_length,
         truncating=entry.truncating,
+        ngrams=contents.get(NGRAMS_FILE),
     )
-    splits = {name: Sequences.load(folder / _split_file(name)) for name in entry.splits}
+    files = {name: Sequences.load(folder / _split_file(name)) for name in entry.splits}
+    splits = {
+        name: replace(split, ngrams=files.get(_of_ngrams(name)))
+        for name, split in files.items()
+        if not name.endswith(_of_ngrams(""))
+    }
     return EncodedData(preprocessor, splits, tuple(entry.label_names))
 
 
@@ -126,15 +141,20 @@ def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Spl
     labelled = splits.labelled()
     for name, split in labelled.items():
         encode_to_file(folder / _split_file(name), preprocessor, split)
+        if preprocessor.ngrams is not None:
+            encode_ngrams_to_file(folder / _split_file(_of_ngrams(name)), preprocessor.ngrams, split)
+    files = [*labelled, *(map(_of_ngrams, labelled) if preprocessor.ngrams is not None else ())]
     entry = _Entry(
         format_version=FORMAT_VERSION,
         key=key,
         label_names=list(splits.label_names),
         max_length=preprocessor.max_length,
         truncating=preprocessor.truncating,
-        splits={name: _digest_file(folder / _split_file(name)) for name in labelled},
+        splits={name: _digest_file(folder / _split_file(name)) for name in files},
     )
     contents = {"entry.json": _to_json(entry.model_dump()), "tokenizer.json": preprocessor.to_json().encode()}
+    if preprocessor.ngrams is not None:
+        contents[NGRAMS_FILE] = preprocessor.ngrams.to_safetensors()
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     for name, data in {**contents, "manifest.json": _to_json(hashes)}.items():
         write_file(folder / name, data)
@@ -168,6 +188,11 @@ def _move_away(path: Path, target: Path) -> None:
         path.rename(target)  # it is removed together with the staging folder
     except FileNotFoundError:
         return  # another process was faster
+
+
+def _of_ngrams(split: str) -> str:
+    """Return the name under which the n-grams of a split are kept."""
+    return f"{split}-ngrams"
 
 
 def _split_file(split: str) -> str:

@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqcls.config.auto import DataShape
+from seqcls.data.ngrams import NgramVocabulary
 from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.rules import UNK_ID
 from seqcls.data.scaler import FeatureScaler
-from seqcls.data.sequence_files import write_sequences
+from seqcls.data.sequence_files import offsets_of, write_sequences
 from seqcls.data.sequences import Sequences, as_label_array
 from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.data.tokenizer_worker import encode_on_two_cores
 from seqcls.errors import DataError
+
+NGRAMS_FILE = "ngrams.safetensors"
+"""The file beside tokenizer.json that holds the n-grams of the wide path."""
 
 _MANY_TEXTS = 200_000  # from this number on, a second process is worth its start
 
@@ -52,8 +56,13 @@ def encode(
     weights: NDArray[np.float64] | None = None,
 ) -> Sequences:
     """Encode N texts, or N float arrays [T, D]; ``labels`` are int [N], or uint8 [N, K], and ``weights`` float64 [N]."""
+    ngrams = None
+    if preprocessor.ngrams is not None:
+        sequences = list(sequences)  # read twice
+        ids, lengths = preprocessor.ngrams.encode_batch(sequences)
+        ngrams = Sequences(ids, offsets_of(lengths))
     values, offsets = preprocessor.encode_batch(sequences)
-    return Sequences(values, offsets, None if labels is None else as_label_array(labels), weights)
+    return Sequences(values, offsets, None if labels is None else as_label_array(labels), weights, ngrams)
 
 
 def encode_splits(preprocessor: Preprocessor, splits: Splits) -> EncodedData:
@@ -79,6 +88,11 @@ def encode_to_file(path: str | os.PathLike[str], preprocessor: Preprocessor, spl
     write_sequences(path, chunks, count=len(sequences), labels=split.labels, weights=split.weights)
 
 
+def encode_ngrams_to_file(path: str | os.PathLike[str], ngrams: NgramVocabulary, split: Split) -> None:
+    """Write the n-grams of a split's texts as `encode_to_file` writes the token ids; raises like it."""
+    write_sequences(path, ngrams.encode_chunks(split.sequences), count=len(split), labels=None)
+
+
 def encode_inputs(preprocessor: Preprocessor, sequences: Sequence[Any]) -> Sequences:
     """Encode what a model is asked about.
 
@@ -94,14 +108,26 @@ def encode_inputs(preprocessor: Preprocessor, sequences: Sequence[Any]) -> Seque
     return encode(preprocessor, sequences)
 
 
-def parse_preprocessor(data: bytes, path: Path, *, max_length: int | None, truncating: Truncating) -> Preprocessor:
+def parse_preprocessor(
+    data: bytes, path: Path, *, max_length: int | None, truncating: Truncating, ngrams: bytes | None = None
+) -> Preprocessor:
     """Read the content of the tokenizer.json at ``path``: a tokenizer, or the statistics of features.
+
+    Args:
+        data: The content.
+        path: The file, for messages.
+        max_length: See `Preprocessor`.
+        truncating: See `Preprocessor`.
+        ngrams: The content of the ngrams.safetensors beside it, if there is one.
 
     Raises:
         CheckpointError: It is damaged.
     """
     if b'"model"' in data:
-        return TextTokenizer.from_json(data, path, max_length=max_length, truncating=truncating)
+        tokenizer = TextTokenizer.from_json(data, path, max_length=max_length, truncating=truncating)
+        if ngrams is not None:
+            tokenizer.ngrams = NgramVocabulary.from_safetensors(ngrams, path.with_name(NGRAMS_FILE))
+        return tokenizer
     return FeatureScaler.from_json(data, path)
 
 

@@ -14,8 +14,10 @@ from seqcls.config import options
 from seqcls.config.auto import vocabulary_size
 from seqcls.config.settings import DataConfig
 from seqcls.data.cache import FORMAT_VERSION, EncodedCache
+from seqcls.data.chunks import text_size
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData, encode_splits
+from seqcls.data.ngrams import NgramVocabulary
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.rules import DEFAULT_RULES, RULES
 from seqcls.data.scaler import FeatureScaler
@@ -24,6 +26,11 @@ from seqcls.data.static_vectors import WORDLLAMA, has_form_of_source, read_stati
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.errors import ConfigError
 from seqcls.system.paths import cache_home
+
+LITTLE_TEXT = 3_000_000
+"""Up to so many characters, the wide path reads n-grams of characters, and those that occur once."""
+MOST_WIDE_WEIGHTS = 1 << 24
+"""The most weights of the wide path, one per n-gram and class: their training takes some 15 times this in floats."""
 
 # Stands for the name of a data set where the splits were passed as objects.
 SPLITS = "splits"
@@ -94,9 +101,33 @@ def dataset_options(config: DataConfig) -> dict[str, Any]:
 
 def fit_preprocessor(splits: Splits, config: DataConfig) -> Preprocessor:
     """Fit what encodes the splits on the training split: the tokenizer of the settings, or, for numbers, a scaler."""
-    if splits.train.kind == "text":
-        return make_tokenizer(splits.train.texts, config)
-    return FeatureScaler.fit(splits.train.sequences)
+    if splits.train.kind != "text":
+        if config.wide:
+            raise ConfigError(
+                "the wide path reads n-grams of texts, but the data are numbers; use --no-wide, and an encoder"
+            )
+        return FeatureScaler.fit(splits.train.sequences)
+    tokenizer = make_tokenizer(splits.train.texts, config)
+    if config.wide:
+        tokenizer.ngrams = _fit_ngrams(splits, config)
+    return tokenizer
+
+
+def _fit_ngrams(splits: Splits, config: DataConfig) -> NgramVocabulary:
+    """Choose the n-grams of the wide path: all of little text; of much text, those of words that occur twice."""
+    texts = splits.train.texts
+    is_little = text_size(texts) <= LITTLE_TEXT
+    characters = config.character_ngrams
+    if characters == "auto":
+        characters = 5 if is_little else 0
+    num_classes = len(splits.label_names)
+    return NgramVocabulary.fit(
+        texts,
+        max_words=config.word_ngrams,
+        max_characters=characters,
+        min_count=1 if is_little else 2,
+        max_size=max(1, MOST_WIDE_WEIGHTS // (1 if num_classes == 2 else num_classes)),
+    )
 
 
 def make_tokenizer(texts: Sequence[str], config: DataConfig) -> TextTokenizer:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.data.ngrams import NgramVocabulary
 from seqcls.system.files import replace_file
 
 Kind = Literal["text", "features"]
@@ -24,11 +25,13 @@ class Preprocessor(Protocol):
         kind: Whether a sequence is a text, encoded as token ids, or an array of feature vectors.
         max_length: Length of the longest sequence that it returns; None if it cuts none.
         truncating: Where longer sequences are cut.
+        ngrams: The n-grams that the wide path of the network reads beside the steps; None if there is no such path.
     """
 
     kind: ClassVar[Kind]
     max_length: int | None = None
     truncating: Truncating = "middle"
+    ngrams: NgramVocabulary | None = None
 
     @property
     @abstractmethod

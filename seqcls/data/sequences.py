@@ -28,6 +28,7 @@ class Sequences:
         offsets: int64 [N + 1]; sequence i is values[offsets[i] : offsets[i + 1]].
         labels: int64 [N]; uint8 [N, K], 1 for each of K labels that a sequence has; or None where there are none.
         weights: float64 [N], how much each sequence counts in the training loss; None if all count the same.
+        ngrams: What the wide path reads: N sets of n-grams as ids, each ascending; None if there is no such path.
 
     Raises:
         DataError: The arrays do not fit together.
@@ -37,11 +38,14 @@ class Sequences:
     offsets: NDArray[np.int64]
     labels: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
+    ngrams: Sequences | None = None
 
     def __post_init__(self) -> None:
         _check(self.values, self.offsets, self.labels)
         if self.weights is not None and (self.weights.dtype.name, self.weights.shape) != ("float64", (len(self),)):
             raise DataError(f"weights are {self.weights.dtype} of shape {self.weights.shape}; give float64 [{len(self)}]")
+        if self.ngrams is not None and len(self.ngrams) != len(self):
+            raise DataError(f"there are {len(self)} sequences, but n-grams of {len(self.ngrams)}")
 
     @classmethod
     def from_list(cls, sequences: Iterable[ArrayLike], labels: ArrayLike | None = None) -> Sequences:
@@ -66,14 +70,14 @@ class Sequences:
         Raises:
             DataError: The file is missing, truncated or garbled.
         """
-        arrays = map_sequences(path)
+        arrays: dict[str, Any] = dict(map_sequences(path))
         try:
             return cls(**arrays)
         except (DataError, *GARBLED) as error:
             raise DataError(f"{path} does not hold encoded sequences: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, whole or not at all; OSError if it cannot be written."""
+        """Write a safetensors file, without the n-grams, whole or not at all; OSError if it cannot be written."""
         write_sequences(path, [(self.values, self.lengths)], count=len(self), labels=self.labels, weights=self.weights)
 
     def __len__(self) -> int:
@@ -98,12 +102,14 @@ class Sequences:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of lengths, labels, weights and values; beyond 67 million values, of 256 evenly spaced blocks of them."""
+        """A hash of everything; of more than 67 million values, of 256 evenly spaced blocks of them."""
         digest = hashlib.sha256(self.lengths.tobytes())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
         if self.weights is not None:
             digest.update(self.weights.tobytes())
+        if self.ngrams is not None:
+            digest.update(self.ngrams.digest.encode())
         step = max(_DIGEST_BLOCK, len(self.values) // _DIGEST_BLOCKS)
         for start in range(0, len(self.values), step):
             digest.update(self.values[start : start + _DIGEST_BLOCK].tobytes())
@@ -121,6 +127,7 @@ class Sequences:
             offsets,
             labels=None if self.labels is None else self.labels[chosen],
             weights=None if self.weights is None else self.weights[chosen],
+            ngrams=None if self.ngrams is None else self.ngrams.take(chosen),
         )
 
     def pad(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -136,6 +143,15 @@ class Sequences:
         for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
             inputs[row, :length] = self.values[start : start + length]
         return inputs, np.asarray(lengths)
+
+
+def pad_bags(ngrams: Sequences, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Gather sets of n-grams into one array, for runtimes without bags: int64 [B, L], -1 in the padding, L at least 1."""
+    rows = [ngrams[index] for index in indices.tolist()]
+    padded = np.full((len(rows), max(1, *map(len, rows))), -1, dtype=np.int64)
+    for row, ids in zip(padded, rows, strict=True):
+        row[: len(ids)] = ids
+    return padded
 
 
 def as_label_array(labels: ArrayLike) -> NDArray[Any]:

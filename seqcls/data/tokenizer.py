@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
+from seqcls.data.chunks import chunks_of, even_sample
 from seqcls.data.preprocessor import Kind, Preprocessor, Truncating
 from seqcls.data.rules import PAD_ID, RULES, SPECIALS, UNK_ID, find_rules, fit_bpe
 from seqcls.errors import CheckpointError, ConfigError
@@ -25,11 +26,8 @@ _Item = TypeVar("_Item")
 # The library's results take some 100 bytes per word. To bound memory, texts are encoded in chunks, and a long text is cut
 # into pieces where the rules give the same words as for the whole: before a space between an ASCII letter or digit and an
 # ASCII letter.
-_CHUNK, _CHUNK_CHARACTERS = 2_000, 2_000_000
 _PIECE = re.compile(r".{100000,}?[A-Za-z0-9](?= [A-Za-z])|.+", re.DOTALL)
 _MOST_HOLES = 1000  # how many ids without a word the vocabulary of another program may have
-VOCABULARY_BYTES = 100_000_000
-"""If there is more text than this, in characters, the vocabulary is fitted on an even sample."""
 
 
 class TextTokenizer(Preprocessor):
@@ -100,7 +98,7 @@ class TextTokenizer(Preprocessor):
         """Fit the vocabulary: the most frequent words; among equally frequent ones, the first in code point order.
 
         Args:
-            texts: The training texts; beyond `VOCABULARY_BYTES`, an even sample of them.
+            texts: The training texts; beyond `seqcls.data.chunks.VOCABULARY_BYTES`, an even sample of them.
             vocab_size: Largest size of the vocabulary, including padding and the unknown word.
             rules: How a text is split into words: a name in `RULES`.
             max_length: Length of the longest sequence, in ids; None keeps all ids.
@@ -116,7 +114,7 @@ class TextTokenizer(Preprocessor):
             raise ConfigError(
                 f"vocab_size is {vocab_size}; give at least {smallest}, for padding, unknown word and alphabet"
             )
-        sample = _even_sample(texts)
+        sample = even_sample(texts)
         if rules == "bpe":
             return cls(
                 fit_bpe(map(_without_surrogates, sample), vocab_size=vocab_size),
@@ -308,28 +306,6 @@ def _unknown_token(tokenizer: Tokenizer) -> str:
 def _words_of(tokenizer: Tokenizer, text: str) -> list[str]:
     normalized = tokenizer.normalizer.normalize_str(text)
     return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalized)]
-
-
-def _even_sample(texts: Sequence[str]) -> Iterable[str]:
-    """Return all texts, or every n-th if there is too much text, estimated from the first thousand texts."""
-    head = list(islice(texts, 1000))
-    size = len(texts) * sum(map(len, head)) / max(1, len(head))
-    step = -(-int(size) // VOCABULARY_BYTES) or 1
-    return islice(texts, 0, None, step)
-
-
-def chunks_of(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yield texts in lists of bounded length and bounded total size."""
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 def _without_surrogates(text: str) -> str:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from seqcls.data.chunks import chunks_of
 from seqcls.data.preprocessor import Preprocessor
-from seqcls.data.tokenizer import TextTokenizer, chunks_of
+from seqcls.data.tokenizer import TextTokenizer
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
 

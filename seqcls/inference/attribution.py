@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqcls.data.batches import Bags
 from seqcls.data.rules import UNK_ID
 from seqcls.model.forward import CPU_TOKENS
 from seqcls.model.network import Network
@@ -21,29 +23,75 @@ _MIN_POINTS, _MAX_POINTS = 16, 512  # at which the integrand is evaluated
 _TOLERANCE = 0.01  # of the log-odds, for the gap between them and the sum of the contributions
 _MAX_OCCLUSIONS = 200
 
-_LogOdds = Callable[[Tensor], Tensor]
-
 logger = logging.getLogger("seqcls")
 
 
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One encoded sequence, and where its parts lie in the text.
+
+    Attributes:
+        inputs: int64 [T] or float32 [T, D], on the network's device.
+        spans: int64 [T, 2], where each step lies.
+        units: int64 [U, 2], what contributions are told of: the steps, and any words that lie outside of all of them.
+        ngrams: int64 [M], every occurrence of an n-gram that the wide path knows; None without that path.
+        places: int64 [M, 2], where each occurrence lies.
+    """
+
+    inputs: Tensor
+    spans: NDArray[np.int64]
+    units: NDArray[np.int64] = field(init=False)
+    ngrams: Tensor | None = None
+    places: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", self.spans)
+
+    def with_ngrams(self, ngrams: Tensor, places: NDArray[np.int64], words: NDArray[np.int64]) -> Example:
+        """Return the example with what the wide path reads; ``words`` is int64 [W, 2], where each of its words lies."""
+        example = replace(self, ngrams=ngrams, places=places)
+        outside = words[~(_overlaps(words, self.spans) > 0).any(axis=1)]
+        units = np.concatenate([self.spans[self.spans[:, 1] > self.spans[:, 0]], outside])
+        order = np.lexsort((units[:, 1], units[:, 0]))
+        object.__setattr__(example, "units", units[order] if len(units) else self.spans)
+        return example
+
+    def spread(self, values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distribute the values of some places, float64 [M], over the units that they overlap, by length: float64 [U]."""
+        shares = _overlaps(places, self.units)  # [M, U]
+        # What lies nowhere, as the edge of an empty text does, belongs to all.
+        shares[shares.sum(axis=1) == 0] = 1.0
+        return np.asarray((values[:, None] * shares / shares.sum(axis=1, keepdims=True)).sum(axis=0))
+
+
+def _overlaps(spans: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how many characters each span shares with each other one, float64 [len(spans), len(others)]."""
+    begin, end = np.maximum(spans[:, None, 0], others[None, :, 0]), np.minimum(spans[:, None, 1], others[None, :, 1])
+    return np.asarray(np.maximum(end - begin, 0), dtype=np.float64)
+
+
+_LogOdds = Callable[[Tensor], Tensor]
+
+
 def contributions(
-    model: Network, inputs: Tensor, label: int, *, method: Method, temperature: float, is_multi_label: bool
+    model: Network, example: Example, label: int, *, method: Method, temperature: float, is_multi_label: bool
 ) -> tuple[NDArray[np.float64], float | None]:
-    """Return what each step contributes to the log-odds of a label.
+    """Return what each unit of an example contributes to the log-odds of a label.
 
     Args:
         model: The network, in evaluation mode.
-        inputs: One encoded sequence on the network's device: int64 [T] or float32 [T, D].
+        example: The encoded sequence.
         label: The index of the label.
         method: "integrated-gradients" (Sundararajan, Taly & Yan 2017, eq. 1) averages the gradient on the straight line
-            from vectors of zeros, which is what padding has, to those of the sequence, and multiplies it by the latter.
+            from vectors of zeros, which is what padding has, to those of the sequence, and multiplies it by the latter. The
+            n-grams of the wide path enter with their values x_f; what an n-gram contributes is shared by the words in it.
             "occlusion" (Zeiler & Fergus 2014) computes by how much the log-odds fall when the token is replaced by the
-            unknown word, or the numbers by their means in training.
+            unknown word, or the numbers by their means in training, and the n-grams around it are removed.
         temperature: The logits are divided by it.
         is_multi_label: Whether an example may have several labels.
 
     Returns:
-        The contributions, float64 [T], and the gap that `Explanation.gap` describes; None for occlusion.
+        The contributions, float64 [U], and the gap that `Explanation.gap` describes; None for occlusion.
     """
 
     def log_odds(logits: Tensor) -> Tensor:  # [B, C] -> [B]
@@ -56,62 +104,116 @@ def contributions(
     # cuDNN computes no gradients of recurrent layers in evaluation mode.
     with torch.backends.cudnn.flags(enabled=False):
         if method == "integrated-gradients":
-            return _integrated_gradients(model, inputs, log_odds)
-        return _occlusion(model, inputs, log_odds), None
+            return _integrated_gradients(model, example, log_odds)
+        return _occlusion(model, example, log_odds), None
 
 
-def _integrated_gradients(model: Network, inputs: Tensor, log_odds: _LogOdds) -> tuple[NDArray[np.float64], float]:
+def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) -> tuple[NDArray[np.float64], float]:
     with torch.no_grad():
-        x = model.embedding(inputs.unsqueeze(0))  # [1, T, embedding_size]
+        x = model.embedding(example.inputs.unsqueeze(0))  # [1, T, embedding_size]
+        parts = _ngram_logits(model, example)  # [M, C]
+        wide = parts.sum(dim=0, keepdim=True)  # [1, C]
 
-    def log_odds_of(vectors: Tensor) -> Tensor:  # [B, T, embedding_size] -> [B]
+    def log_odds_of(vectors: Tensor, wide: Tensor) -> Tensor:  # [B, T, embedding_size], [B, C] -> [B]
         lengths = torch.full((len(vectors),), x.shape[1])
-        return log_odds(model.read_out(model.encoder(vectors, lengths)))
+        if model.wide is None:
+            return log_odds(model.read_out(model.encoder(vectors, lengths)))
+        wide = wide + model.wide.bias
+        if model.head is None:
+            return log_odds(wide)
+        return log_odds(model.mix(wide, model.read_out(model.encoder(vectors, lengths))))
 
     with torch.no_grad():
-        at_sequence, at_zeros = log_odds_of(torch.cat([x, torch.zeros_like(x)])).tolist()
+        both = (torch.cat([part, torch.zeros_like(part)]) for part in (x, wide))
+        at_sequence, at_zeros = log_odds_of(*both).tolist()
     difference = at_sequence - at_zeros
     points = _MIN_POINTS
     while True:
-        values = _path_integral(log_odds_of, x, points)
-        gap = abs(values.sum() - difference)
+        of_steps, slopes = _path_integral(log_odds_of, x, wide, points)
+        of_ngrams = (parts.double() @ slopes).cpu().numpy()  # [M]
+        gap = abs(of_steps.sum() + of_ngrams.sum() - difference)
         if gap <= _TOLERANCE * max(1.0, abs(difference)):
             break
         if points >= _MAX_POINTS:
-            logger.warning("the contributions add up to %.3g, but the log-odds to %.3g", values.sum(), difference)
+            total = of_steps.sum() + of_ngrams.sum()
+            logger.warning("the contributions add up to %.3g, but the log-odds to %.3g", total, difference)
             break
         points *= 2
-    return values, float(gap)
+    if example.places is None:
+        return of_steps, float(gap)
+    return example.spread(of_steps, example.spans) + example.spread(of_ngrams, example.places), float(gap)
 
 
-def _path_integral(log_odds_of: _LogOdds, x: Tensor, points: int) -> NDArray[np.float64]:
-    """Return the contributions [T] by Gauss-Legendre quadrature, with as many points at once as memory is meant for."""
+def _ngram_logits(model: Network, example: Example) -> Tensor:
+    """Return what each occurrence of an n-gram adds to the logits of the wide path, [M, C]; M is 0 without that path."""
+    classes = (0, 1) if model.wide is None else (0, model.wide.weights.shape[1])
+    if model.wide is None or example.ngrams is None or not len(example.ngrams):
+        return torch.zeros(*classes, device=example.inputs.device)
+    ids, index, counts = example.ngrams.unique(return_inverse=True, return_counts=True)
+    values = model.wide.values(ids, torch.zeros(1, dtype=torch.int64, device=ids.device)) / counts
+    parts: Tensor = values[index, None] * model.wide.weights[example.ngrams]
+    return parts
+
+
+def _path_integral(
+    log_odds_of: Callable[[Tensor, Tensor], Tensor], x: Tensor, wide: Tensor, points: int
+) -> tuple[NDArray[np.float64], Tensor]:
+    """Integrate by Gauss-Legendre quadrature, with as many points at once as memory is meant for.
+
+    Returns:
+        The contributions of the steps, float64 [T], and the mean slope of the log-odds by the logits of the wide path,
+        float64 [C].
+    """
     nodes, weights = np.polynomial.legendre.leggauss(points)
     total = torch.zeros(x.shape[1:], dtype=torch.float64, device=x.device)  # [T, embedding_size]
+    slopes = torch.zeros(wide.shape[1:], dtype=torch.float64, device=x.device)  # [C]
     at_once = max(1, CPU_TOKENS // x.shape[1])
     for start in range(0, points, at_once):
         batch = slice(start, start + at_once)
         factors, shares = (
             torch.from_numpy(numbers[batch]).to(x).view(-1, 1, 1) for numbers in ((nodes + 1) / 2, weights / 2)
         )
-        on_path = (factors * x).requires_grad_()
-        (gradient,) = torch.autograd.grad(log_odds_of(on_path).sum(), on_path)
-        total += (shares * gradient).sum(dim=0).double()
-    return np.asarray((total * x[0].double()).sum(dim=-1).cpu().numpy())
+        on_path, wide_on_path = (factors * x).requires_grad_(), (factors[:, 0] * wide).requires_grad_()
+        value = log_odds_of(on_path, wide_on_path).sum()
+        gradients = torch.autograd.grad(value, (on_path, wide_on_path), allow_unused=True, materialize_grads=True)
+        total += (shares * gradients[0]).sum(dim=0).double()
+        slopes += (shares[:, 0] * gradients[1]).sum(dim=0).double()
+    return np.asarray((total * x[0].double()).sum(dim=-1).cpu().numpy()), slopes
 
 
-def _occlusion(model: Network, inputs: Tensor, log_odds: _LogOdds) -> NDArray[np.float64]:
-    """Hide one step at a time; in long sequences, several neighbours at once, which share their contribution equally."""
-    width = -(-len(inputs) // _MAX_OCCLUSIONS)
-    starts = list(range(0, len(inputs), width))
-    occluded = inputs.repeat(len(starts), *[1] * inputs.ndim)  # [W, T] or [W, T, D]
+def _occlusion(model: Network, example: Example, log_odds: _LogOdds) -> NDArray[np.float64]:
+    """Hide one unit at a time; in long sequences, several neighbours at once, which share their contribution equally."""
+    inputs, units = example.inputs, example.units
+    width = -(-len(units) // _MAX_OCCLUSIONS)
+    windows = [slice(start, start + width) for start in range(0, len(units), width)]
+    occluded = inputs.repeat(len(windows) + 1, *[1] * inputs.ndim)  # [1 + W, T] or [1 + W, T, D]; the first is not occluded
     replacement = UNK_ID if inputs.ndim == 1 else 0.0
-    for row, start in enumerate(starts):
-        occluded[row, start : start + width] = replacement
+    bags: list[Tensor] = [] if example.ngrams is None else [example.ngrams.unique()]
+    for row, window in enumerate(windows, 1):
+        if example.ngrams is None or example.places is None:
+            occluded[row, window] = replacement
+        else:
+            occluded[row, torch.from_numpy(_touched(example.spans, units[window]))] = replacement
+            is_left = ~_touched(example.places, units[window])
+            bags.append(example.ngrams[torch.from_numpy(is_left).to(inputs.device)].unique())
     at_once = max(1, CPU_TOKENS // len(inputs))
+    values = []
     with torch.inference_mode():
-        batches = torch.cat([inputs.unsqueeze(0), occluded]).split(at_once)
-        values = torch.cat([log_odds(model(batch, torch.full((len(batch),), len(inputs)))) for batch in batches]).cpu()
-    falls = (values[0] - values[1:]).numpy()
-    sizes = [min(width, len(inputs) - start) for start in starts]
+        for start in range(0, len(occluded), at_once):
+            batch, ngrams = occluded[start : start + at_once], bags[start : start + at_once]
+            lengths = torch.full((len(batch),), len(inputs))
+            values.append(log_odds(model(batch, lengths, _joined(ngrams) if ngrams else None)).cpu())
+    outcomes = torch.cat(values)
+    falls = (outcomes[0] - outcomes[1:]).numpy()
+    sizes = [len(units[window]) for window in windows]
     return np.repeat(falls / sizes, sizes)
+
+
+def _touched(spans: NDArray[np.int64], units: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each span overlaps one of the units, bool [len(spans)]; what has no extent touches all."""
+    return np.asarray((_overlaps(spans, units) > 0).any(axis=1) | (spans[:, 0] == spans[:, 1]))
+
+
+def _joined(bags: Sequence[Tensor]) -> Bags:
+    sizes = torch.tensor([len(bag) for bag in bags])
+    return Bags(torch.cat(list(bags)), (sizes.cumsum(0) - sizes).to(bags[0].device))

@@ -23,14 +23,14 @@ from seqcls.evaluation.assessment import Assessment
 from seqcls.evaluation.decisions import decide
 from seqcls.evaluation.predictions import Predictions
 from seqcls.evaluation.scores import label_probabilities
-from seqcls.inference.attribution import Method, contributions
+from seqcls.inference.attribution import Example, Method, contributions
 from seqcls.inference.explanation import Explanation
 from seqcls.inference.labelled import encode_labelled
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.forward import predict_logits
 from seqcls.storage.hub import upload
 from seqcls.storage.locate import resolve_model_path
-from seqcls.storage.model_directory import MODEL_FILES, load_model_directory, save_model_directory
+from seqcls.storage.model_directory import load_model_directory, model_files, save_model_directory
 from seqcls.storage.rebuild import SavedModel
 from seqcls.system.deprecation import warn_renamed
 from seqcls.system.device import resolve_device
@@ -212,9 +212,14 @@ class Classifier:
         index = int(probabilities.argmax()) if label is None else self.label_names.index(label)
         is_text = self.preprocessor.kind == "text"
         steps, spans, num_tokens = self.preprocessor.encode_with_spans(text)
+        example = Example(torch.from_numpy(steps.astype(np.int64) if is_text else steps).to(self._device), spans)
+        if self.preprocessor.ngrams is not None:
+            ngrams, places = self.preprocessor.ngrams.encode_with_spans(text)
+            words = self.preprocessor.ngrams.words_of(text)
+            example = example.with_ngrams(torch.from_numpy(ngrams).long().to(self._device), places, words)
         values, gap = contributions(
             self._model,
-            torch.from_numpy(steps.astype(np.int64) if is_text else steps).to(self._device),
+            example,
             index,
             method=method,
             temperature=self.temperature,
@@ -224,7 +229,7 @@ class Classifier:
             label=self.label_names[index],
             probability=float(probabilities[index]),
             text=text if is_text else None,
-            spans=spans,
+            spans=example.units,
             contributions=values,
             method=method,
             gap=gap,
@@ -339,7 +344,7 @@ class Classifier:
             CheckpointError: The files have changed since they were loaded.
             MissingExtraError: huggingface_hub is not installed.
         """
-        read_verified(self._saved.path, MODEL_FILES)  # damaged files must not be passed on
+        read_verified(self._saved.path, model_files(self._saved.path))  # damaged files must not be passed on
         return upload(self._saved.path, repo_id, private=private, revision=revision, message=commit_message, token=token)
 
     def _raw_logits(self, sequences: Sequences) -> torch.Tensor:

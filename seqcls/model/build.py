@@ -9,19 +9,29 @@ from seqcls.config import options
 from seqcls.config.auto import VECTOR_SIZE, dropout_without_data
 from seqcls.config.settings import ModelConfig
 from seqcls.data.encoding import EncodedData
+from seqcls.data.ngrams import NgramVocabulary
 from seqcls.errors import ConfigError
-from seqcls.model.embeddings.base import Embedding
+from seqcls.model.embeddings.base import Embedding, NoEmbedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.network import Network
+from seqcls.model.wide import WidePath
 
 
-def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encoder: Encoder | None = None) -> Network:
+def build_model(
+    config: ModelConfig,
+    *,
+    vocab_size: int,
+    num_classes: int,
+    ngrams: NgramVocabulary | None = None,
+    encoder: Encoder | None = None,
+) -> Network:
     """Build the network around ``encoder``, or around the one that the settings name.
 
     Args:
         config: The settings of the model. Dropout that is still "auto" is that for plenty of data.
         vocab_size: The number of different token ids, or the size of a feature vector.
         num_classes: The number of labels.
+        ngrams: The n-grams of the wide path; None for a network without one.
         encoder: A built encoder.
 
     Raises:
@@ -35,8 +45,12 @@ def build_model(config: ModelConfig, *, vocab_size: int, num_classes: int, encod
         raise ConfigError(
             f"the encoder takes vectors of size {encoder.input_size}, but model.embedding_size is {size}; make them equal"
         )
-    embedding = build_embedding(config, vocab_size=vocab_size)
-    return Network(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config)
+    if not encoder.output_size and ngrams is None:
+        raise ConfigError(f"the encoder {config.encoder} reads n-grams of texts alone, and there are none; use --wide")
+    has_sequence = encoder.output_size > 0
+    embedding = build_embedding(config, vocab_size=vocab_size) if has_sequence else NoEmbedding()
+    wide = None if ngrams is None else WidePath(len(ngrams), ngrams.num_words, num_classes)
+    return Network(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config, wide=wide)
 
 
 def build_encoder(config: ModelConfig) -> Encoder:

@@ -68,7 +68,7 @@ def predict_logits(
             for batch in batches(sequences, order, device):
                 if must_stop():
                     raise StoppedError
-                logits = model(batch.inputs, batch.lengths).float()
+                logits = model(*batch.model_inputs).float()
                 if not start:
                     with torch.inference_mode(False):  # so that the caller may change them
                         outputs = torch.empty(len(places), logits.shape[1], device=device)

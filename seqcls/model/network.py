@@ -1,4 +1,4 @@
-"""The network: embedding, encoder, linear head."""
+"""The network: embedding, encoder, linear head, and beside them the wide path."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from torch import Tensor, nn
 
 from seqcls.config.auto import chosen
 from seqcls.config.settings import ModelConfig
+from seqcls.data.batches import Bags
 from seqcls.data.rules import PAD_ID, UNK_ID
+from seqcls.errors import DataError
 from seqcls.model.dropout import Dropout
 from seqcls.model.embeddings.base import Embedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.encoders.recurrent import RecurrentEncoder
+from seqcls.model.wide import WidePath
 
 
 class Network(nn.Module):
-    """Embedding, encoder, and a linear head that gives one logit per class.
+    """Embedding, encoder, and a linear head that gives one logit per class; beside them, if there are n-grams, a wide path.
 
     Three kinds of noise keep it from memorizing its training examples. Words of the vocabulary become the unknown word
     wherever they stand in the batch (Gal & Ghahramani 2016, sec. 4.2: dropping one occurrence of a name would leave the
@@ -23,7 +26,14 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, embedding: Embedding, encoder: Encoder, *, vocab_size: int, num_classes: int, config: ModelConfig
+        self,
+        embedding: Embedding,
+        encoder: Encoder,
+        *,
+        vocab_size: int,
+        num_classes: int,
+        config: ModelConfig,
+        wide: WidePath | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
@@ -32,18 +42,36 @@ class Network(nn.Module):
         self.embedding_dropout = Dropout(chosen(config.embedding_dropout))
         self.encoder = encoder
         self.output_dropout = Dropout(chosen(config.output_dropout))
-        self.head = nn.Linear(encoder.output_size, num_classes)
+        self.head = nn.Linear(encoder.output_size, num_classes) if encoder.output_size else None
+        self.wide = wide
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor, ngrams: Bags | None = None) -> Tensor:
         """Classify a padded batch.
 
         Args:
             inputs: int64 [B, T] token ids, 0 in the padding; for an embedding of features, float [B, T, D].
             lengths: int64 [B] on the CPU, each in 1..T.
+            ngrams: What the wide path reads, if the network has one.
 
         Returns:
-            Logits, float [B, num_classes].
+            Logits, float [B, num_classes]. In training mode they are those of the sequence alone: the wide path, which is
+            fitted before, would leave nothing to learn, since it knows the training examples by heart.
         """
+        if self.wide is None or self.training:
+            return self._read_sequence(inputs, lengths)
+        if ngrams is None:
+            raise DataError("the model has a wide path, but the batch has no n-grams; encode texts with its preprocessor")
+        wide: Tensor = self.wide(*ngrams)
+        return wide if self.head is None else self.mix(wide, self._read_sequence(inputs, lengths))
+
+    def mix(self, wide: Tensor, deep: Tensor) -> Tensor:
+        """Return the logits of the network from those of the wide path and of the sequence, all [B, num_classes]."""
+        assert self.wide is not None
+        shares = self.wide.shares
+        return shares[0] * wide + shares[1] * deep
+
+    def _read_sequence(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of the sequence alone, [B, num_classes]."""
         if self._can_gather(inputs):
             encoded = self._encode_gathered(inputs, lengths)
         else:
@@ -53,6 +81,7 @@ class Network(nn.Module):
 
     def read_out(self, encoded: Tensor) -> Tensor:
         """Return the logits [B, num_classes] of encoded sequences [B, output_size]."""
+        assert self.head is not None
         logits: Tensor = self.head(self.output_dropout(encoded))
         return logits
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seqcls.data.encoding import NGRAMS_FILE
 from seqcls.errors import HubError
 from seqcls.storage.model_directory import MODEL_FILES
 from seqcls.system.hub import bars_on_a_terminal, download_files, explained, has_form_of_repo_id, hub_client
 from seqcls.system.paths import switched_on
 
-_FILES = (*MODEL_FILES, "manifest.json", "README.md")
+_FILES = (*MODEL_FILES, NGRAMS_FILE, "manifest.json", "README.md")
 
 
 def download(repo_id: str, *, revision: str | None = None) -> Path:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqcls.config.settings import Config
-from seqcls.data.encoding import parse_preprocessor
+from seqcls.data.encoding import NGRAMS_FILE, parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.evaluation.scores import Score
 from seqcls.model.build import describe_plugins
@@ -74,6 +74,8 @@ def save_model_directory(
         "model.safetensors": to_safetensors(weights),
         "tokenizer.json": preprocessor.to_json().encode(),
     }
+    if preprocessor.ngrams is not None:
+        contents[NGRAMS_FILE] = preprocessor.ngrams.to_safetensors()
     if training is not None:
         contents["training.json"] = to_json(training.values)
         contents["training.safetensors"] = to_safetensors(training.tensors)
@@ -91,7 +93,7 @@ def load_model_directory(path: Path) -> SavedModel:
     Raises:
         CheckpointError: It is none, or a file is missing or damaged.
     """
-    contents = read_verified(path, MODEL_FILES)
+    contents = read_verified(path, model_files(path))
     description, config = read_description(contents["config.json"], path / "config.json")
     return SavedModel(
         path=path,
@@ -102,6 +104,7 @@ def load_model_directory(path: Path) -> SavedModel:
             path / "tokenizer.json",
             max_length=config.data.max_length,
             truncating=config.data.truncating,
+            ngrams=contents.get(NGRAMS_FILE),
         ),
         thresholds=None if description.thresholds is None else tuple(description.thresholds),
         temperature=description.temperature,
@@ -109,6 +112,11 @@ def load_model_directory(path: Path) -> SavedModel:
         metrics=_parse_metrics(contents["metrics.json"], path / "metrics.json"),
         plugins={kind: plugin.model_dump() for kind, plugin in description.plugins},
     )
+
+
+def model_files(path: Path) -> dict[str, int | None]:
+    """Return the files of the model directory at ``path`` and the most bytes of each: `MODEL_FILES`, and any n-grams."""
+    return {**MODEL_FILES, NGRAMS_FILE: None} if (path / NGRAMS_FILE).exists() else dict(MODEL_FILES)
 
 
 def _parse_metrics(data: bytes, path: Path) -> dict[str, Any]:

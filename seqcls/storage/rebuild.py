@@ -89,6 +89,7 @@ class SavedModel:
             return build_model(
                 self.config.model,
                 vocab_size=self.preprocessor.input_size,
+                ngrams=self.preprocessor.ngrams,
                 num_classes=len(self.label_names),
                 encoder=encoder,
             )

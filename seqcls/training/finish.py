@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seqcls.data.encoding import EncodedData
 from seqcls.errors import CheckpointError
-from seqcls.evaluation.calibration import Calibration, calibrate
+from seqcls.evaluation.calibration import Calibration, calibrate, fit_temperature
 from seqcls.evaluation.scores import Score, choose_thresholds, score_logits
+from seqcls.model.network import Network
 from seqcls.storage.model_directory import load_model_directory, save_model_directory
 from seqcls.storage.rebuild import SavedModel
 from seqcls.storage.run_directory import RunDirectory
+from seqcls.training.linear import choose_shares
 from seqcls.training.scoring import Scorer
 from seqcls.training.state import FitState
 
@@ -63,9 +66,28 @@ def finish(run: RunDirectory, state: FitState, data: EncodedData, scorer: Scorer
     return finished
 
 
+def _choose_shares(model: Network, scorer: Scorer) -> bool:
+    """Set the shares of the wide path and the sequence to those with the lowest calibrated loss on validation."""
+    wide = model.wide
+    if wide is None or model.head is None:
+        return False
+    wide.shares.copy_(torch.tensor([1.0, 0.0]))
+    of_ngrams, labels = scorer.logits(model, "validation")
+    wide.shares.copy_(torch.tensor([0.0, 1.0]))
+    of_sequence, _ = scorer.logits(model, "validation")
+
+    def loss(mixed: Tensor) -> float:
+        return score_logits(mixed, labels, temperature=fit_temperature(mixed, labels)).loss
+
+    wide.shares.copy_(torch.tensor(choose_shares(of_ngrams, of_sequence, loss)))
+    return True
+
+
 def _score(state: FitState, data: EncodedData, scorer: Scorer, best: SavedModel, *, has_time: bool) -> Finish:
     model, scores = state.evaluated_model, {}
-    if state.best is not None:  # its checkpoint may be damaged, and another one stand in for it
+    if has_time and _choose_shares(model, scorer):
+        scores["validation"] = scorer.score(model, "validation")
+    elif state.best is not None:  # its checkpoint may be damaged, and another one stand in for it
         is_known = best.metrics.get("step") == state.best.step
         scores["validation"] = state.best.validation if is_known else scorer.score(model, "validation")
     is_calibrated, is_multi_label = state.config.fit.calibrate and has_time, data.splits["validation"].is_multi_label

@@ -68,9 +68,10 @@ class Loop:
             TrainingError: A step failed, and neither settings nor memory allow another try.
         """
         state = self._state
-        while (
-            state.epoch < chosen(self._config.epochs) or state.progress.evaluation_due
-        ) and not self._stopping.must_all_stop():
+        epochs = chosen(self._config.epochs) if any(True for _ in state.model.parameters()) else 0
+        if not epochs and not state.progress.evaluations:  # the wide path is fitted already
+            state.progress.evaluation_due = True
+        while (state.epoch < epochs or state.progress.evaluation_due) and not self._stopping.must_all_stop():
             try:
                 if state.progress.evaluation_due:  # the run was stopped before the evaluation, or during it
                     self._evaluate()
@@ -120,7 +121,7 @@ class Loop:
                     for part in split_batch(next(loader), progress.batch_parts):
                         assert part.labels is not None
                         with self._autocast:
-                            logits = model(part.inputs, part.lengths)  # [B, C]
+                            logits = model(*part.model_inputs)  # [B, C]
                         losses = objective.losses(logits.float(), part.labels)  # [B]
                         loss = objective.share(losses, part.indices, total_weight)  # []
                         state.watch.see_loss(step, loss, part, logits, model)

@@ -35,8 +35,9 @@ def build_optimizer(
         tables: Parameters that `LazyTables` updates.
     """
     optimizer_class: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    # Where only the wide path decides, there is nothing to optimize, and PyTorch wants a parameter all the same.
     return optimizer_class(
-        model.parameters(),
+        list(model.parameters()) or [nn.Parameter(torch.empty(0))],
         lr=chosen(config.lr),
         betas=config.betas,
         weight_decay=config.weight_decay,

@@ -16,7 +16,7 @@ import torch
 
 from seqcls.config.auto import chosen, fit_to_data
 from seqcls.config.recipe_files import load_recipe
-from seqcls.config.settings import Config
+from seqcls.config.settings import Config, is_same_plugin
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import SPLITS, load_raw, load_splits, prepare_data
@@ -46,6 +46,7 @@ from seqcls.training.callbacks.notify import CallbackList
 from seqcls.training.environment import differences
 from seqcls.training.failures import Recovery
 from seqcls.training.finish import Finish, finish
+from seqcls.training.linear import fit_wide
 from seqcls.training.loop import Loop
 from seqcls.training.resolve import name_objects
 from seqcls.training.results import FitResult, Plan
@@ -296,6 +297,7 @@ class Trainer:
         model = build_model(
             self.config.model,
             vocab_size=data.preprocessor.input_size,
+            ngrams=data.preprocessor.ngrams,
             num_classes=len(data.label_names),
             encoder=self._encoder,
         )
@@ -320,7 +322,12 @@ class Trainer:
         return self._run_directory
 
     def _start(self, run: RunDirectory, data: EncodedData, model: Network) -> FitState:
-        """Return the state of a new run, or that of the resumed one."""
+        """Return the state of a new run, whose wide path is fitted here, or that of the resumed one."""
+        if model.wide is not None and self._resumed is None:
+            if self._world.is_main:
+                fit_wide(model.wide.to("cpu"), data, self.config.fit)
+                model.wide.to(self._device)
+            self._world.broadcast(model.wide)
         state = FitState.start(
             self.config, data, model, run=run.path, device=self._device, world=self._world, began=self._began
         )
@@ -378,7 +385,8 @@ def _settings(
         )
     names = [callback for callback in callbacks if isinstance(callback, str)]
     changes = {**settings, "callbacks": [*config.fit.callbacks, *names]} if names else settings
-    return name_objects(config.replace(**changes), encoder, source)
+    config = name_objects(config.replace(**changes), encoder, source)
+    return config.replace(wide=True) if is_same_plugin("encoder", "linear", config.model.encoder) else config
 
 
 @contextlib.contextmanager

@@ -21,7 +21,10 @@ from seqcls.config.toml import load_toml
 
 # The settings that have a flag of their own, in the order of --help; `--set` takes all others too.
 _FLAGS = {
-    "data": (*("dataset", "dataset_options", "validation_fraction", "tokenizer", "vocab_size", "max_length", "truncating"),),
+    "data": (
+        *("dataset", "dataset_options", "validation_fraction", "tokenizer", "vocab_size", "max_length", "truncating"),
+        "wide",
+    ),
     "model": ("encoder", "encoder_options", "embedding", "embedding_options", "embedding_size"),
     "fit": (
         *("epochs", "batch_size", "lr", "patience", "class_weights", "seed", "device", "precision", "num_workers"),

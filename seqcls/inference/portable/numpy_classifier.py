@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.encoding import encode_inputs, parse_preprocessor
+from seqcls.data.encoding import NGRAMS_FILE, encode_inputs, parse_preprocessor
 from seqcls.data.preprocessor import Preprocessor
+from seqcls.data.sequences import Sequences, pad_bags
 from seqcls.errors import CheckpointError
 from seqcls.evaluation.decisions import decide, label_probabilities
-from seqcls.inference.portable.numpy_network import EMBEDDINGS, ENCODERS, Floats, linear
+from seqcls.inference.portable.numpy_network import EMBEDDINGS, ENCODERS, Floats, linear, read_ngrams
 from seqcls.inference.portable.plugins import Weights, bind, within
 from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_verified
@@ -52,6 +53,7 @@ class NumpyClassifier:
         self._weights = weights
         plugins = description["plugins"]
         embed = bind(EMBEDDINGS, plugins["embedding"], model["embedding_options"])
+        self._has_sequence = plugins["encoder"]["name"] != "linear"
         encode = bind(ENCODERS, plugins["encoder"], model["encoder_options"])
         if embed is None or encode is None:
             name = plugins["embedding" if embed is None else "encoder"]["name"]
@@ -70,7 +72,7 @@ class NumpyClassifier:
 
         path = Path(path)
         folder = path if (path / "config.json").is_file() else path / "model"
-        contents = read_verified(folder, _FILES)
+        contents = read_verified(folder, {**_FILES, NGRAMS_FILE: None} if (folder / NGRAMS_FILE).exists() else _FILES)
         where = folder / "config.json"
         description = read_format(parse_json(contents["config.json"], where), where)
         try:
@@ -80,6 +82,7 @@ class NumpyClassifier:
                 folder / "tokenizer.json",
                 max_length=data["max_length"],
                 truncating=data["truncating"],
+                ngrams=contents.get(NGRAMS_FILE),
             )
             return cls(description, load(contents["model.safetensors"]), preprocessor)
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
@@ -99,7 +102,7 @@ class NumpyClassifier:
         order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
         for start in range(0, len(order), _BATCH_SIZE):
             rows = order[start : start + _BATCH_SIZE]
-            logits[rows] = self._logits([sequences[row] for row in rows])
+            logits[rows] = self._logits(sequences, rows)
         return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.thresholds is not None)
 
     def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]:
@@ -107,13 +110,19 @@ class NumpyClassifier:
         labels: Any = decide(self.predict_proba(texts), self.label_names, self.thresholds)
         return list(labels)
 
-    def _logits(self, sequences: list[NDArray[Any]]) -> Floats:
-        """Return the logits [N, C] of N encoded sequences."""
-        lengths = np.array([len(sequence) for sequence in sequences])
-        shape = (len(sequences), lengths.max(), *sequences[0].shape[1:])
-        inputs = np.zeros(shape, dtype=sequences[0].dtype)
-        for row, sequence in enumerate(sequences):
-            inputs[row, : len(sequence)] = sequence
+    def _logits(self, sequences: Sequences, rows: NDArray[np.int64]) -> Floats:
+        """Return the logits [B, C] of some encoded sequences."""
+        wide = within(self._weights, "wide.")
+        if sequences.ngrams is None or not wide:
+            return self._read_sequences(*sequences.pad(rows))
+        num_words = self._preprocessor.ngrams.num_words if self._preprocessor.ngrams is not None else 0
+        of_ngrams = read_ngrams(wide, pad_bags(sequences.ngrams, rows), num_words=num_words)
+        if not self._has_sequence:
+            return of_ngrams
+        shares = wide["shares"]
+        return np.asarray(shares[0] * of_ngrams + shares[1] * self._read_sequences(*sequences.pad(rows)))
+
+    def _read_sequences(self, inputs: NDArray[Any], lengths: NDArray[np.int64]) -> Floats:
         x = self._embed(within(self._weights, "embedding."), inputs)
         encoded = self._encode(within(self._weights, "encoder."), x, lengths)
         return linear(within(self._weights, "head."), encoded)

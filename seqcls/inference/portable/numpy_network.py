@@ -28,6 +28,16 @@ def linear(weights: Weights, x: Floats) -> Floats:
     return product
 
 
+def read_ngrams(weights: Weights, ngrams: NDArray[np.int64], *, num_words: int) -> Floats:
+    """Return the logits of the wide path, float32 [B, C], from n-grams [B, L], -1 in the padding."""
+    scales = np.where(ngrams >= 0, weights["scales"][ngrams], 0)  # [B, L]
+    is_word = ngrams < num_words
+    norms = [np.sqrt(np.maximum((scales**2 * part).sum(axis=1, keepdims=True), 1e-12)) for part in (is_word, ~is_word)]
+    values = scales / np.where(is_word, *norms)
+    logits: Floats = np.einsum("bl,blc->bc", values, weights["weights"][ngrams]) + weights["bias"]
+    return logits.astype(np.float32)
+
+
 # Embeddings: from int64 [B, T], or float32 [B, T, D], to float32 [B, T, E].
 
 
@@ -48,6 +58,10 @@ def _ngrams(weights: Weights, inputs: NDArray[Any], *, max_n: int) -> Floats:
 
 def _features(weights: Weights, inputs: NDArray[Any]) -> Floats:
     return linear(within(weights, "projection."), inputs)
+
+
+def _nothing(_weights: Weights, x: Floats, _lengths: Lengths) -> Floats:
+    return np.zeros((len(x), 0), dtype=np.float32)
 
 
 # Encoders: from x, float32 [B, T, D], and lengths, int64 [B], to float32 [B, output_size].
@@ -208,6 +222,7 @@ EMBEDDINGS: dict[str, Callable[..., Floats]] = {
 """The function that computes each embedding, by name."""
 
 ENCODERS: dict[str, Callable[..., Floats]] = {
+    "linear": _nothing,
     "lstm": partial(_recurrent, _lstm_step, 2),
     "gru": partial(_recurrent, _gru_step, 1),
     "min-gru": partial(_recurrent, _min_gru_step, 1),

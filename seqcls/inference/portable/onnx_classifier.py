@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.data.encoding import encode_inputs, parse_preprocessor, unknown_rates
-from seqcls.data.sequences import Sequences
+from seqcls.data.sequences import Sequences, pad_bags
 from seqcls.errors import CheckpointError, MissingExtraError
 from seqcls.evaluation.decisions import decide, label_probabilities
-from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, REMEDY, TOKENIZER, read_file, read_metadata
+from seqcls.inference.portable.onnx_file import CONFIG, NGRAMS, PRECISION, REMEDY, TOKENIZER, read_file, read_metadata
 from seqcls.storage.description import read_description
 from seqcls.system.deprecation import warn_renamed
 
 if TYPE_CHECKING:
     import onnxruntime
+
+INPUTS = ("inputs", "lengths", "ngrams")
+"""The inputs of a graph, the last only where the model has a wide path."""
 
 _BATCH_SIZE = 32
 
@@ -48,6 +52,7 @@ class OnnxClassifier:
             path / TOKENIZER,
             max_length=self.config.data.max_length,
             truncating=self.config.data.truncating,
+            ngrams=_decoded(metadata[NGRAMS], path) if NGRAMS in metadata else None,
         )
         self._path = path
         self._session = _start(data, path)
@@ -97,7 +102,8 @@ class OnnxClassifier:
         order = np.argsort(sequences.lengths, kind="stable")
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            logits[rows] = self._run(*sequences.pad(rows))
+            ngrams = () if sequences.ngrams is None else (pad_bags(sequences.ngrams, rows),)
+            logits[rows] = self._run(*sequences.pad(rows), *ngrams)
         return logits
 
     def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
@@ -115,9 +121,10 @@ class OnnxClassifier:
         """Return what `predict` returns, from the probabilities [N, C] of N texts."""
         return decide(probabilities, self.label_names, self.thresholds, min_confidence=min_confidence)
 
-    def _run(self, inputs: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _run(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the logits of inputs, lengths and, where the model has a wide path, n-grams [B, L], -1 in the padding."""
         try:
-            [logits] = self._session.run(["logits"], {"inputs": inputs, "lengths": lengths})
+            [logits] = self._session.run(["logits"], dict(zip(INPUTS, inputs, strict=False)))
         except Exception as error:  # the only base class of onnxruntime's exceptions
             raise CheckpointError(f"{self._path} cannot be computed: {_first_line(error)}; {REMEDY}") from error
         return np.asarray(logits, dtype=np.float32)
@@ -129,6 +136,8 @@ class OnnxClassifier:
         is_text = self.preprocessor.kind == "text"
         steps = ("tensor(int64)", []) if is_text else ("tensor(float)", [self.preprocessor.input_size])
         expected = {"inputs": steps, "lengths": ("tensor(int64)", [])}
+        if self.preprocessor.ngrams is not None:
+            expected["ngrams"] = ("tensor(int64)", [])
         if inputs != expected or outputs != {"logits": ("tensor(float)", [len(self.label_names)])}:
             raise CheckpointError(f"the graph of {self._path} does not fit its {CONFIG} and {TOKENIZER}; {REMEDY}")
 
@@ -146,6 +155,13 @@ def _start(data: bytes, path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the only base class of onnxruntime's exceptions
         raise CheckpointError(f"ONNX Runtime cannot load {path}: {_first_line(error)}; {REMEDY}") from error
+
+
+def _decoded(data: bytes, path: Path) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {NGRAMS} is not base 64; {REMEDY}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import logging
 import tempfile
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqcls.data.batches import Bags
+from seqcls.data.encoding import NGRAMS_FILE
 from seqcls.data.prepare import SPLITS, build_dataset
 from seqcls.errors import CheckpointError, DataError, MissingExtraError, OutputExistsError, SeqclsError, UsageError
 from seqcls.evaluation.predictions import Predictions
@@ -22,9 +25,9 @@ from seqcls.evaluation.scores import Score
 from seqcls.inference.classifier import Classifier
 from seqcls.inference.labelled import labelled_pairs
 from seqcls.inference.portable.onnx_classifier import OnnxClassifier
-from seqcls.inference.portable.onnx_file import CONFIG, PRECISION, TOKENIZER
+from seqcls.inference.portable.onnx_file import CONFIG, NGRAMS, PRECISION, TOKENIZER
 from seqcls.storage.locate import resolve_model_path
-from seqcls.storage.model_directory import MODEL_FILES, load_model_directory
+from seqcls.storage.model_directory import load_model_directory, model_files
 from seqcls.system.files import replace_file
 from seqcls.system.untrusted import read_verified
 
@@ -114,7 +117,7 @@ def export_onnx(model: str | Path, path: str | Path, *, int8: bool = False) -> O
     path = Path(path)
     _check_output(path)
     folder = resolve_model_path(Path(model))
-    contents = read_verified(folder, MODEL_FILES)
+    contents = read_verified(folder, model_files(folder))
     classifier = Classifier(load_model_directory(folder), device="cpu")
     proto = _to_onnx(classifier, contents)
     data = proto.SerializeToString()
@@ -159,16 +162,18 @@ def _to_onnx(classifier: Classifier, contents: dict[str, bytes]) -> onnx.ModelPr
 
     saved = classifier._saved
     weights = {name: tensor.numpy() for name, tensor in saved.weights.items()}
-    proto = build_graph(weights, saved.plugins, saved.config.model.model_dump())
+    ngrams = saved.preprocessor.ngrams
+    num_words = 0 if ngrams is None else ngrams.num_words
+    proto = build_graph(weights, saved.plugins, saved.config.model.model_dump(), num_words=num_words)
     proto.producer_name = "seqcls"
-    helper.set_model_props(
-        proto,
-        {
-            CONFIG: contents["config.json"].decode(),
-            TOKENIZER: contents["tokenizer.json"].decode(),
-            PRECISION: "float32",
-        },
-    )
+    props = {
+        CONFIG: contents["config.json"].decode(),
+        TOKENIZER: contents["tokenizer.json"].decode(),
+        PRECISION: "float32",
+    }
+    if ngrams is not None:
+        props[NGRAMS] = base64.b64encode(contents[NGRAMS_FILE]).decode()
+    helper.set_model_props(proto, props)
     return proto
 
 
@@ -178,10 +183,10 @@ def _check(classifier: Classifier, exported: OnnxClassifier) -> float:
     batches = [_random_batch(rng, classifier) for _ in range(_CHECKS)]
     # One after the other: the threads of either wait actively for a while, on the cores that the other needs.
     with torch.inference_mode():
-        expected_logits = [classifier._model(*map(torch.from_numpy, batch)).numpy() for batch in batches]
+        expected_logits = [_torch_logits(classifier, batch) for batch in batches]
     largest = 0.0
-    for number, ((inputs, lengths), expected) in enumerate(zip(batches, expected_logits, strict=True)):
-        difference = np.abs(exported._run(inputs, lengths) - expected)
+    for number, (batch, expected) in enumerate(zip(batches, expected_logits, strict=True)):
+        lengths, difference = batch[1], np.abs(exported._run(*batch) - expected)
         if not (difference <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
             raise CheckpointError(
                 f"the ONNX file was not kept: in random batch {number}, of lengths {lengths.tolist()}, a logit differs from "
@@ -191,8 +196,26 @@ def _check(classifier: Classifier, exported: OnnxClassifier) -> float:
     return largest
 
 
-def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return up to 8 sequences of up to 200 steps, and up to 8 steps of padding after the longest."""
+def _torch_logits(classifier: Classifier, batch: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+    inputs, lengths, *ngrams = map(torch.from_numpy, batch)
+    bags = [Bags(rows[rows >= 0], (rows >= 0).sum(dim=1).cumsum(0) - (rows >= 0).sum(dim=1)) for rows in ngrams]
+    logits: NDArray[np.float32] = classifier._model(inputs, lengths, *bags).numpy()
+    return logits
+
+
+def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDArray[Any], ...]:
+    """Return up to 8 sequences of up to 200 steps, with up to 8 steps of padding after the longest, and random n-grams."""
+    ngrams = classifier.preprocessor.ngrams
+    inputs, lengths = _random_sequences(rng, classifier)
+    if ngrams is None:
+        return inputs, lengths
+    number = min(len(ngrams), 200)
+    rows = np.stack([np.sort(rng.choice(len(ngrams), number, replace=False)) for _ in lengths])
+    is_left_out = np.arange(number) >= rng.integers(0, number + 1, size=(len(lengths), 1))
+    return inputs, lengths, np.where(is_left_out, -1, rows)
+
+
+def _random_sequences(rng: np.random.Generator, classifier: Classifier) -> tuple[NDArray[Any], NDArray[np.int64]]:
     most = min(classifier.config.data.max_length or _MOST_STEPS, _MOST_STEPS)
     lengths = rng.integers(1, rng.integers(1, most + 1) + 1, size=rng.integers(1, 9))
     steps = int(lengths.max() + rng.integers(0, 9))

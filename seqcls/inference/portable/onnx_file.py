@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     import onnx
 
 CONFIG, TOKENIZER, PRECISION = "seqcls.config.json", "seqcls.tokenizer.json", "seqcls.precision"
+NGRAMS = "seqcls.ngrams.safetensors"  # in base 64, and only where the model has a wide path
 """The names of the metadata."""
 
 PRECISIONS = ("float32", "int8")
 REMEDY = "seqcls reads only the ONNX files that `seqcls export` wrote: export the model again"
 
 _METADATA_LIMITS = {CONFIG: JSON_LIMIT, TOKENIZER: 64 << 20, PRECISION: 16}
+_NGRAMS_LIMIT = 1 << 28
 _FILE_LIMIT = (1 << 31) - 1  # that of protocol buffers
 # The operators that `seqcls export` writes, and those that replace them in 8 bits. Others, such as Loop, could run forever.
 _WRITTEN = (
-    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Mod Mul Pad RNN "
-    "Range ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Squeeze Sub Tanh "
-    "Transpose Unsqueeze Where"
+    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Max Mod Mul Pad "
+    "RNN Range ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Sqrt Squeeze Sub "
+    "Tanh Transpose Unsqueeze Where"
 )
 _QUANTIZED = "ConvInteger DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeLinear MatMulInteger"
 _OPERATORS = frozenset(f"{_WRITTEN} {_QUANTIZED}".split())
@@ -110,6 +112,8 @@ def _metadata(model: onnx.ModelProto, path: Path) -> dict[str, bytes]:
             raise CheckpointError(f"{path} lacks {name} in its metadata; {REMEDY}")
         if len(metadata[name]) > limit:
             raise CheckpointError(f"{path} has {len(metadata[name]):,} bytes of {name}, above {limit:,}; {REMEDY}")
+    if len(metadata.get(NGRAMS, b"")) > _NGRAMS_LIMIT:
+        raise CheckpointError(f"{path} has {len(metadata[NGRAMS]):,} bytes of {NGRAMS}, above {_NGRAMS_LIMIT:,}; {REMEDY}")
     if metadata[PRECISION].decode() not in PRECISIONS:
         raise CheckpointError(f"{path} has the precision {metadata[PRECISION].decode()!r}; {REMEDY}")
     return metadata

@@ -32,29 +32,38 @@ def build_graph(
     weights: Weights,
     plugins: Mapping[str, Mapping[str, Any]],
     model: Mapping[str, Any],
+    *,
+    num_words: int = 0,
 ) -> onnx.ModelProto:
     """Return a model as an ONNX graph.
 
     The graph has the inputs ``inputs``, int64 [B, T] or float32 [B, T, D], and ``lengths``, int64 [B], each in 1..T, and the
-    output ``logits``, float32 [B, C], not divided by the temperature.
+    output ``logits``, float32 [B, C], not divided by the temperature. Where the model has a wide path, there is also the
+    input ``ngrams``, int64 [B, L], -1 in the padding.
 
     Args:
         weights: The arrays of model.safetensors.
         plugins: The plugins in config.json, by "embedding" and "encoder".
         model: The settings of the model in config.json, with every option.
+        num_words: The number of n-grams of words, which come before those of characters.
 
     Raises:
         UsageError: The embedding or encoder has no ONNX form, or the model is too large for an ONNX file.
     """
-    embed = _plugin(_EMBEDDINGS, plugins["embedding"], model["embedding_options"])
-    encode = _plugin(_ENCODERS, plugins["encoder"], model["encoder_options"])
     size = sum(4 * array.size for array in weights.values())  # as float32
     if size > _MOST_BYTES:
         raise UsageError(f"the model has {size:,} bytes, and an ONNX file holds at most {_MOST_BYTES:,}")
     graph = Graph()
-    x = embed(graph, within(weights, "embedding."), "inputs")
-    encoded = encode(graph, within(weights, "encoder."), x, "lengths")
-    logits = graph.linear(within(weights, "head."), encoded)
+    wide = within(weights, "wide.")
+    of_ngrams = _read_ngrams(graph, wide, num_words) if wide else None
+    if "head.weight" in weights:
+        logits = _read_sequences(graph, weights, plugins, model)
+        if of_ngrams is not None:
+            shares = [graph.constant(share) for share in wide["shares"]]
+            logits = graph("Add", graph("Mul", of_ngrams, shares[0]), graph("Mul", logits, shares[1]))
+    else:
+        assert of_ngrams is not None
+        logits = of_ngrams
     graph.nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
     projection = weights.get("embedding.projection.weight")  # of features; ids have none
     type_, shape = TensorProto.INT64, ["batch", "steps"]
@@ -64,12 +73,43 @@ def build_graph(
         helper.make_tensor_value_info("inputs", type_, shape),
         helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
     ]
-    classes = len(weights["head.bias"])
+    classes = len(wide["bias"] if wide else weights["head.bias"])
+    if wide:
+        inputs.append(helper.make_tensor_value_info("ngrams", TensorProto.INT64, ["batch", "ngrams"]))
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])]
     proto = helper.make_graph(graph.nodes, "seqcls", inputs, outputs, graph.initializers)
     built = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(built, full_check=True)
     return built
+
+
+def _read_sequences(
+    graph: Graph, weights: Weights, plugins: Mapping[str, Mapping[str, Any]], model: Mapping[str, Any]
+) -> str:
+    """Add embedding, encoder and head; return the logits of the sequences."""
+    embed = _plugin(_EMBEDDINGS, plugins["embedding"], model["embedding_options"])
+    encode = _plugin(_ENCODERS, plugins["encoder"], model["encoder_options"])
+    x = embed(graph, within(weights, "embedding."), "inputs")
+    encoded = encode(graph, within(weights, "encoder."), x, "lengths")
+    return graph.linear(within(weights, "head."), encoded)
+
+
+def _read_ngrams(g: Graph, weights: Weights, num_words: int) -> str:
+    """Add the wide path, as in `numpy_network.read_ngrams`."""
+    zero, axis = g.constant(0, np.int64), g.constant([1], np.int64)
+    is_padding = g("Less", "ngrams", zero)  # [B, L]
+    ids = g("Where", is_padding, zero, "ngrams")
+    scales = g.where(g("Equal", is_padding, g.constant(False)), g("Gather", g.constant(weights["scales"]), ids), 0.0)
+    is_word = g("Less", "ngrams", g.constant(num_words, np.int64))
+    squares, norms = g("Mul", scales, scales), []
+    for part in (is_word, g("Equal", is_word, g.constant(False))):
+        total = g("ReduceSum", g.where(part, squares, 0.0), axis, keepdims=1)  # [B, 1]
+        norms.append(g("Sqrt", g("Max", total, g.constant(1e-12, np.float32))))
+    values = g("Div", scales, g("Where", is_word, *norms))  # [B, L]
+    rows = g("Gather", g.constant(weights["weights"]), ids)  # [B, L, C]
+    products = g("Mul", rows, g("Unsqueeze", values, g.constant([2], np.int64)))
+    summed = g("ReduceSum", products, axis, keepdims=0)  # [B, C]
+    return g("Add", summed, g.constant(weights["bias"]))
 
 
 def _plugin(

@@ -20,6 +20,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "static": (),
     "ngram-hash": ("max_n",),
     "features": (),
+    "linear": (),
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
     "min-gru": _RECURRENT,

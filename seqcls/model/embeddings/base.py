@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from seqcls.data.preprocessor import Kind
@@ -84,6 +85,14 @@ class Embedding(nn.Module, ABC):
             DataError: A file that it needs is missing or damaged.
             ConfigError: The file does not fit the settings.
         """
+
+
+class NoEmbedding(Embedding):
+    """The embedding of a network that reads no sequence: vectors without values."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return float [B, T, 0]."""
+        return torch.zeros(*inputs.shape, 0, device=inputs.device)
 
 
 def new_table(rows: int, embedding_size: int, std: float) -> LookupTable:
