@@ -35,12 +35,14 @@ class DataShape:
         examples: The number of examples.
         classes: The number of labels.
         mean_length: The mean length of a sequence, in tokens or time steps.
+        character_ngrams: The longest n-gram of characters that the wide path reads; 0 for none.
     """
 
     kind: Literal["text", "features"]
     examples: int
     classes: int
     mean_length: float
+    character_ngrams: int = 0
 
 
 def chosen(value: T | Auto) -> T:
@@ -71,6 +73,7 @@ def fit_to_data(config: Config, shape: DataShape) -> Config:
     epochs = _within(3, round(STEPS * growth / steps_per_epoch), 100) if fit.epochs == "auto" else fit.epochs
     fitting: dict[str, Any] = {
         "data.vocab_size": vocabulary_size(shape.examples),
+        "data.character_ngrams": shape.character_ngrams,
         "model.embedding_size": VECTOR_SIZE,
         **{f"model.{name}": value for name, value in _dropout(shape).items()},
         "fit.epochs": epochs,
@@ -86,6 +89,8 @@ def describe_chosen(config: Config) -> str:
     """Return the values that were chosen to fit the data in one line: "epochs 20, batch_size 32"."""
     values = config.model_dump(mode="json")
     parts = [(key, values[section][key]) for section, _, key in (name.partition(".") for name in config.chosen)]
+    if not config.data.wide:
+        parts = [(key, value) for key, value in parts if key != "character_ngrams"]
     return ", ".join(f"{key} {'none' if value is None else value}" for key, value in parts)
 
 

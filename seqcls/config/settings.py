@@ -78,8 +78,8 @@ class DataConfig(Section):
     """Let a linear path read n-grams of words and characters beside the network (Cheng et al. 2016); texts only."""
     word_ngrams: Annotated[int, Field(ge=1, le=5)] = 3
     """Longest n-gram of words in the wide path."""
-    character_ngrams: Annotated[int, Field(ge=0, le=8)] | Literal["auto"] = "auto"
-    """Longest n-gram of characters in the wide path, inside words; 0 for none, auto for 5 if there is little text."""
+    character_ngrams: Auto | Annotated[int, Field(ge=0, le=8)] = "auto"
+    """Longest n-gram of characters in the wide path, inside words; 0 for none."""
 
     @model_validator(mode="before")
     @classmethod

@@ -46,6 +46,7 @@ class EncodedData:
             examples=len(train),
             classes=len(self.label_names),
             mean_length=float(train.lengths.mean()),
+            character_ngrams=0 if self.preprocessor.ngrams is None else self.preprocessor.ngrams.max_characters,
         )
 
 

@@ -114,7 +114,7 @@ def fit_preprocessor(splits: Splits, config: DataConfig) -> Preprocessor:
 
 
 def _fit_ngrams(splits: Splits, config: DataConfig) -> NgramVocabulary:
-    """Choose the n-grams of the wide path: all of little text; of much text, those of words that occur twice."""
+    """Choose the n-grams of the wide path: of little text, all; of much text, those of words that occur twice."""
     texts = splits.train.texts
     is_little = text_size(texts) <= LITTLE_TEXT
     characters = config.character_ngrams

@@ -19,6 +19,7 @@ from seqcls.data.encoding import EncodedData
 from seqcls.data.sequences import Sequences
 from seqcls.evaluation.scores import Score, choose_thresholds, score_logits
 from seqcls.model.wide import WidePath
+from seqcls.system.processes import World
 from seqcls.training.objective import Objective
 
 logger = logging.getLogger("seqcls")
@@ -27,6 +28,15 @@ INVERSE_PENALTIES = (2.0, 8.0, 32.0)
 """The values of C that are tried, from the strongest penalty to the weakest; each begins where the one before ended."""
 _MAX_STEPS = 30  # of L-BFGS per penalty; more change no digit of the accuracy
 _HISTORY = 6
+
+
+def fit_together(wide: WidePath, data: EncodedData, config: FitConfig, world: World) -> None:
+    """Fit the wide path on the CPU of the first process, and give it to the others; see `fit_wide`."""
+    device = wide.weights.device
+    if world.is_main:
+        fit_wide(wide.to("cpu"), data, config)
+        wide.to(device)
+    world.broadcast(wide)
 
 
 def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig) -> None:

@@ -46,7 +46,7 @@ from seqcls.training.callbacks.notify import CallbackList
 from seqcls.training.environment import differences
 from seqcls.training.failures import Recovery
 from seqcls.training.finish import Finish, finish
-from seqcls.training.linear import fit_wide
+from seqcls.training.linear import fit_together
 from seqcls.training.loop import Loop
 from seqcls.training.resolve import name_objects
 from seqcls.training.results import FitResult, Plan
@@ -324,10 +324,7 @@ class Trainer:
     def _start(self, run: RunDirectory, data: EncodedData, model: Network) -> FitState:
         """Return the state of a new run, whose wide path is fitted here, or that of the resumed one."""
         if model.wide is not None and self._resumed is None:
-            if self._world.is_main:
-                fit_wide(model.wide.to("cpu"), data, self.config.fit)
-                model.wide.to(self._device)
-            self._world.broadcast(model.wide)
+            fit_together(model.wide, data, self.config.fit, self._world)
         state = FitState.start(
             self.config, data, model, run=run.path, device=self._device, world=self._world, began=self._began
         )

@@ -26,7 +26,7 @@ DEFAULTS = [(version, name) for version, contents in CORPUS.items() for name in 
 
 TOLERANCE = 1e-6
 # Plugins that no earlier version had. `bilstm` was an alias of `bilstm-mean-pool`, which is what models recorded.
-NEW_NAMES = {"bilstm", "static"}
+NEW_NAMES = {"bilstm", "linear", "static"}
 # What a runtime does not compute, by the names of encoders and embeddings: nothing that comes with seqcls.
 NOT_IN_NUMPY: frozenset[str] = frozenset()
 NOT_IN_ONNX: frozenset[str] = frozenset()

@@ -17,6 +17,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqcls.data import chunks
 from seqcls.data import tokenizer as text_module
 from seqcls.data.preprocessor import Truncating
 from seqcls.data.rules import PAD_ID, RULES, SPECIALS, UNK_ID
@@ -400,7 +401,7 @@ def test_ids_are_the_same_in_another_process(tmp_path: Path) -> None:
 
 
 def test_of_very_much_text_an_even_sample_makes_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "VOCABULARY_BYTES", 1000)
+    monkeypatch.setattr(chunks, "VOCABULARY_BYTES", 1000)
     texts = [f"word{number:04} always" for number in range(2000)]
     words = TextTokenizer.fit(texts, vocab_size=5000).words()
     assert words[2] == "always"

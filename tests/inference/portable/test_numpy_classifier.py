@@ -21,7 +21,7 @@ from seqcls.inference.portable.plugins import _OPTIONS
 
 BOTH_WAYS: dict[str, Any] = {"hidden_size": 4, "num_layers": 2, "bidirectional": True}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in registry.encoders.builtins},
+    **{name: (name, {}) for name in registry.encoders.builtins if name != "linear"},
     "lstm both ways": ("lstm", {**BOTH_WAYS, "pooling": "last"}),
     "lstm with attention": ("lstm", {**BOTH_WAYS, "pooling": "attention"}),
     "gru both ways": ("gru", {**BOTH_WAYS, "pooling": "mean+max"}),

@@ -50,7 +50,7 @@ def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
     "name",
     [
         name if name in ("bilstm", "cnn", "transformer") else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(registry.encoders.builtins)
+        for name in sorted(set(registry.encoders.builtins) - {"linear"})
     ],
 )
 def test_8_bits_are_near(tmp_path: Path, name: str) -> None:
