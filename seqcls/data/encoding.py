@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqcls.config.auto import DataShape
 from seqcls.data.ngrams import NgramVocabulary
 from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.rules import UNK_ID
@@ -22,6 +21,9 @@ from seqcls.data.splits import Split, Splits
 from seqcls.data.tokenizer import TextTokenizer
 from seqcls.data.tokenizer_worker import encode_on_two_cores
 from seqcls.errors import DataError
+
+if TYPE_CHECKING:
+    from seqcls.config.auto import DataShape
 
 NGRAMS_FILE = "ngrams.safetensors"
 """The file beside tokenizer.json that holds the n-grams of the wide path."""
@@ -40,6 +42,8 @@ class EncodedData:
     @property
     def shape(self) -> DataShape:
         """The size and the shape of the training split, to which settings are fitted."""
+        from seqcls.config.auto import DataShape  # here, since `seqcls.NumpyClassifier` does without pydantic
+
         train = self.splits["train"]
         return DataShape(
             kind=self.preprocessor.kind,

@@ -34,9 +34,13 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
     kind = _kind_of(data_settings["dataset"], data)
     model = config.model.model_copy(update=_encoder_settings(config.model, encoder))
     model = model.model_copy(update=_embedding_settings(model, kind))
+    # What does not change is left out, so that a value which was chosen to fit the data still counts as chosen.
+    changes = {name: value for name, value in model.model_dump().items() if value != getattr(config.model, name)}
+    if model.encoder == "linear":
+        changes["wide"] = True  # there is nothing else
     return config.replace(
         **data_settings,
-        **model.model_dump(),
+        **changes,
         **_callback_settings(config.fit),
         tokenizer=_tokenizer(config.data.tokenizer, model),
     )

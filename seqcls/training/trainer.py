@@ -16,7 +16,7 @@ import torch
 
 from seqcls.config.auto import chosen, fit_to_data
 from seqcls.config.recipe_files import load_recipe
-from seqcls.config.settings import Config, is_same_plugin
+from seqcls.config.settings import Config
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import SPLITS, load_raw, load_splits, prepare_data
@@ -382,8 +382,7 @@ def _settings(
         )
     names = [callback for callback in callbacks if isinstance(callback, str)]
     changes = {**settings, "callbacks": [*config.fit.callbacks, *names]} if names else settings
-    config = name_objects(config.replace(**changes), encoder, source)
-    return config.replace(wide=True) if is_same_plugin("encoder", "linear", config.model.encoder) else config
+    return name_objects(config.replace(**changes), encoder, source)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ def as_example(inputs: torch.Tensor) -> Example:
     return Example(inputs, np.stack([np.arange(len(inputs)), np.arange(len(inputs)) + 1], axis=1))
 
 
+NO_DROPOUT = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
 METHODS = ["integrated-gradients", "occlusion"]
 
 
@@ -26,7 +27,7 @@ def test_contributions_of_integrated_gradients_add_up_for_every_encoder(name: st
     torch.manual_seed(0)
     encoder = registry.encoders.get(name)(6)
     embedding = WordEmbedding(40, 6, std=1.0)
-    config = ModelConfig.model_validate({"embedding_size": 6})
+    config = ModelConfig.model_validate({"embedding_size": 6, **NO_DROPOUT})
     model = Network(embedding, encoder, vocab_size=40, num_classes=3, config=config).eval()
     inputs = torch.randint(2, 40, (17,))
     for label in range(3):
@@ -49,7 +50,7 @@ def test_contributions_of_mean_pooled_words_are_known(method: Any) -> None:
     # the log-odds.
     torch.manual_seed(0)
     embedding, encoder = WordEmbedding(20, 5, std=1.0), MeanPool(5)
-    config = ModelConfig.model_validate({"embedding_size": 5})
+    config = ModelConfig.model_validate({"embedding_size": 5, **NO_DROPOUT})
     model = Network(embedding, encoder, vocab_size=20, num_classes=2, config=config).eval()
     inputs = torch.tensor([3, 9, 9, 4])
     values, gap = contributions(model, as_example(inputs), 0, method=method, temperature=2.0, is_multi_label=True)

@@ -26,7 +26,9 @@ LENGTHS = torch.tensor([6, 1, 3, 2])
 
 
 def _network(encoder: RecurrentEncoder) -> Network:
-    config = ModelConfig.model_validate({"embedding_size": encoder.input_size})
+    config = ModelConfig.model_validate(
+        {"embedding_size": encoder.input_size, "word_dropout": 0, "embedding_dropout": 0, "output_dropout": 0}
+    )
     embedding = WordEmbedding(50, encoder.input_size)
     return Network(embedding, encoder, vocab_size=50, num_classes=3, config=config).eval()
 

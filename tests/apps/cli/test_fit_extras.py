@@ -27,7 +27,7 @@ def test_the_linear_baseline_is_shown_beside_the_network(run: Run) -> None:
     assert "baseline" not in done.out
     result = json.loads(run("fit", *SMALL, "--output", "again", "--json", "--quiet").out)["baseline"]
     assert list(result) == ["description", "validation", "test", "seconds", "features"]
-    assert list(result["validation"]) == list(result["test"]) == ["loss", "accuracy", "correct", "count"]
+    assert list(result["validation"]) == list(result["test"]) == ["loss", "accuracy", "correct", "count", "macro_f1"]
     assert json.loads(Path("again/baseline.json").read_text()) == result
 
 
