@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seqcls.data.preprocessor import Truncating
 from seqcls.data.rules import SPECIALS
@@ -22,6 +20,9 @@ from seqcls.errors import DataError, MissingExtraError
 from seqcls.system.hub import download_files, is_repo_id
 from seqcls.system.untrusted import parse_tensors, read_file
 
+if TYPE_CHECKING:  # where only the names of data are read, torch would take seconds
+    from torch import Tensor
+
 WORDLLAMA = "wordllama"
 """The name of the vectors that the package wordllama ships: 32,000 tokens, 256 numbers each, 16 MB (extra `static`)."""
 
@@ -29,7 +30,7 @@ _TABLES = ("model.safetensors", "*.safetensors")
 _TOKENIZERS = ("tokenizer.json", "*_tokenizer_config.json")  # tokenizer_config.json is another thing, of transformers
 _WORDLLAMA_FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
 _NAMES = ("embeddings", "embedding.weight")
-_INTEGERS = (torch.int32, torch.int64)
+_INTEGERS = ("torch.int32", "torch.int64")
 _TOKENIZER_LIMIT = 64 << 20
 
 
@@ -134,7 +135,7 @@ def _read_table(path: Path, *, count: int) -> NDArray[np.float32]:
     table, mapping, weights = _find_table(tensors, path), tensors.get("mapping"), tensors.get("weights")
     rows = np.arange(count)
     if mapping is not None:
-        _check_per_token(mapping, "mapping", path, count, is_valid=mapping.dtype in _INTEGERS)
+        _check_per_token(mapping, "mapping", path, count, is_valid=str(mapping.dtype) in _INTEGERS)
         rows = mapping[:count].long().numpy()
     if not 0 <= rows.min() <= rows.max() < len(table):
         raise DataError(f"{path} has {len(table):,} vectors, too few for the {count:,} tokens of its tokenizer")
@@ -150,7 +151,7 @@ def _find_table(tensors: dict[str, Tensor], path: Path) -> Tensor:
     tables = {
         name: tensor
         for name, tensor in tensors.items()
-        if tensor.ndim == 2 and tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.int8)
+        if tensor.ndim == 2 and tensor.numel() and (tensor.is_floating_point() or str(tensor.dtype) == "torch.int8")
     }
     name = next((name for name in _NAMES if name in tables), next(iter(tables), None) if len(tables) == 1 else None)
     if name is None:

@@ -83,7 +83,7 @@ def test_the_example_of_a_tracker_is_found_by_its_name_and_follows_a_run(environ
 
     assert "csv-tracker  seqcls-csv-tracker 0.1.0" in environment.seqcls("list").stdout
     data = ["--dataset-option", "train_size=100", "--encoder", "mean-pool"]
-    tracked = ["--callback", "csv-tracker", "--callback-option", "csv-tracker.path=mine.csv"]
+    tracked = ["--batch-size", "64", "--callback", "csv-tracker", "--callback-option", "csv-tracker.path=mine.csv"]
     fitted = environment.seqcls("fit", *data, *SMALL, *tracked, "--output", "run")
     assert fitted.returncode == 0, fitted.stderr
     resumed = environment.seqcls("fit", "--resume", "run", "--epochs", "2", "--quiet", "--no-report")
