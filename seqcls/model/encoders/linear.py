@@ -24,4 +24,4 @@ class Linear(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
         """Return nothing for each sequence, [B, 0]."""
-        return x.new_zeros(len(x), 0)
+        return x[:, 0, :0]
