@@ -101,9 +101,9 @@ def class_weights(
         return _weights_of(_read_weights(Path(setting)), label_names, source=setting)
     examples = np.ones(len(labels)) if example_weights is None else example_weights
     total, counts = examples.sum(), _count_labels(labels, examples, len(label_names))
-    present = np.where(counts > 0, counts, 1.0)  # the weight of a label that no example has makes no difference
-    balanced: NDArray[np.float64] = (total - counts if labels.ndim == 2 else total / len(label_names)) / present
-    return balanced
+    others = total - counts if labels.ndim == 2 else np.full(len(counts), total / len(label_names))
+    # The weight of a label that no example has counts only where label smoothing gives it a share.
+    return np.divide(others, counts, out=np.ones(len(counts)), where=counts > 0)
 
 
 def _count_labels(labels: NDArray[Any], examples: NDArray[np.float64], num_labels: int) -> NDArray[np.float64]:

@@ -27,7 +27,9 @@ from seqcls.training.objective import Objective
 from seqcls.training.state import FitState
 
 META = torch.device("meta")
-ENCODERS = [info.name for info in registry.encoders.plugins() if info.name != "numpy-simple-rnn"]  # it runs on the CPU alone
+ENCODERS = [
+    info.name for info in registry.encoders.plugins() if info.name not in ("linear", "numpy-simple-rnn")
+]  # no steps; CPU alone
 POOLINGS = ["last", "mean", "max", "mean+max", "attention"]
 NOISE = {"dropout": 0.5, "variational": True, "weight_dropout": 0.5, "num_layers": 2, "bidirectional": True}
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ENCODERS]
