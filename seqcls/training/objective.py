@@ -103,7 +103,7 @@ def class_weights(
     total, counts = examples.sum(), _count_labels(labels, examples, len(label_names))
     others = total - counts if labels.ndim == 2 else np.full(len(counts), total / len(label_names))
     # The weight of a label that no example has counts only where label smoothing gives it a share.
-    return np.divide(others, counts, out=np.ones(len(counts)), where=counts > 0)
+    return np.asarray(np.divide(others, counts, out=np.ones(len(counts)), where=counts > 0))
 
 
 def _count_labels(labels: NDArray[Any], examples: NDArray[np.float64], num_labels: int) -> NDArray[np.float64]:
