@@ -175,9 +175,11 @@ def _path_integral(
         )
         on_path, wide_on_path = (factors * x).requires_grad_(), (factors[:, 0] * wide).requires_grad_()
         value = log_odds_of(on_path, wide_on_path).sum()
-        gradients = torch.autograd.grad(value, (on_path, wide_on_path), allow_unused=True, materialize_grads=True)
-        total += (shares * gradients[0]).sum(dim=0).double()
-        slopes += (shares[:, 0] * gradients[1]).sum(dim=0).double()
+        by_path, by_wide = torch.autograd.grad(value, (on_path, wide_on_path), allow_unused=True)
+        if by_path is not None:  # None where only the wide path decides
+            total += (shares * by_path).sum(dim=0).double()
+        if by_wide is not None:  # None where there is no such path
+            slopes += (shares[:, 0] * by_wide).sum(dim=0).double()
     return np.asarray((total * x[0].double()).sum(dim=-1).cpu().numpy()), slopes
 
 
