@@ -16,6 +16,7 @@ from seqcls.data.encoding import encode
 from seqcls.data.labels import Label, pack_labels
 from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
+from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
@@ -87,7 +88,12 @@ def _from_cache(saved: SavedModel) -> Mapping[str, Sequences] | None:
         return None
     prepared = prepare_data(saved.config.data)
     is_same = prepared.preprocessor.to_json() == saved.preprocessor.to_json() and prepared.label_names == saved.label_names
-    return prepared.splits if is_same else None
+    return prepared.splits if is_same and _ngrams_of(prepared.preprocessor) == _ngrams_of(saved.preprocessor) else None
+
+
+def _ngrams_of(preprocessor: Preprocessor) -> bytes | None:
+    """Return the n-grams of the wide path, in a form that can be compared; None without that path."""
+    return None if preprocessor.ngrams is None else preprocessor.ngrams.to_safetensors()
 
 
 def _encode_pairs(saved: SavedModel, pairs: Iterable[tuple[Any, Label]]) -> tuple[Sequences, list[Any]]:

@@ -11,6 +11,7 @@ import torch
 
 from seqcls import Classifier, Trainer
 from seqcls.data.batches import Bags
+from seqcls.data.prepare import load_splits
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
 from seqcls.inference.portable.numpy_classifier import NumpyClassifier
@@ -128,6 +129,21 @@ def test_data_in_the_cache_give_the_same_model(tmp_path: Path) -> None:
     first, second = (fit(tmp_path / name, str(tmp_path / "data.csv"), "linear") for name in ("a", "b"))
     np.testing.assert_array_equal(first.predict_proba(GOOD), second.predict_proba(GOOD))
     assert first.evaluate(split="validation").accuracy == second.evaluate(split="validation").accuracy
+
+
+def test_data_that_changed_are_read_with_the_ngrams_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    rows = [f"{first} {second},{label}" for label in ("good", "bad") for first in "abcd" for second in ("wx", "yz")] * 4
+    path.write_text("text,label\n" + "\n".join(rows))
+    classifier = fit(tmp_path / "run", str(path), "linear")
+    # The same words as often, and so the same tokenizer, but other pairs of words.
+    path.write_text(
+        "text,label\n" + "\n".join(" ".join(row.split(",")[0].split()[::-1]) + "," + row.split(",")[1] for row in rows)
+    )
+    splits = load_splits(classifier.config.data)
+    assert splits.validation is not None
+    expected = classifier.evaluate([(text, splits.label_names[label]) for text, label in splits.validation])
+    assert classifier.evaluate(split="validation").loss == pytest.approx(expected.loss, abs=1e-9)
 
 
 def test_several_labels_per_text(tmp_path: Path) -> None:
