@@ -18,8 +18,9 @@ def test_balanced_weights() -> None:
 
 def test_an_example_of_weight_two_counts_twice() -> None:
     labels = np.array([0, 0, 1, 2])
-    weighted = class_weights("balanced", labels, ("a", "b", "c", "d"), np.array([1.0, 0.0, 2.0, 0.5]))
-    assert weighted.tolist() == [3.5 / 4 / 1, 3.5 / 4 / 2, 3.5 / 4 / 0.5, 3.5 / 4]
+    for scale in (1.0, 8.0):
+        weighted = class_weights("balanced", labels, ("a", "b", "c", "d"), scale * np.array([1.0, 0.0, 2.0, 0.5]))
+        assert weighted.tolist() == [3.5 / 4 / 1, 3.5 / 4 / 2, 3.5 / 4 / 0.5, 1.0]  # no example has "d"
     several = np.array([[1, 0], [1, 1], [0, 1]], dtype=np.uint8)
     weights = class_weights("balanced", several, ("a", "b"), np.array([1.0, 2.0, 0.0]))
     assert weights.tolist() == class_weights("balanced", several[[0, 1, 1]], ("a", "b")).tolist() == [0.0, 0.5]
