@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from seqcls.data.splits import Split, Splits
     from seqcls.errors import SeqclsError
     from seqcls.evaluation.assessment import Assessment
-    from seqcls.evaluation.baseline import Baseline, fit_baseline
+    from seqcls.evaluation.baseline import Baseline
     from seqcls.evaluation.calibration import Calibration
     from seqcls.evaluation.predictions import Predictions
     from seqcls.evaluation.scores import Evaluation, Score
@@ -76,7 +76,7 @@ _HOMES = {
     "TuningResult": "seqcls.apps.tuning.results",
     "check_data": "seqcls.apps.check.checks",
     "export_onnx": "seqcls.inference.portable.onnx_export",
-    "fit_baseline": "seqcls.evaluation.baseline",
+    "fit_baseline": "seqcls.training.baseline",
     "length_mask": "seqcls.model.encoders.masking",
     "load_recipe": "seqcls.config.recipe_files",
     "tune": "seqcls.apps.tuning.study",

@@ -114,6 +114,12 @@ def choose_shares(wide: Tensor, deep: Tensor, loss: Callable[[Tensor], float]) -
     return 1 - best, best
 
 
+def logits_of(wide: WidePath, sequences: Sequences) -> Tensor:
+    """Return the logits of N texts by the wide path alone, [N, C]."""
+    logits: Tensor = wide(*bags_of(sequences))
+    return logits
+
+
 def bags_of(sequences: Sequences) -> Bags:
     """Return the n-grams of all sequences."""
     assert sequences.ngrams is not None
@@ -127,7 +133,7 @@ def _set(wide: WidePath, solution: Tensor) -> None:
 
 
 def _score(wide: WidePath, validation: Sequences) -> Score:
-    logits, labels = wide(*bags_of(validation)), torch.from_numpy(np.array(validation.labels))
+    logits, labels = logits_of(wide, validation), torch.from_numpy(np.array(validation.labels))
     thresholds = choose_thresholds(logits, labels) if labels.ndim == 2 else None
     return score_logits(logits, labels, thresholds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import time
@@ -19,11 +20,11 @@ from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
-from seqcls.data.prepare import SPLITS, load_raw, load_splits, prepare_data
+from seqcls.data.prepare import SPLITS, load_raw, prepare_data
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError, DataError
-from seqcls.evaluation.baseline import Baseline, fit_baseline, require_scikit_learn
+from seqcls.evaluation.baseline import Baseline
 from seqcls.model.build import build_encoder, build_model, check_embedding
 from seqcls.model.encoders.base import Encoder
 from seqcls.model.native.library import native
@@ -37,6 +38,7 @@ from seqcls.system.memory import keep_freed_memory
 from seqcls.system.processes import world
 from seqcls.system.randomness import rank_seed, seed_everything
 from seqcls.training.arguments import data_first
+from seqcls.training.baseline import fit_baseline_to
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.callbacks.checkpointing import Checkpointer
 from seqcls.training.callbacks.console import ConsoleReporter
@@ -255,16 +257,20 @@ class Trainer:
         return load_raw(self.config.data, self._source)
 
     def fit_baseline(self) -> Baseline:
-        """Train the linear baseline on the same splits; after `fit`, also write its figures into the run directory.
+        """Fit the linear baseline to the same splits; after `fit`, also write its figures into the run directory.
 
-        It reads the texts, not the encoded splits: see `loaded`.
+        It is the wide path of a network that has one. For other networks the texts are loaded again.
 
         Raises:
-            MissingExtraError: scikit-learn is not installed.
+            ConfigError: The data are numbers.
             DataError: As `fit`.
         """
-        require_scikit_learn()
-        baseline = fit_baseline(load_splits(self.config.data, self.loaded))
+        data, model = self.prepare()
+        if model.wide is not None and model.wide.weights.any():
+            baseline = fit_baseline_to(data, self.config.fit, copy.deepcopy(model.wide).to("cpu"))
+        else:
+            data = prepare_data(self.config.data.model_copy(update={"wide": True}), self._source)
+            baseline = fit_baseline_to(data, self.config.fit)
         if self.run is not None:
             RunDirectory(self.run).write_baseline(baseline)
         return baseline

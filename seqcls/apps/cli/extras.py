@@ -38,16 +38,13 @@ def add_extras(
     if makers and trainer.config.fit.max_time is not None:
         say(f"{_none_of(makers)}: --max-time leaves no time for {'it' if len(makers) == 1 else 'them'}", quiet=quiet)
         return
-    missing: dict[str, list[str]] = {}
     for name, (key, make) in makers.items():
         try:
             extras[key] = make(trainer, result, quiet=quiet)
         except MissingExtraError as error:
-            missing.setdefault(str(error), []).append(name)
+            say(f"{_none_of([name])}: {error}", quiet=quiet)
         except Exception as error:
             say(f"The {name} failed; the run itself is complete: {type(error).__name__}: {error}")
-    for reason, names in missing.items():
-        say(f"{_none_of(names)}: {reason}", quiet=quiet)
 
 
 def _none_of(names: Iterable[str]) -> str:
@@ -63,7 +60,7 @@ def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> dict[s
     if result.validation is not None and baseline.beats(result.validation):
         say(
             f"On validation the linear baseline is better than the network ({_figure(baseline.validation)} against "
-            f"{_figure(result.validation)}); try other settings, another encoder or more data, or use a linear model.",
+            f"{_figure(result.validation)}); leave out --encoder, or take --encoder linear.",
             quiet=quiet,
         )
     return baseline.as_dict()

@@ -174,7 +174,8 @@ def _fit(trainer: Trainer, *, baseline: bool, report: bool, as_json: bool, quiet
     extras: dict[str, Any] = {"baseline": None, "report": None}
     try:
         if result.model_dir is not None:
-            add_extras(extras, trainer, result, baseline=baseline and kind == "text", report=report, quiet=quiet)
+            baseline = baseline and kind == "text" and trainer.config.model.encoder != "linear"
+            add_extras(extras, trainer, result, baseline=baseline, report=report, quiet=quiet)
     finally:  # after Ctrl-C too
         if as_json:
             print_json(result.as_dict() | extras)
