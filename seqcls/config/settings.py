@@ -61,6 +61,8 @@ class DataConfig(Section):
     """Options of the data set; `seqcls info dataset NAME` lists them."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training split to hold out if the data set has no validation split."""
+    train_on: Literal["train", "all"] = "train"
+    """Whether training has the training split alone, or all labelled examples but those of test: then nothing is validated."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the held-out split. It is not the training seed, so that runs with different seeds share one split."""
     tokenizer: str = "auto"
@@ -133,6 +135,12 @@ class FitConfig(Section):
     """Learning rate; for a schedule with a peak, the peak."""
     betas: Annotated[tuple[Probability, Probability], BeforeValidator(numbers_of)] = (0.9, 0.98)
     """Adam's decay rates of the averages of gradients and of squared gradients."""
+    max_steps: Annotated[Positive | None, RESUMABLE] = None
+    """Stop after this many steps, even if epochs are left; the schedule is that of all epochs."""
+    inverse_penalty: PositiveNumber | None = None
+    """Inverse C of the penalty on the weights of the wide path; by default the best of 2, 8 and 32 on validation."""
+    vector_scale: PositiveNumber | None = None
+    """Length of the vector of a text beside n-grams in a linear model; by default the best of 0.5 to 4 on validation."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the optimizer."""
     clip_norm: PositiveNumber | None = 1.0

@@ -47,6 +47,36 @@ def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fract
     return held_out
 
 
+def choose_folds(labels: NDArray[Any], *, groups: Sequence[str] | None, count: int, seed: int) -> NDArray[np.int64]:
+    """Divide examples into folds for cross-validation, with about the same share of each class and no group in two folds.
+
+    Groups are visited from the largest to the smallest, those of one size in a seeded random order. Each goes to the fold that
+    has the fewest examples of its classes, and, among such folds, the fewest in all.
+
+    Args:
+        labels: int64 [N], or uint8 [N, K] for multi-label data.
+        groups: N names of groups, or None.
+        count: The number of folds.
+        seed: The seed of the random order.
+
+    Returns:
+        int64 [N], the fold of each example, from 0; there are fewer folds if there are fewer groups.
+    """
+    group_of = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    rows, classes = _memberships(labels)
+    sizes = np.bincount(group_of)
+    per_group = np.zeros((len(sizes), int(classes.max()) + 1), dtype=np.int64)
+    np.add.at(per_group, (group_of[rows], classes), 1)
+    count = min(count, len(sizes))
+    in_fold, fold_of = np.zeros((count, per_group.shape[1]), dtype=np.int64), np.zeros(len(sizes), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    for group in order[np.argsort(-sizes[order], kind="stable")].tolist():
+        own, all_in = in_fold @ per_group[group], in_fold.sum(axis=1)
+        fold_of[group] = np.lexsort((all_in, own))[0]
+        in_fold[fold_of[group]] += per_group[group]
+    return fold_of[group_of]
+
+
 def _too_few(examples: int, groups: int | None) -> str:
     if groups is None:
         return f"{examples} training examples, one per label, leave none for validation; give more, or a validation split"

@@ -70,8 +70,14 @@ def prepare_data(
 
 
 def load_splits(config: DataConfig, source: Dataset | Splits | None = None) -> Splits:
-    """Return the splits; validation is held out from train if the data come without a validation split."""
+    """Return the splits that training sees.
+
+    Validation is held out from train if the data come without a validation split. With ``config.train_on`` "all" there is
+    none: its examples are in train.
+    """
     splits = load_raw(config, source)
+    if config.train_on == "all":
+        return splits.with_all_in_training()
     if splits.validation is None:
         return splits.with_validation(fraction=config.validation_fraction, seed=config.split_seed)
     return splits

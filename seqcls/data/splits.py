@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.data.example_weights import as_weights
-from seqcls.data.holdout import choose_held_out
+from seqcls.data.holdout import choose_folds, choose_held_out
 from seqcls.data.labels import Label, are_in_range, as_set, pack_labels, sort_labels
 from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.preprocessor import Kind
@@ -96,6 +96,19 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
             groups=None if self.groups is None else [self.groups[index] for index in chosen],
             weights=None if self.weights is None else self.weights[chosen],
         )
+
+    def joined(self, other: Split) -> Split:
+        """Return the examples of this split and then those of the other one, which has labels if this one has."""
+        is_stored = isinstance(self.sequences, StoredTexts) or isinstance(other.sequences, StoredTexts)
+        sequences = chain(self.sequences, other.sequences)
+        labels = None if self.labels is None or other.labels is None else np.concatenate([self.labels, other.labels])
+        groups, weights = None, None
+        if self.groups is not None and other.groups is not None:
+            groups = [*self.groups, *other.groups]
+        if self.weights is not None or other.weights is not None:
+            both = (np.ones(len(split)) if split.weights is None else split.weights for split in (self, other))
+            weights = np.concatenate(list(both))
+        return Split(StoredTexts.write(sequences) if is_stored else list(sequences), labels, groups, weights)
 
     def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
         """Divide the split into a larger part and one of about ``fraction``; see `choose_held_out`."""
@@ -230,6 +243,25 @@ class Splits:
             raise DataError("the data set already has a validation split")
         train, validation = self.train.hold_out(fraction=fraction, seed=seed)
         return replace(self, train=train, validation=validation)
+
+    def folds(self, count: int, *, seed: int) -> list[Splits]:
+        """Return a cross-validation of train: splits whose validation splits are its folds; see `choose_folds`."""
+        assert self.train.labels is not None
+        fold_of = choose_folds(self.train.labels, groups=self.train.groups, count=count, seed=seed)
+        return [
+            Splits(
+                self.train.take(np.flatnonzero(fold_of != fold)),
+                self.train.take(np.flatnonzero(fold_of == fold)),
+                label_names=self.label_names,
+            )
+            for fold in range(int(fold_of.max()) + 1)
+        ]
+
+    def with_all_in_training(self) -> Splits:
+        """Move the examples of the validation split, if there is one, into train."""
+        if self.validation is None:
+            return self
+        return replace(self, train=self.train.joined(self.validation), validation=None)
 
     def fingerprint(self) -> str:
         """Return a hash of every text, label, group and weight."""

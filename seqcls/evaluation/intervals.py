@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from seqcls.evaluation.predictions import Predictions
 _RESAMPLES = 10_000
 _SEED = 0
 _LEVEL = 0.95
+_QUANTILE = NormalDist().inv_cdf((1 + _LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,11 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
-    """Return a share with Wilson's interval (Wilson 1927), which holds for few examples and for shares of 0 and 1.
-
-    Raises:
-        MissingExtraError: scipy is not installed.
-    """
-    bounds = scipy_stats().binomtest(hits, count).proportion_ci(_LEVEL, method="wilson")
-    return Interval(hits / count, float(bounds.low), float(bounds.high))
+    """Return a share with Wilson's interval (Wilson 1927), which holds for few examples and for shares of 0 and 1."""
+    share, square = hits / count, _QUANTILE**2
+    center, factor = (share + square / (2 * count)), 1 / (1 + square / count)
+    half = _QUANTILE * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return Interval(share, max(0.0, factor * (center - half)), min(1.0, factor * (center + half)))
 
 
 def scipy_stats() -> Any:

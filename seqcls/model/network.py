@@ -45,6 +45,12 @@ class Network(nn.Module):
         self.head = nn.Linear(encoder.output_size, num_classes) if encoder.output_size else None
         self.wide = wide
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the logits are linear in what is trained: the wide path, and a head on vectors that stay as they are."""
+        has_weights = any(True for part in (self.embedding, self.encoder) for _ in part.parameters())
+        return self.wide is not None and not has_weights
+
     def forward(self, inputs: Tensor, lengths: Tensor, ngrams: Bags | None = None) -> Tensor:
         """Classify a padded batch.
 

@@ -29,6 +29,8 @@ class WidePath(nn.Module):
     weights: Tensor
     bias: Tensor
     shares: Tensor
+    inverse_penalty: Tensor
+    vector_scale: Tensor
 
     def __init__(self, num_ngrams: int, num_words: int, num_classes: int) -> None:
         super().__init__()
@@ -37,6 +39,9 @@ class WidePath(nn.Module):
         self.register_buffer("weights", torch.zeros(num_ngrams, num_classes))
         self.register_buffer("bias", torch.zeros(num_classes))
         self.register_buffer("shares", torch.full((2,), 0.5))
+        # What the weights were fitted with: see the settings of these names.
+        self.register_buffer("inverse_penalty", torch.zeros(()))
+        self.register_buffer("vector_scale", torch.ones(()))
 
     def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:
         """Return the logits of B texts, float [B, C].

@@ -38,7 +38,7 @@ _OPTIONS_OF_0_1: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "cnn": {"widths": "3,4,5", "num_filters": 100},
         "gru": _INITIALIZED,
         "lstm": _REGULARIZED,
-        "mean-pool": {"pooling": "mean"},
+        "mean-pool": {"pooling": "mean", "normalized": False},
         "min-gru": {**_RECURRENT, "num_layers": 2},
         "numpy-simple-rnn": {"hidden_size": 128, "pooling": "last"},
         "torch-rnn": {**_INITIALIZED, "nonlinearity": "tanh"},

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seqcls.config.settings import DataConfig, FitConfig
 from seqcls.data.encoding import EncodedData, encode_splits

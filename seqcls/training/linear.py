@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqcls.config.settings import FitConfig
 from seqcls.data.batches import Bags
 from seqcls.data.encoding import EncodedData
 from seqcls.data.sequences import Sequences
 from seqcls.evaluation.scores import Score, choose_thresholds, score_logits
+from seqcls.model.forward import predict_logits
+from seqcls.model.network import Network
 from seqcls.model.wide import WidePath
 from seqcls.system.processes import World
 from seqcls.training.objective import Objective
@@ -26,49 +30,81 @@ logger = logging.getLogger("seqcls")
 
 INVERSE_PENALTIES = (2.0, 8.0, 32.0)
 """The values of C that are tried, from the strongest penalty to the weakest; each begins where the one before ended."""
+VECTOR_SCALES = (0.5, 2.0, 4.0)
+"""The lengths of encoded texts that are tried beside 1; n-grams of words, and those of characters, have length 1."""
 _MAX_STEPS = 30  # of L-BFGS per penalty; more change no digit of the accuracy
 _HISTORY = 6
 
 
-def fit_together(wide: WidePath, data: EncodedData, config: FitConfig, world: World) -> None:
-    """Fit the wide path on the CPU of the first process, and give it to the others; see `fit_wide`."""
-    device = wide.weights.device
+def fit_linear(model: Network, data: EncodedData, config: FitConfig, device: torch.device, world: World) -> None:
+    """Fit the wide path of a network in the first process, and give it to the others; see `fit_wide`.
+
+    If nothing else is to be trained but the head (`Network.is_linear`), head and wide path are fitted together: the encoded
+    sequences are more columns of x, and both shares are 1.
+    """
+    assert model.wide is not None
     if world.is_main:
-        fit_wide(wide.to("cpu"), data, config)
-        wide.to(device)
-    world.broadcast(wide)
+        wide, head = copy.deepcopy(model.wide).to("cpu"), model.head if model.is_linear else None
+        if head is None:
+            fit_wide(wide, data, config)
+        else:
+            encoded = {name: _encode(model, split, device) for name, split in data.splits.items() if name != "test"}
+            columns = fit_wide(wide, data, config, encoded)
+            with torch.no_grad():
+                head.weight.copy_(columns.T)
+                head.bias.zero_()
+            wide.shares.fill_(1.0)
+        model.wide.load_state_dict(wide.state_dict())
+    world.broadcast(model)
 
 
-def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig) -> None:
-    """Fit the wide path by L-BFGS, and keep the penalty that is best on validation.
+def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Fit the wide path by L-BFGS, with the penalty of the settings or the one that is best on validation.
 
     With the values x of the n-grams of N texts (see `WidePath`), it minimizes
 
         (weighted mean over the texts of the loss of x W + b) + |W|^2 / (2 C N),
 
-    where loss, class weights, label smoothing and weights of examples are those of the network (see `Objective`). C is one
-    of `INVERSE_PENALTIES`. The result is deterministic.
+    where loss, class weights, label smoothing and weights of examples are those of the network (see `Objective`). C is that
+    of the settings, or one of `INVERSE_PENALTIES`; without a validation split, the middle one. Then, at this C, encoded texts
+    are scaled by the number of the settings, or by the best one of `VECTOR_SCALES`. The result is deterministic.
 
     Args:
         wide: The path, on the CPU; its scales, weights and bias are set.
         data: The encoded splits, with n-grams.
         config: The settings of the training.
+        encoded: More columns of x by split, float [N, D].
+
+    Returns:
+        The weights of these columns, float [D, C].
     """
-    train, validation = data.splits["train"], data.splits["validation"]
+    train, validation = data.splits["train"], data.splits.get("validation")
     assert train.labels is not None
     wide.scales.copy_(torch.from_numpy(scales(train, len(wide.scales), len(data.label_names))))
-    problem = _Problem(wide, train, Objective(config, data, torch.device("cpu")))
-    best: tuple[tuple[float, float], Tensor] | None = None
-    for inverse_penalty in INVERSE_PENALTIES:
-        problem.fit(inverse_penalty)
-        _set(wide, problem.solution)
-        score = _score(wide, validation)
-        logger.debug("wide path: C = %g gives %s on validation", inverse_penalty, score)
+    columns = encoded or {}
+    problem = _Problem(wide, train, Objective(config, data, torch.device("cpu")), columns.get("train"))
+    penalties = INVERSE_PENALTIES if config.inverse_penalty is None else (config.inverse_penalty,)
+    others = () if not columns else VECTOR_SCALES if config.vector_scale is None else (config.vector_scale,)
+    if validation is None:
+        fitted = problem.fit(config.inverse_penalty or INVERSE_PENALTIES[1], config.vector_scale or 1.0)
+        return fitted.put_into(wide)
+    best: tuple[tuple[float, float], _Fitted] | None = None
+
+    def compare(inverse_penalty: float, vector_scale: float) -> None:
+        nonlocal best
+        fitted = problem.fit(inverse_penalty, vector_scale)
+        score = _score(wide, validation, columns.get("validation"), fitted.put_into(wide))
+        logger.debug("wide path: C = %g, scale %g give %s on validation", inverse_penalty, vector_scale, score)
         rank = (score.accuracy if score.f1 is None else score.f1, -score.loss)
         if best is None or rank > best[0]:
-            best = rank, problem.solution
+            best = rank, fitted
+
+    for inverse_penalty in penalties:
+        compare(inverse_penalty, config.vector_scale or 1.0)
     assert best is not None
-    _set(wide, best[1])
+    for vector_scale in others:
+        compare(best[1].inverse_penalty, vector_scale)
+    return best[1].put_into(wide)
 
 
 def scales(train: Sequences, num_ngrams: int, num_classes: int) -> NDArray[np.float32]:
@@ -127,15 +163,29 @@ def bags_of(sequences: Sequences) -> Bags:
     return Bags(torch.from_numpy(ids), torch.from_numpy(offsets))
 
 
-def _set(wide: WidePath, solution: Tensor) -> None:
-    wide.weights.copy_(solution[:-1])
-    wide.bias.copy_(solution[-1])
-
-
-def _score(wide: WidePath, validation: Sequences) -> Score:
+def _score(wide: WidePath, validation: Sequences, encoded: Tensor | None, weights: Tensor) -> Score:
     logits, labels = logits_of(wide, validation), torch.from_numpy(np.array(validation.labels))
+    if encoded is not None:
+        logits = logits + encoded @ weights
     thresholds = choose_thresholds(logits, labels) if labels.ndim == 2 else None
     return score_logits(logits, labels, thresholds)
+
+
+class _Encoding(nn.Module):
+    """The encoded sequences of a network in the place of its logits."""
+
+    def __init__(self, model: Network) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, lengths: Tensor, *_ngrams: Any) -> Tensor:
+        encoded: Tensor = self.model.encoder(self.model.embedding(inputs), lengths)
+        return encoded
+
+
+def _encode(model: Network, sequences: Sequences, device: torch.device) -> Tensor:
+    """Return the encoded sequences, float32 [N, output_size], on the CPU."""
+    return predict_logits(_Encoding(model), sequences, device=device, batch_size=256)
 
 
 @dataclass(frozen=True)
@@ -155,35 +205,56 @@ class _Sparse:
 
 
 class _Problem:
-    """The texts and labels, and the weights that were found last.
+    """The texts and labels, and the parameters that were found last: weights of n-grams and other columns, and the bias."""
 
-    Attributes:
-        solution: float [F + 1, C]: the weights, and the bias as the last row.
-    """
-
-    def __init__(self, wide: WidePath, train: Sequences, objective: Objective) -> None:
+    def __init__(self, wide: WidePath, train: Sequences, objective: Objective, encoded: Tensor | None) -> None:
         bags = bags_of(train)
+        self._num_ngrams = len(wide.weights)
+        self._encoded = wide.weights.new_zeros(len(train), 0) if encoded is None else encoded  # [N, D]
         self._x = _Sparse(bags, wide.values(*bags))  # [N, F]
         self._transposed = _transpose(self._x, len(wide.scales))
         self._labels, self._objective = torch.from_numpy(np.array(train.labels)), objective
         self._indices = np.arange(len(train))
         self._total = objective.total_weight(self._indices)
-        self.solution = torch.cat([wide.weights, wide.bias[None]])
+        others = wide.weights.new_zeros(self._encoded.shape[1], wide.weights.shape[1])
+        self._solution = torch.cat([wide.weights, others, wide.bias[None]])  # [F + D + 1, C]
 
-    def fit(self, inverse_penalty: float) -> None:
-        """Continue from the last solution with another penalty."""
-        penalty = 1 / (inverse_penalty * len(self._labels))
+    def fit(self, inverse_penalty: float, vector_scale: float) -> _Fitted:
+        """Continue from the last solution with another penalty, or another scale of the other columns."""
+        penalty, encoded = 1 / (inverse_penalty * len(self._labels)), self._encoded * vector_scale
 
         def loss(parameters: Tensor) -> tuple[float, Tensor]:
             weights, bias = parameters[:-1], parameters[-1]
-            logits = (self._x @ weights + bias).requires_grad_()  # [N, C]
+            of_ngrams, others = weights[: self._num_ngrams], weights[self._num_ngrams :]
+            logits = (self._x @ of_ngrams + encoded @ others + bias).requires_grad_()  # [N, C]
             mean = self._objective.share(self._objective.losses(logits, self._labels), self._indices, self._total)
             (by_logits,) = torch.autograd.grad(mean, logits)
-            by_weights = (self._transposed @ by_logits).add_(weights, alpha=penalty)
+            by_weights = torch.cat([self._transposed @ by_logits, encoded.T @ by_logits]).add_(weights, alpha=penalty)
             value = float(mean.detach()) + penalty / 2 * float(weights.square().sum())
             return value, torch.cat([by_weights, by_logits.sum(dim=0, keepdim=True)])
 
-        self.solution = minimize(loss, self.solution, max_steps=_MAX_STEPS)
+        self._solution = minimize(loss, self._solution, max_steps=_MAX_STEPS)
+        of_ngrams, others = self._solution[: self._num_ngrams], self._solution[self._num_ngrams : -1]
+        return _Fitted(of_ngrams, others * vector_scale, self._solution[-1], inverse_penalty, vector_scale)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The weights of n-grams [F, C] and of other columns [D, C], the bias [C], and what they were fitted with."""
+
+    of_ngrams: Tensor
+    others: Tensor
+    bias: Tensor
+    inverse_penalty: float
+    vector_scale: float
+
+    def put_into(self, wide: WidePath) -> Tensor:
+        """Set the wide path, and return the weights of the other columns."""
+        wide.weights.copy_(self.of_ngrams)
+        wide.bias.copy_(self.bias)
+        wide.inverse_penalty.fill_(self.inverse_penalty)
+        wide.vector_scale.fill_(self.vector_scale)
+        return self.others
 
 
 def minimize(function: Callable[[Tensor], tuple[float, Tensor]], start: Tensor, *, max_steps: int) -> Tensor:

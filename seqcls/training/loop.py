@@ -68,10 +68,9 @@ class Loop:
             TrainingError: A step failed, and neither settings nor memory allow another try.
         """
         state = self._state
-        epochs = chosen(self._config.epochs) if any(True for _ in state.model.parameters()) else 0
-        if not epochs and not state.progress.evaluations:  # the wide path is fitted already
+        if not state.total_steps and not state.progress.evaluations:  # the wide path is fitted already
             state.progress.evaluation_due = True
-        while (state.epoch < epochs or state.progress.evaluation_due) and not self._stopping.must_all_stop():
+        while (state.has_steps_left or state.progress.evaluation_due) and not self._stopping.must_all_stop():
             try:
                 if state.progress.evaluation_due:  # the run was stopped before the evaluation, or during it
                     self._evaluate()
@@ -81,7 +80,7 @@ class Loop:
             except (NonFiniteError, RuntimeError, MemoryError) as error:
                 recover = self._recovery.after(error)
             recover()  # outside of the except clause: nothing holds the failed step's tensors any more
-        state.stop(COMPLETED)
+        state.stop(COMPLETED if self._config.max_steps is None else "all steps done")
 
     def _run_epoch(self) -> None:
         """Train from the position in the epoch to its end, or until the loop must stop."""
@@ -106,7 +105,7 @@ class Loop:
                 self._hooks.on_step_end(state)
                 if state.progress.evaluation_due:
                     self._evaluate()
-                if self._stopping.must_all_stop():
+                if not state.has_steps_left or self._stopping.must_all_stop():
                     return
 
     def _train_step(self, window: Sequence[NDArray[np.int64]], loader: Generator[Batch]) -> bool:
@@ -150,13 +149,16 @@ class Loop:
         return True
 
     def _evaluate(self) -> None:
-        """Score the validation split; if the run must end before that is done, the evaluation stays due."""
+        """Score the validation split, if there is one; if the run must end before that is done, the evaluation stays due."""
         state, progress, started = self._state, self._state.progress, time.monotonic()
         state.watch.check()
         state.learner.tables.settle()
         progress.training_seconds += time.monotonic() - started  # an accelerator still had steps to do
         if progress.step_in_epoch == state.steps_per_epoch:
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+        if "validation" not in self._data.splits:
+            state.note_no_evaluation()
+            return
         try:
             validation = self._scorer.score(state.evaluated_model, "validation", must_stop=self._stopping.must_leave)
         except StoppedError:

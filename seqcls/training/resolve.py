@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqcls import registry
 from seqcls.config import options
 from seqcls.config.data_paths import read_data_path
+from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config, DataConfig, FitConfig, ModelConfig
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.prepare import SPLITS, check_tokenizer, dataset_options
@@ -15,6 +17,27 @@ from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
 from seqcls.model.build import embedding_options, encoder_options, own_size, own_tokenizer, vector_size
 from seqcls.model.encoders.base import Encoder
+from seqcls.training.callbacks.base import Callback
+
+
+def settings_of(
+    source: str | Dataset | Splits | None,
+    encoder: str | Encoder | None,
+    config: Config | None,
+    callbacks: Sequence[Callback | str],
+    settings: Mapping[str, Any],
+) -> Config:
+    """Return the checked settings of a run: those of ``config`` or the default recipe, overridden by all else."""
+    if config is None:
+        config = load_recipe(
+            "default",
+            encoder=encoder if isinstance(encoder, str) else None,
+            dataset=source if isinstance(source, str) else settings.get("dataset"),
+            embedding=settings.get("embedding"),
+        )
+    names = [callback for callback in callbacks if isinstance(callback, str)]
+    changes = {**settings, "callbacks": [*config.fit.callbacks, *names]} if names else settings
+    return name_objects(config.replace(**changes), encoder, source)
 
 
 def name_objects(config: Config, encoder: str | Encoder | None, data: str | Dataset | Splits | None) -> Config:
@@ -31,7 +54,7 @@ def name_objects(config: Config, encoder: str | Encoder | None, data: str | Data
     """
     check_tokenizer(config.data.tokenizer)
     data_settings = _data_settings(config.data, data)
-    kind = _kind_of(data_settings["dataset"], data)
+    kind = kind_of(data_settings["dataset"], data)
     model = config.model.model_copy(update=_encoder_settings(config.model, encoder))
     model = model.model_copy(update=_embedding_settings(model, kind))
     # What does not change is left out, so that a value which was chosen to fit the data still counts as chosen.
@@ -56,7 +79,7 @@ def _data_settings(config: DataConfig, data: str | Dataset | Splits | None) -> d
     return {"dataset": named.dataset, "dataset_options": dataset_options(named)}
 
 
-def _kind_of(dataset: str, data: str | Dataset | Splits | None) -> str:
+def kind_of(dataset: str, data: str | Dataset | Splits | None) -> str:
     """Return whether the sequences are "text" or "features"."""
     if isinstance(data, Splits):
         return data.train.kind

@@ -38,6 +38,30 @@ class History(list[Evaluation]):
         return pd.DataFrame([_flat(evaluation) for evaluation in self])
 
 
+@dataclass(frozen=True)
+class Compared:
+    """How a candidate did on held-out examples; see `seqcls.AutoTrainer`.
+
+    Attributes:
+        name: The name of the candidate.
+        validation: Its figures, calibrated: on the validation split, or, with several ``folds``, on all training examples,
+            each asked of the training that did not have it.
+        folds: The number of trainings.
+        seconds: How long they took.
+        is_chosen: Whether it is the best.
+    """
+
+    name: str
+    validation: Score
+    folds: int
+    seconds: float
+    is_chosen: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as `seqcls fit --json` prints it."""
+        return {**asdict(self), "validation": self.validation.as_dict()}
+
+
 @dataclass(frozen=True, repr=False)
 class FitResult:
     """The result of a run.
@@ -54,6 +78,7 @@ class FitResult:
         validation: Figures of the best checkpoint on the validation split, calibrated.
         test: The same on the test split, if there is one.
         calibration: The temperature that was fitted on the validation split; None if calibration is off.
+        compared: The candidates among which the model was chosen; empty if its encoder was given.
 
     Example:
         >>> result = Trainer("reviews", encoder="bilstm", epochs=3).fit()
@@ -72,6 +97,7 @@ class FitResult:
     validation: Score | None
     test: Score | None
     calibration: Calibration | None = None
+    compared: tuple[Compared, ...] = ()
 
     def load(self, *, device: str = "auto") -> Any:
         """Return the trained model, a `Classifier`.
@@ -126,6 +152,7 @@ class FitResult:
             "validation": None if self.validation is None else self.validation.as_dict(),
             "test": None if self.test is None else self.test.as_dict(),
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "compared": [row.as_dict() for row in self.compared],
         }
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ class RunSetup:
         world: The processes of the run. All hold the same state, except for the figures of their own shares of the batches
             and their random generators.
         steps_per_epoch: Updates of the weights per epoch.
+        has_validation: Whether there is a validation split; see the setting ``train_on``.
         data_digest: A hash of what the run learns from and is judged by: the encoded splits, and the class weights.
     """
 
@@ -48,6 +49,7 @@ class RunSetup:
     device: torch.device
     world: World
     steps_per_epoch: int
+    has_validation: bool
     data_digest: str
 
 
@@ -139,6 +141,7 @@ class FitState:
             device=device,
             world=world,
             steps_per_epoch=steps,
+            has_validation="validation" in data.splits,
             data_digest=_data_digest(config, data),
         )
         learner = Learner(
@@ -191,8 +194,16 @@ class FitState:
 
     @property
     def total_steps(self) -> int:
-        """Updates of the weights in the whole run."""
-        return self.setup.steps_per_epoch * chosen(self.config.fit.epochs)
+        """Updates of the weights in the whole run; 0 if there are none to train."""
+        if self.model.is_linear:
+            return 0
+        steps, most = self.setup.steps_per_epoch * chosen(self.config.fit.epochs), self.config.fit.max_steps
+        return steps if most is None else min(steps, most)
+
+    @property
+    def has_steps_left(self) -> bool:
+        """Whether the run is to update the weights again."""
+        return self.step < self.total_steps
 
     @property
     def model(self) -> Network:
@@ -284,9 +295,8 @@ class FitState:
         progress.step, progress.step_in_epoch, progress.batch_in_step = progress.step + 1, progress.step_in_epoch + 1, 0
         progress.examples += len(indices)
         progress.training_seconds += seconds
-        progress.evaluation_due = progress.step_in_epoch == self.steps_per_epoch or bool(
-            every and progress.step % every == 0
-        )
+        is_at_end = progress.step_in_epoch == self.steps_per_epoch or not self.has_steps_left
+        progress.evaluation_due = is_at_end or bool(every and progress.step % every == 0)
         figures.indices, figures.gradient_norm = indices, gradient_norm
         figures.running.add(figures.pending)
         figures.last_step, figures.pending = figures.pending, RunningScore(self.device)
@@ -303,6 +313,11 @@ class FitState:
         progress.lr_reduction = reduced(progress.lr_reduction, fit.schedule, improved=improved)
         self.figures.running = RunningScore(self.device)
         return improved
+
+    def note_no_evaluation(self) -> None:
+        """Go on where an evaluation would be due, but there is no validation split."""
+        self.progress.evaluation_due = False
+        self.figures.running = RunningScore(self.device)
 
     def check_weights(self) -> None:
         """Check that the last update has left finite weights: figures would show it only with the next batch.
@@ -340,7 +355,7 @@ def _rank(evaluation: Evaluation, monitor: Monitor) -> tuple[float, float]:
 
 
 def _data_digest(config: Config, data: EncodedData) -> str:
-    parts = [data.splits[name].digest.encode() for name in ("train", "validation")]
+    parts = [data.splits[name].digest.encode() for name in ("train", "validation") if name in data.splits]
     if (weights := training_class_weights(config.fit, data)) is not None:  # a file of weights may have been edited
         parts.append(weights.tobytes())
     return hashlib.sha256(b" ".join(parts)).hexdigest()

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,7 @@ from typing import Any
 import torch
 
 from seqcls.config.auto import chosen, fit_to_data
-from seqcls.config.recipe_files import load_recipe
 from seqcls.config.settings import Config
-from seqcls.data.datasets.base import Dataset
 from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import SPLITS, load_raw, prepare_data
 from seqcls.data.sources import DataLike, source_of
@@ -47,10 +46,10 @@ from seqcls.training.callbacks.named import build_callbacks
 from seqcls.training.callbacks.notify import CallbackList
 from seqcls.training.environment import differences
 from seqcls.training.failures import Recovery
-from seqcls.training.finish import Finish, finish
-from seqcls.training.linear import fit_together
+from seqcls.training.finish import Finish, Measured, finish
+from seqcls.training.linear import fit_linear
 from seqcls.training.loop import Loop
-from seqcls.training.resolve import name_objects
+from seqcls.training.resolve import settings_of
 from seqcls.training.results import FitResult, Plan
 from seqcls.training.resume import changed_settings, restore
 from seqcls.training.scoring import Scorer
@@ -98,6 +97,8 @@ class Trainer:
         output: str | Path | None = None,
         overwrite: bool = False,
         _resumed: Restorable | None = None,
+        _measured: Measured | None = None,
+        _scores_test: bool = True,
         **settings: Any,
     ) -> None:
         self._began = time.monotonic()
@@ -105,7 +106,7 @@ class Trainer:
         source = None if data is None else source_of(data)
         self._source = None if isinstance(source, str) else source
         self._encoder = encoder if isinstance(encoder, Encoder) else None
-        self.config = _settings(source, encoder, config, callbacks or (), settings)
+        self.config = settings_of(source, encoder, config, callbacks or (), settings)
         self._world = world()
         self.callbacks: list[Callback] = []
         self._named_callbacks: dict[str, Callback] = {}
@@ -117,6 +118,8 @@ class Trainer:
         self._run_directory = None if output is None else RunDirectory(Path(output))
         self._overwrite = overwrite
         self._resumed = _resumed
+        self._measured = _measured  # for the training on all examples
+        self._scores_test = _scores_test
         self._device = resolve_device(self.config.fit.device, self._world.local_rank)
         autocast(self._device, self.config.fit.precision)  # refuses what the device cannot do
 
@@ -187,6 +190,11 @@ class Trainer:
         run = self._run_directory
         return run.path if run is not None and run.has_checkpoint else None
 
+    @property
+    def time_limit(self) -> float | None:
+        """The seconds that the run may take; None for no limit."""
+        return self.config.fit.max_time
+
     def fit(self) -> FitResult:
         """Train, and return the figures of the best checkpoint.
 
@@ -213,7 +221,11 @@ class Trainer:
                 stack.enter_context(self._opened(run, state))
             scorer = Scorer(self.config.fit, data, self._device, self._world)
             ending = self._train(run, state, data, scorer, signals)
-            finished = Finish({}) if ending.signal else finish(run, state, data, scorer, has_time=ending.has_time)
+            finished = (
+                Finish({})
+                if ending.signal
+                else finish(run, state, data, scorer, has_time=ending.has_time, measured=self._measured)
+            )
         return FitResult(
             run_dir=run.path,
             model_dir=None if ending.signal else run.model,
@@ -296,6 +308,8 @@ class Trainer:
         digests = self._world.gather(data.splits["train"].digest.encode())
         if len(set(digests)) > 1:
             raise DataError("the processes of this run have read different training data; give all of them the same files")
+        if not self._scores_test:
+            data = replace(data, splits={name: split for name, split in data.splits.items() if name != "test"})
         return data
 
     def _build_model(self, data: EncodedData) -> Network:
@@ -330,7 +344,7 @@ class Trainer:
     def _start(self, run: RunDirectory, data: EncodedData, model: Network) -> FitState:
         """Return the state of a new run, whose wide path is fitted here, or that of the resumed one."""
         if model.wide is not None and self._resumed is None:
-            fit_together(model.wide, data, self.config.fit, self._world)
+            fit_linear(model, data, self.config.fit, self._device, self._world)
         state = FitState.start(
             self.config, data, model, run=run.path, device=self._device, world=self._world, began=self._began
         )
@@ -369,26 +383,6 @@ class Trainer:
             loop.train()
             hooks.on_fit_end(state)
         return stopping.ending()
-
-
-def _settings(
-    source: str | Dataset | Splits | None,
-    encoder: str | Encoder | None,
-    config: Config | None,
-    callbacks: Sequence[Callback | str],
-    settings: Mapping[str, Any],
-) -> Config:
-    """Return the checked settings of a run: those of ``config`` or the default recipe, overridden by all else."""
-    if config is None:
-        config = load_recipe(
-            "default",
-            encoder=encoder if isinstance(encoder, str) else None,
-            dataset=source if isinstance(source, str) else settings.get("dataset"),
-            embedding=settings.get("embedding"),
-        )
-    names = [callback for callback in callbacks if isinstance(callback, str)]
-    changes = {**settings, "callbacks": [*config.fit.callbacks, *names]} if names else settings
-    return name_objects(config.replace(**changes), encoder, source)
 
 
 @contextlib.contextmanager

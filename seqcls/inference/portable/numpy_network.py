@@ -208,8 +208,12 @@ def _gelu(x: Floats) -> Floats:
     return np.asarray(0.5 * x * (1 + erf))
 
 
-def _mean_pool(weights: Weights, x: Floats, lengths: Lengths, *, pooling: str) -> Floats:
-    return _pool(weights, x, lengths, pooling)
+def _mean_pool(weights: Weights, x: Floats, lengths: Lengths, *, pooling: str, normalized: bool) -> Floats:
+    pooled = _pool(weights, x, lengths, pooling)
+    if not normalized:
+        return pooled
+    norms = np.sqrt((pooled**2).sum(axis=1, keepdims=True))
+    return np.asarray(pooled / np.maximum(norms, np.float32(1e-12)))
 
 
 EMBEDDINGS: dict[str, Callable[..., Floats]] = {

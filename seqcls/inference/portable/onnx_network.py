@@ -350,8 +350,12 @@ def _gelu(g: Graph, x: str) -> str:
     return g("Mul", g("Mul", x, g.constant(0.5, np.float32)), g("Add", erf, g.constant(1, np.float32)))
 
 
-def _mean_pool(g: Graph, weights: Weights, x: str, lengths: str, *, pooling: str) -> str:
-    return _pool(g, weights, x, lengths, pooling)
+def _mean_pool(g: Graph, weights: Weights, x: str, lengths: str, *, pooling: str, normalized: bool) -> str:
+    pooled = _pool(g, weights, x, lengths, pooling)
+    if not normalized:
+        return pooled
+    squares = g("ReduceSum", g("Mul", pooled, pooled), g.constant([1], np.int64), keepdims=1)
+    return g("Div", pooled, g("Max", g("Sqrt", squares), g.constant(1e-12, np.float32)))
 
 
 _EMBEDDINGS: dict[str, Callable[..., str]] = {

@@ -30,7 +30,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "numpy-simple-rnn": ("pooling",),
     "cnn": (),
     "transformer": ("num_layers", "num_heads", "pooling"),
-    "mean-pool": ("pooling",),
+    "mean-pool": ("pooling", "normalized"),
 }
 
 

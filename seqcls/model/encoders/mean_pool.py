@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqcls.model.encoders.base import Encoder
@@ -14,8 +15,12 @@ class MeanPool(Encoder):
     With the embedding ``ngram-hash`` this is fastText (Joulin et al. 2017). ``output_size`` is ``input_size``, and twice
     that with ``pooling="mean+max"``.
 
+    With a frozen embedding, such as ``static``, and a wide path, nothing but linear functions is left to train. Then L-BFGS
+    fits head and wide path together, in seconds; see `seqcls.training.linear.fit_linear`.
+
     Args:
         pooling: How the vectors become one; fastText takes the mean.
+        normalized: Scale the result to length 1.
 
     Example:
         >>> x, lengths = torch.randn(2, 5, 32), torch.tensor([5, 3])
@@ -23,12 +28,13 @@ class MeanPool(Encoder):
         torch.Size([2, 32])
     """
 
-    def __init__(self, input_size: int, *, pooling: Pooling = "mean") -> None:
+    def __init__(self, input_size: int, *, pooling: Pooling = "mean", normalized: bool = False) -> None:
         super().__init__()
+        self.normalized = normalized
         self.pool = Pool(input_size, pooling)
         self.output_size = self.pool.output_size
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Encode x [B, T, input_size] as [B, output_size]; see `Encoder.forward`."""
         encoded: Tensor = self.pool(x, lengths)
-        return encoded
+        return F.normalize(encoded, dim=1) if self.normalized else encoded
