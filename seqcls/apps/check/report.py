@@ -18,9 +18,13 @@ class DataReport(Callback):
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self._has_said = False
 
     def on_data(self, splits: Splits) -> None:
-        """Report the findings, and say how to see more."""
+        """Report the findings, and say how to see more; once, however many trainings have the data."""
+        if self._has_said:
+            return
+        self._has_said = True
         findings = quick_findings(splits) if splits.train.kind == "text" else []
         for finding in findings:
             self._say(f"{finding.severity}: {finding.message}")

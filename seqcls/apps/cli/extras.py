@@ -11,12 +11,13 @@ from seqcls.apps.cli.output import console, say
 if TYPE_CHECKING:
     from seqcls.evaluation.baseline import Baseline
     from seqcls.evaluation.scores import Score
+    from seqcls.training.choice import AutoTrainer
     from seqcls.training.results import FitResult
     from seqcls.training.trainer import Trainer
 
 
 def add_extras(
-    extras: dict[str, Any], trainer: Trainer, result: FitResult, *, baseline: bool, report: bool, quiet: bool
+    extras: dict[str, Any], trainer: Trainer | AutoTrainer, result: FitResult, *, baseline: bool, report: bool, quiet: bool
 ) -> None:
     """Train the linear baseline and write the report; a line on stderr says what cannot be done, and why.
 
@@ -35,8 +36,8 @@ def add_extras(
         makers["linear baseline"] = ("baseline", _fit_baseline)
     if report:
         makers["report"] = ("report", _write_report)
-    if makers and trainer.config.fit.max_time is not None:
-        say(f"{_none_of(makers)}: --max-time leaves no time for {'it' if len(makers) == 1 else 'them'}", quiet=quiet)
+    if makers and trainer.time_limit is not None:
+        say(f"{_none_of(makers)}: the time limit leaves no time for {'it' if len(makers) == 1 else 'them'}", quiet=quiet)
         return
     for name, (key, make) in makers.items():
         try:
@@ -66,7 +67,7 @@ def _fit_baseline(trainer: Trainer, result: FitResult, *, quiet: bool) -> dict[s
     return baseline.as_dict()
 
 
-def _write_report(trainer: Trainer, result: FitResult, *, quiet: bool) -> str:
+def _write_report(trainer: Trainer | AutoTrainer, result: FitResult, *, quiet: bool) -> str:
     """Write the report, say where it is, and return its path."""
     from seqcls.apps.report.write import write_report
 

@@ -78,3 +78,24 @@ def _read_numbers(file: Path | None) -> Iterator[Any]:
     if file is None:
         raise UsageError("the model reads sequences of numbers, not texts; give them as --file FILE.npz or FILE.ts")
     return (sequence for sequence, _ in read_arrays(file))
+
+
+def seconds_of_flag(flag: str, duration: str | None) -> float | None:
+    """Return the seconds that a flag gives, such as 90s or 1h30m; None if it is not given.
+
+    Raises:
+        UsageError: It is of another form, or not above zero.
+    """
+    from seqcls.config.values import seconds_of
+    from seqcls.errors import UsageError
+
+    if duration is None:
+        return None
+    try:
+        seconds = seconds_of(duration)
+    except ValueError as error:
+        raise UsageError(f"{flag} {duration}: {error}") from None
+    assert isinstance(seconds, float)
+    if not seconds:
+        raise UsageError(f"{flag} must be greater than zero")
+    return seconds

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqcls.apps.cli import flags
+from seqcls.apps.cli.inputs import seconds_of_flag
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import print_json, say
 
@@ -85,7 +86,7 @@ def tune(
             starts,
             folder,
             fixed=_names_of(changes),
-            time_budget=_seconds(time_budget or (_DEFAULT_BUDGET if trials is None else None)),
+            time_budget=seconds_of_flag("--time-budget", time_budget or (_DEFAULT_BUDGET if trials is None else None)),
             max_trials=trials,
             max_size=None if max_size is None else bytes_of(max_size),
             callbacks=[] if quiet else [ConsoleReporter()],
@@ -119,22 +120,6 @@ def _names_of(changes: Mapping[str, Mapping[str, Any]]) -> set[str]:
     for kind in ("encoder", "embedding"):
         names |= {f"model.{kind}_options.{name}" for name in changes["model"][f"{kind}_options"]}
     return names
-
-
-def _seconds(duration: str | None) -> float | None:
-    from seqcls.config.values import seconds_of
-    from seqcls.errors import UsageError
-
-    if duration is None:
-        return None
-    try:
-        seconds = seconds_of(duration)
-    except ValueError as error:
-        raise UsageError(f"--time-budget {duration}: {error}") from None
-    assert isinstance(seconds, float)
-    if not seconds:
-        raise UsageError("--time-budget must be greater than zero")
-    return seconds
 
 
 def _say_how_to_continue(folder: Path) -> None:

@@ -1,0 +1,57 @@
+"""The models among which `AutoTrainer` chooses, as settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from seqcls.config.auto import DataShape
+from seqcls.data.static_vectors import WORDLLAMA
+
+FEW_EXAMPLES = 1000
+"""With fewer training examples, only linear models of texts are tried, and candidates are compared by cross-validation."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to try.
+
+    Attributes:
+        name: What it is called, in a few words.
+        settings: The settings that make it, by name.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+def first_candidate(kind: str) -> Candidate:
+    """Return the quickest candidate for texts or for features."""
+    if kind == "text":
+        return Candidate("linear", {"encoder": "linear"})
+    return Candidate("bilstm", {"encoder": "bilstm"})
+
+
+def candidates_for(shape: DataShape, tokenizer: str = "auto") -> list[Candidate]:
+    """Return the models that fit the data, the quickest one first.
+
+    Pretrained vectors are among them where the extra `static` is installed, and no other tokenizer is asked for.
+    """
+    found = [first_candidate(shape.kind)]
+    if shape.kind == "features":
+        return [*found, Candidate("gru", {"encoder": "gru", "encoder_options": {"bidirectional": True}})]
+    has_vectors = tokenizer in ("auto", WORDLLAMA) and find_spec(WORDLLAMA) is not None
+    if has_vectors:
+        options = {"encoder": "mean-pool", "encoder_options": {"normalized": True}}
+        found.append(Candidate("linear with static vectors", {**options, "embedding": "static", "wide": True}))
+    if shape.examples < FEW_EXAMPLES:
+        return found
+    found.append(Candidate("n-grams and cnn", {"encoder": "cnn", "wide": True}))
+    if has_vectors:
+        tuned = {"embedding": "static", "embedding_options": {"tune": True}, "wide": True}
+        found.append(Candidate("n-grams and bilstm on static vectors", {"encoder": "bilstm", **tuned}))
+    else:
+        found.append(Candidate("n-grams and bilstm", {"encoder": "bilstm", "wide": True}))
+    return found

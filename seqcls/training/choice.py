@@ -1,0 +1,447 @@
+"""Choosing a model: candidates are trained, compared on held-out examples, and the best one is trained again on all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seqcls.config.auto import DataShape, chosen
+from seqcls.config.settings import Config
+from seqcls.config.toml import load_toml
+from seqcls.config.values import Monitor
+from seqcls.data.prepare import SPLITS, load_raw
+from seqcls.data.sources import DataLike, source_of
+from seqcls.data.splits import Splits
+from seqcls.errors import CheckpointError, ConfigError
+from seqcls.evaluation.scores import sign_of
+from seqcls.storage.lock import locked
+from seqcls.storage.model_directory import load_model_directory
+from seqcls.storage.run_directory import RunDirectory
+from seqcls.storage.writing import to_json, writing
+from seqcls.system.device import resolve_device
+from seqcls.system.files import free_name, remove, replace_file
+from seqcls.system.processes import world
+from seqcls.system.untrusted import check_form, read_json
+from seqcls.training.callbacks.base import Callback
+from seqcls.training.callbacks.console import ComparisonTable, ConsoleReporter
+from seqcls.training.candidates import FEW_EXAMPLES, Candidate, candidates_for, first_candidate
+from seqcls.training.finish import HeldOut, Measured
+from seqcls.training.resolve import kind_of, settings_of
+from seqcls.training.results import Compared, FitResult, Plan
+from seqcls.training.resume import changed_settings
+from seqcls.training.scoring import Scorer
+from seqcls.training.trainer import Trainer
+
+FOLDS = 5
+CHOICE_FILE = "choice.json"
+"""The file in a run directory that holds what was compared."""
+LEAST_SECONDS = 10.0
+"""With less time than this, no further candidate is begun."""
+
+logger = logging.getLogger("seqcls")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a run was asked to choose, and what has been compared so far; choice.json holds it.
+
+    Attributes:
+        refit: Whether to train the best candidate again on all labelled examples but those of test.
+        compared: The candidates that are done.
+    """
+
+    refit: bool
+    compared: tuple[Compared, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A candidate whose trainings, one or one per fold, are done.
+
+    Attributes:
+        candidate: The candidate.
+        config: The settings of its first training, with the values that were chosen to fit the data.
+        folders: The run directories.
+        compared: Its figures.
+        measured: What the held-out examples say about shares, temperature and thresholds.
+        epochs: How many epochs, on the average, led to the best checkpoint.
+        fitted_with: Settings of a wide path, the middle ones of the trainings, by name.
+        examples: The training examples of the first training, and all that it had, validation included.
+    """
+
+    candidate: Candidate
+    config: Config
+    folders: tuple[Path, ...]
+    compared: Compared
+    measured: Measured
+    epochs: float
+    fitted_with: dict[str, float]
+    examples: tuple[int, int]
+
+
+class _InterruptedError(Exception):
+    """A signal has ended a training; its result says which."""
+
+    def __init__(self, result: FitResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+class AutoTrainer:
+    """Train the models that fit the data and the time, keep the one that is best on held-out examples, and refit it.
+
+    The candidates of texts are linear models of n-grams, with and without pretrained vectors, and networks beside them; those
+    of numbers are recurrent networks. They are compared on the validation split, by the setting ``monitor``; if there are
+    fewer than 1,000 training examples and no validation split, by cross-validation. Then the best one is trained again on all
+    labelled examples but those of test, for as many epochs as were best. Figures of validation are those from before.
+
+    Args:
+        data: As for `Trainer`.
+        config: Settings to start from; those of encoder and embedding are the candidates' own.
+        callbacks: Hooks of every training; by default a `ConsoleReporter`, which shows one row per candidate.
+        output: The run directory to create; by default a new one under ``runs/``.
+        overwrite: Replace the run in ``output`` if there is one.
+        refit: Whether to train the best candidate again.
+        time_budget: Seconds for everything; candidates for which no time is left are left out. None for no limit.
+        **settings: Settings by name, which override ``config``.
+
+    Raises:
+        ConfigError, UnknownNameError, DeviceError: As `Trainer`.
+
+    Example:
+        >>> result = AutoTrainer("reviews.csv", time_budget=60).fit()
+        >>> [(row.name, row.validation.accuracy) for row in result.compared]
+    """
+
+    def __init__(
+        self,
+        data: DataLike | None = None,
+        *,
+        config: Config | None = None,
+        callbacks: Sequence[Callback | str] | None = None,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        refit: bool = True,
+        time_budget: float | None = None,
+        _resumed: bool = False,
+        **settings: Any,
+    ) -> None:
+        self._began = time.monotonic()
+        source = None if data is None else source_of(data)
+        self._source = None if isinstance(source, str) else source
+        objects = [callback for callback in callbacks or () if not isinstance(callback, str)]
+        self._callbacks: list[Callback] = [ConsoleReporter()] if callbacks is None else objects
+        start = Config() if config is None else config
+        self.config = settings_of(source, None, config, callbacks or (), settings).replace(
+            # Those of a candidate follow its embedding.
+            tokenizer=settings.get("tokenizer", start.data.tokenizer),
+            embedding_size=settings.get("embedding_size", start.model.embedding_size),
+        )
+        name = f"{self.config.data.dataset}-{datetime.now():%Y%m%d-%H%M%S}".replace(":", "-")
+        self._run = RunDirectory(free_name(Path("runs") / name) if output is None else Path(output))
+        self._overwrite = overwrite
+        self._choice = Choice(refit)
+        self.time_limit = time_budget
+        self._is_resumed = _resumed
+        if world().size > 1:
+            raise ConfigError("one process compares models; name an encoder to train in several")
+
+    @classmethod
+    def resume(
+        cls,
+        run: str | Path,
+        *,
+        data: DataLike | None = None,
+        callbacks: Sequence[Callback | str] | None = None,
+        time_budget: float | None = None,
+    ) -> AutoTrainer:
+        """Continue the choice in the directory ``run``, which was interrupted.
+
+        Args:
+            run: The run directory.
+            data: The data, if the run was started with objects.
+            callbacks: As for a new run.
+            time_budget: Seconds for what is left.
+
+        Raises:
+            CheckpointError: ``run`` holds no unfinished choice.
+            ConfigError: It was started with objects, and there are no ``data``.
+        """
+        path = Path(run)
+        if not is_unfinished(path):
+            raise CheckpointError(f"{path} holds no unfinished choice of a model; resume other runs with Trainer.resume")
+        config = Config().updated(load_toml(path / "config.toml"), source=str(path / "config.toml"))
+        if data is None and config.data.dataset == SPLITS:
+            raise ConfigError(
+                f"the run {run} was given its splits as objects; resume it from Python with AutoTrainer.resume(run, data=...)"
+            )
+        choice = _read_choice(path)
+        trainer = cls(data, config=config, callbacks=callbacks, output=path, time_budget=time_budget, _resumed=True)
+        trainer._choice = Choice(choice.refit)
+        return trainer
+
+    @property
+    def run(self) -> Path | None:
+        """The run directory; None until it is created."""
+        return self._run.path if (self._run.path / CHOICE_FILE).is_file() else None
+
+    @cached_property
+    def loaded(self) -> Splits:
+        """The splits as the data set has them; loaded once, at the first use."""
+        return load_raw(self.config.data, self._source)
+
+    def fit(self) -> FitResult:
+        """Compare the candidates, train the best one again, and return its figures.
+
+        A signal ends it with a checkpoint, after which `resume` continues.
+
+        Raises:
+            OutputExistsError, CheckpointError, TrainingError, DataError, ConfigError, DeviceError: As `Trainer.fit`.
+        """
+        with self._opened():
+            try:
+                best = self._compare()
+                folder, result = self._train_again(best)
+            except _InterruptedError as interrupted:
+                return replace(interrupted.result, run_dir=self._run.path, model_dir=None, compared=self._choice.compared)
+            self._keep(best, folder)
+        return replace(
+            result,
+            run_dir=self._run.path,
+            model_dir=self._run.model,
+            seconds=time.monotonic() - self._began,
+            compared=self._choice.compared,
+        )
+
+    def plans(self) -> dict[str, Plan]:
+        """Return what `fit` would train, by the names of the candidates, without writing a run directory."""
+        plans = {}
+        for candidate in candidates_for(self._shape, self.config.data.tokenizer):
+            config = self.config.replace(**candidate.settings)
+            plans[candidate.name] = Trainer(self._source, config=config, callbacks=self._callbacks).plan()
+        return plans
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Create the run directory and lock it for the block, or lock that of the resumed run."""
+        if self._is_resumed:
+            with locked(self._run.path):
+                yield
+            return
+        with RunDirectory.create(self._run.path, self.config, overwrite=self._overwrite):
+            self._write_choice()
+            yield
+
+    def _compare(self) -> _Trained:
+        """Train the candidates, and return the best one."""
+        table = ComparisonTable(self.config.fit.monitor, show=self._show())
+        best: _Trained | None = None
+        shape = self._shape
+        parts = self._parts(shape)
+        candidates = candidates_for(shape, self.config.data.tokenizer)
+        for index, candidate in enumerate(candidates):
+            if best is not None and not self._has_time(best, left=len(candidates) - index):
+                table.say(f"{candidate.name}: no time is left for it")
+                continue
+            trained = self._train(candidate, parts, self._share_of_time(left=len(candidates) - index))
+            if not index:
+                table.begin(trained.compared)
+            is_best = best is None or _rank(trained.compared, self.config) > _rank(best.compared, self.config)
+            best = trained if is_best else best
+            assert best is not None
+            names = best.compared.name
+            rows = (*self._choice.compared, trained.compared)
+            self._choice = replace(self._choice, compared=tuple(replace(row, is_chosen=row.name == names) for row in rows))
+            self._write_choice()
+            table.add(trained.compared, is_best=is_best)
+        assert best is not None
+        return best
+
+    @cached_property
+    def _shape(self) -> DataShape:
+        """The size and the shape of the training data."""
+        first = first_candidate(kind_of(self.config.data.dataset, self._source))
+        trainer = Trainer(self._source, config=self.config.replace(**first.settings), callbacks=self._callbacks)
+        return trainer.prepare()[0].shape
+
+    def _parts(self, shape: DataShape) -> list[Splits | None]:
+        """Return the folds of a cross-validation; [None] stands for the data as they are."""
+        if shape.examples >= FEW_EXAMPLES or self.loaded.validation is not None:
+            return [None]
+        folds = self.loaded.folds(FOLDS, seed=self.config.data.split_seed)
+        return list(folds) if len(folds) > 1 else [None]
+
+    def _train(self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None) -> _Trained:
+        """Train a candidate, once per fold, or take up what is there of it."""
+        began = time.monotonic()
+        config = self.config.replace(**candidate.settings)
+        held_out: list[HeldOut] = []
+        epochs, paths, folders = [], [], []
+        for fold, part in enumerate(parts):
+            name = candidate.name if len(parts) == 1 else f"{candidate.name}, part {fold + 1} of {len(parts)}"
+            folder = self._run.path / "candidates" / name.replace(" ", "-").replace(",", "")
+            trainer = self._trainer(
+                folder, config, part, title=name, seconds=None if seconds is None else seconds / len(parts)
+            )
+            if not RunDirectory(folder).model.is_dir():
+                _finished(trainer.fit())
+            held_out.append(_ask(trainer, folder))
+            epochs.append(_best_epochs(folder, trainer))
+            folders.append(folder)
+            model = trainer.prepare()[1]
+            if model.wide is not None:
+                paths.append(model.wide)
+            if not fold:
+                config = trainer.config
+                sizes = [len(split) for name, split in trainer.prepare()[0].splits.items() if name != "test"]
+        measured = HeldOut.joined(held_out).measure(calibrated=config.fit.calibrate)
+        score = measured.finish.scores["validation"]
+        return _Trained(
+            candidate=candidate,
+            config=config,
+            folders=tuple(folders),
+            compared=Compared(candidate.name, score, len(parts), round(time.monotonic() - began, 3)),
+            measured=measured,
+            epochs=statistics.fmean(epochs),
+            fitted_with={
+                name: statistics.median_low(float(getattr(path, name)) for path in paths)
+                for name in (("inverse_penalty", "vector_scale") if paths else ())
+            },
+            examples=(sizes[0], sum(sizes)),
+        )
+
+    def _trainer(
+        self,
+        folder: Path,
+        config: Config,
+        part: Splits | None,
+        *,
+        title: str,
+        seconds: float | None = None,
+        measured: Measured | None = None,
+    ) -> Trainer:
+        """Return the trainer of a run in ``folder``, which continues what is there."""
+        source, run = part or self._source, RunDirectory(folder)
+        callbacks = [
+            callback.titled(title) if isinstance(callback, ConsoleReporter) else callback for callback in self._callbacks
+        ]
+        checkpoint = run.checkpoints.restorable() if run.has_checkpoint else None
+        if checkpoint is not None:
+            config = checkpoint.model.config
+        config = changed_settings(config, {}, {"max_time": seconds}) if seconds is not None else config
+        return Trainer(
+            source,
+            config=config,
+            callbacks=callbacks,
+            output=folder,
+            overwrite=True,
+            _resumed=checkpoint,
+            _measured=measured,
+            _scores_test=measured is not None,
+        )
+
+    def _train_again(self, best: _Trained) -> tuple[Path, FitResult]:
+        """Train the best candidate on all examples, or score the test split; return its run directory and its result."""
+        title, table = best.candidate.name, ComparisonTable(self.config.fit.monitor, show=self._show())
+        must = len(best.folders) > 1  # no training had all examples
+        if not self._choice.refit and not must:
+            trainer = self._trainer(best.folders[0], best.config, None, title=title, measured=best.measured)
+            return best.folders[0], _finished(trainer.fit())
+        seconds = self._seconds_left()
+        trained_on, examples = best.examples
+        if seconds is not None and not must and seconds < best.compared.seconds * examples / trained_on:
+            logger.warning("no time is left to train the best model again on all examples")
+            trainer = self._trainer(best.folders[0], best.config, None, title=title, measured=best.measured)
+            return best.folders[0], _finished(trainer.fit())
+        config = best.config.replace(train_on="all", **best.fitted_with, max_time=None, patience=None)
+        batches = math.ceil(examples / chosen(config.fit.batch_size))
+        steps = math.ceil(batches / config.fit.accumulate_batches)
+        config = config.replace(max_steps=max(1, round(best.epochs * steps)))
+        table.say(f"Training {title} again on all {examples:,} examples")
+        folder = self._run.path / "candidates" / "all-examples"
+        trainer = self._trainer(folder, config, None, title=f"{title}, on all examples", measured=best.measured)
+        return folder, _finished(trainer.fit())
+
+    def _keep(self, best: _Trained, folder: Path) -> None:
+        """Make the run in ``folder`` the run of this directory, and remove the other candidates."""
+        run = self._run.path
+        with writing(run):
+            if folder not in best.folders and len(best.folders) == 1:
+                # The report of data without a test split asks this one, which has not seen the validation split.
+                _move(RunDirectory(best.folders[0]).model, run / "validated")
+            names = sorted((child.name for child in folder.iterdir()), key=lambda name: name == "checkpoints.json")
+            for name in names:  # the pointers last: with them, it is a run
+                if name != "lock":
+                    _move(folder / name, run / name)
+            remove(run / "candidates")
+
+    def _show(self) -> bool:
+        return any(isinstance(callback, ConsoleReporter) for callback in self._callbacks)
+
+    def _seconds_left(self) -> float | None:
+        return None if self.time_limit is None else self._began + self.time_limit - time.monotonic()
+
+    def _share_of_time(self, *, left: int) -> float | None:
+        """Return the seconds for one of ``left`` candidates; as much is kept for the last training."""
+        seconds = self._seconds_left()
+        return None if seconds is None else max(LEAST_SECONDS, seconds / (left + 1))
+
+    def _has_time(self, best: _Trained, *, left: int) -> bool:
+        seconds = self._seconds_left()
+        return seconds is None or seconds - best.compared.seconds > LEAST_SECONDS
+
+    def _write_choice(self) -> None:
+        values = {**asdict(self._choice), "compared": [row.as_dict() for row in self._choice.compared]}
+        with writing(self._run.path):
+            replace_file(self._run.path / CHOICE_FILE, to_json(values))
+
+
+def is_unfinished(run: Path) -> bool:
+    """Return whether a run directory holds a choice that was interrupted."""
+    return (run / CHOICE_FILE).is_file() and not RunDirectory(run).has_checkpoint
+
+
+def _read_choice(run: Path) -> Choice:
+    return check_form(read_json(run / CHOICE_FILE), Choice, run / CHOICE_FILE)
+
+
+def _finished(result: FitResult) -> FitResult:
+    if result.signal is not None:
+        raise _InterruptedError(result)
+    return result
+
+
+def _ask(trainer: Trainer, folder: Path) -> HeldOut:
+    """Ask the model of a finished run about its validation split."""
+    data, model = trainer.prepare()
+    load_model_directory(RunDirectory(folder).model).load_into(model)
+    fit = trainer.config.fit
+    return HeldOut.ask(model, Scorer(fit, data, resolve_device(fit.device), world()))
+
+
+def _best_epochs(folder: Path, trainer: Trainer) -> float:
+    """Return how many epochs led to the best checkpoint."""
+    steps = [row.step for row in RunDirectory(folder).evaluations() if row.best]
+    return steps[-1] / trainer.plan().steps_per_epoch if steps else 0.0
+
+
+def _rank(compared: Compared, config: Config) -> tuple[float, float]:
+    """Return what orders candidates, the best last."""
+    monitor: Monitor = config.fit.monitor
+    score = compared.validation
+    return sign_of(monitor) * score.figure(monitor), score.accuracy if monitor == "loss" else -score.loss
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.exists():
+        remove(target)
+    source.rename(target)
