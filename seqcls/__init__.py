@@ -37,13 +37,16 @@ if TYPE_CHECKING:
     from seqcls.model.embeddings.base import Embedding
     from seqcls.model.encoders.base import Encoder
     from seqcls.model.encoders.masking import Pool, length_mask
+    from seqcls.training.baseline import fit_baseline
     from seqcls.training.callbacks.base import Callback
+    from seqcls.training.choice import AutoTrainer
     from seqcls.training.results import FitResult
     from seqcls.training.state import FitState
     from seqcls.training.trainer import Trainer
 
 _HOMES = {
     "Assessment": "seqcls.evaluation.assessment",
+    "AutoTrainer": "seqcls.training.choice",
     "Baseline": "seqcls.evaluation.baseline",
     "Calibration": "seqcls.evaluation.calibration",
     "Callback": "seqcls.training.callbacks.base",
@@ -85,6 +88,7 @@ _HOMES = {
 
 __all__ = [
     "Assessment",
+    "AutoTrainer",
     "Baseline",
     "Calibration",
     "Callback",

@@ -62,7 +62,7 @@ class DataConfig(Section):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training split to hold out if the data set has no validation split."""
     train_on: Literal["train", "all"] = "train"
-    """Whether training has the training split alone, or all labelled examples but those of test: then nothing is validated."""
+    """Train on the training split, or on all labelled examples but those of test: then nothing is left for validation."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the held-out split. It is not the training seed, so that runs with different seeds share one split."""
     tokenizer: str = "auto"

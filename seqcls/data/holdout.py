@@ -50,8 +50,8 @@ def choose_held_out(labels: NDArray[Any], *, groups: Sequence[str] | None, fract
 def choose_folds(labels: NDArray[Any], *, groups: Sequence[str] | None, count: int, seed: int) -> NDArray[np.int64]:
     """Divide examples into folds for cross-validation, with about the same share of each class and no group in two folds.
 
-    Groups are visited from the largest to the smallest, those of one size in a seeded random order. Each goes to the fold that
-    has the fewest examples of its classes, and, among such folds, the fewest in all.
+    Groups are visited from the largest to the smallest, those of one size in a seeded random order. Each goes to the fold
+    that has the fewest examples of its classes, and, among such folds, the fewest in all.
 
     Args:
         labels: int64 [N], or uint8 [N, K] for multi-label data.

@@ -3,6 +3,8 @@
 config.toml                       the settings
 metrics.jsonl                     the log of evaluations, one per line
 baseline.json                     figures of the linear baseline, if it was trained
+choice.json                       the models that were compared, if one was chosen
+validated/                        model directory of the chosen model as it was before it was trained on all examples
 checkpoints.json, checkpoints/    see checkpoints.py
 model/                            model directory of the best checkpoint, once the run has ended
 lock                              see lock.py
@@ -125,6 +127,11 @@ class RunDirectory:
     def metrics_file(self) -> Path:
         """The log of evaluations."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def choice_file(self) -> Path:
+        """The models that were compared, if the run was to choose one; see `seqcls.training.choice.Choice`."""
+        return self.path / "choice.json"
 
     def write_baseline(self, baseline: Baseline) -> None:
         """Write the figures of the linear baseline, replacing earlier ones."""

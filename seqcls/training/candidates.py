@@ -12,6 +12,8 @@ from seqcls.data.static_vectors import WORDLLAMA
 
 FEW_EXAMPLES = 1000
 """With fewer training examples, only linear models of texts are tried, and candidates are compared by cross-validation."""
+MANY_TOKENS = 2_000_000
+"""With more tokens in the training texts, only linear models are tried: networks take minutes, and validate no better."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ def candidates_for(shape: DataShape, tokenizer: str = "auto") -> list[Candidate]
     """
     found = [first_candidate(shape.kind)]
     if shape.kind == "features":
-        return [*found, Candidate("gru", {"encoder": "gru", "encoder_options": {"bidirectional": True}})]
+        return found
     has_vectors = tokenizer in ("auto", WORDLLAMA) and find_spec(WORDLLAMA) is not None
     if has_vectors:
         options = {"encoder": "mean-pool", "encoder_options": {"normalized": True}}
         found.append(Candidate("linear with static vectors", {**options, "embedding": "static", "wide": True}))
-    if shape.examples < FEW_EXAMPLES:
+    if shape.examples < FEW_EXAMPLES or shape.examples * shape.mean_length > MANY_TOKENS:
         return found
     found.append(Candidate("n-grams and cnn", {"encoder": "cnn", "wide": True}))
     if has_vectors:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seqcls.config.auto import DataShape, chosen
+from seqcls.config.auto import DataShape
 from seqcls.config.settings import Config
 from seqcls.config.toml import load_toml
 from seqcls.config.values import Monitor
@@ -22,32 +19,29 @@ from seqcls.data.prepare import SPLITS, load_raw
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, ConfigError
-from seqcls.evaluation.scores import sign_of
+from seqcls.evaluation.scores import Score, sign_of
 from seqcls.storage.lock import locked
-from seqcls.storage.model_directory import load_model_directory
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.writing import to_json, writing
-from seqcls.system.device import resolve_device
 from seqcls.system.files import free_name, remove, replace_file
 from seqcls.system.processes import world
 from seqcls.system.untrusted import check_form, read_json
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.callbacks.console import ComparisonTable, ConsoleReporter
+from seqcls.training.callbacks.early_stopping import MANY_EXAMPLES
 from seqcls.training.candidates import FEW_EXAMPLES, Candidate, candidates_for, first_candidate
-from seqcls.training.finish import HeldOut, Measured
+from seqcls.training.finish import Measured
 from seqcls.training.resolve import kind_of, settings_of
 from seqcls.training.results import Compared, FitResult, Plan
-from seqcls.training.resume import changed_settings
-from seqcls.training.scoring import Scorer
+from seqcls.training.trained import Trained
 from seqcls.training.trainer import Trainer
 
-FOLDS = 5
-CHOICE_FILE = "choice.json"
-"""The file in a run directory that holds what was compared."""
+FOLDS = {"text": 5, "features": 3}
+"""The parts of a cross-validation: linear models are fitted in a moment, and networks take longer."""
+LEAST_GAIN = 0.06
+"""The share of examples that validation must add to be worth another training."""
 LEAST_SECONDS = 10.0
 """With less time than this, no further candidate is begun."""
-
-logger = logging.getLogger("seqcls")
 
 
 @dataclass(frozen=True)
@@ -63,31 +57,6 @@ class Choice:
     compared: tuple[Compared, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """A candidate whose trainings, one or one per fold, are done.
-
-    Attributes:
-        candidate: The candidate.
-        config: The settings of its first training, with the values that were chosen to fit the data.
-        folders: The run directories.
-        compared: Its figures.
-        measured: What the held-out examples say about shares, temperature and thresholds.
-        epochs: How many epochs, on the average, led to the best checkpoint.
-        fitted_with: Settings of a wide path, the middle ones of the trainings, by name.
-        examples: The training examples of the first training, and all that it had, validation included.
-    """
-
-    candidate: Candidate
-    config: Config
-    folders: tuple[Path, ...]
-    compared: Compared
-    measured: Measured
-    epochs: float
-    fitted_with: dict[str, float]
-    examples: tuple[int, int]
-
-
 class _InterruptedError(Exception):
     """A signal has ended a training; its result says which."""
 
@@ -99,10 +68,10 @@ class _InterruptedError(Exception):
 class AutoTrainer:
     """Train the models that fit the data and the time, keep the one that is best on held-out examples, and refit it.
 
-    The candidates of texts are linear models of n-grams, with and without pretrained vectors, and networks beside them; those
-    of numbers are recurrent networks. They are compared on the validation split, by the setting ``monitor``; if there are
-    fewer than 1,000 training examples and no validation split, by cross-validation. Then the best one is trained again on all
-    labelled examples but those of test, for as many epochs as were best. Figures of validation are those from before.
+    The candidates of texts are linear models of n-grams, with and without pretrained vectors, and networks beside them;
+    those of numbers are recurrent networks. They are compared on the validation split, by the setting ``monitor``; if there
+    are fewer than 1,000 training examples and no validation split, by cross-validation. Then the best one is trained again
+    on all labelled examples but those of test, for as many epochs as were best. Figures of validation are those from before.
 
     Args:
         data: As for `Trainer`.
@@ -182,7 +151,7 @@ class AutoTrainer:
         config = Config().updated(load_toml(path / "config.toml"), source=str(path / "config.toml"))
         if data is None and config.data.dataset == SPLITS:
             raise ConfigError(
-                f"the run {run} was given its splits as objects; resume it from Python with AutoTrainer.resume(run, data=...)"
+                f"the run {run} was given its splits as objects; resume it from Python: AutoTrainer.resume(run, data=...)"
             )
         choice = _read_choice(path)
         trainer = cls(data, config=config, callbacks=callbacks, output=path, time_budget=time_budget, _resumed=True)
@@ -192,7 +161,7 @@ class AutoTrainer:
     @property
     def run(self) -> Path | None:
         """The run directory; None until it is created."""
-        return self._run.path if (self._run.path / CHOICE_FILE).is_file() else None
+        return self._run.path if self._run.choice_file.is_file() else None
 
     @cached_property
     def loaded(self) -> Splits:
@@ -241,26 +210,27 @@ class AutoTrainer:
             self._write_choice()
             yield
 
-    def _compare(self) -> _Trained:
+    def _compare(self) -> Trained:
         """Train the candidates, and return the best one."""
         table = ComparisonTable(self.config.fit.monitor, show=self._show())
-        best: _Trained | None = None
+        best: Trained | None = None
         shape = self._shape
         parts = self._parts(shape)
         candidates = candidates_for(shape, self.config.data.tokenizer)
         for index, candidate in enumerate(candidates):
-            if best is not None and not self._has_time(best, left=len(candidates) - index):
+            if best is not None and not self._has_time(best):
                 table.say(f"{candidate.name}: no time is left for it")
                 continue
+            if best is not None and _is_perfect(best.compared.validation):
+                break
             trained = self._train(candidate, parts, self._share_of_time(left=len(candidates) - index))
             if not index:
                 table.begin(trained.compared)
             is_best = best is None or _rank(trained.compared, self.config) > _rank(best.compared, self.config)
-            best = trained if is_best else best
-            assert best is not None
-            names = best.compared.name
-            rows = (*self._choice.compared, trained.compared)
-            self._choice = replace(self._choice, compared=tuple(replace(row, is_chosen=row.name == names) for row in rows))
+            best = trained if is_best or best is None else best
+            rows, name = (*self._choice.compared, trained.compared), best.compared.name
+            compared = tuple(replace(row, is_chosen=row.name == name) for row in rows)
+            self._choice = replace(self._choice, compared=compared)
             self._write_choice()
             table.add(trained.compared, is_best=is_best)
         assert best is not None
@@ -277,47 +247,23 @@ class AutoTrainer:
         """Return the folds of a cross-validation; [None] stands for the data as they are."""
         if shape.examples >= FEW_EXAMPLES or self.loaded.validation is not None:
             return [None]
-        folds = self.loaded.folds(FOLDS, seed=self.config.data.split_seed)
+        folds = self.loaded.folds(FOLDS[shape.kind], seed=self.config.data.split_seed)
         return list(folds) if len(folds) > 1 else [None]
 
-    def _train(self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None) -> _Trained:
+    def _train(self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None) -> Trained:
         """Train a candidate, once per fold, or take up what is there of it."""
         began = time.monotonic()
         config = self.config.replace(**candidate.settings)
-        held_out: list[HeldOut] = []
-        epochs, paths, folders = [], [], []
+        runs = []
         for fold, part in enumerate(parts):
             name = candidate.name if len(parts) == 1 else f"{candidate.name}, part {fold + 1} of {len(parts)}"
             folder = self._run.path / "candidates" / name.replace(" ", "-").replace(",", "")
-            trainer = self._trainer(
-                folder, config, part, title=name, seconds=None if seconds is None else seconds / len(parts)
-            )
+            limit = None if seconds is None else seconds / len(parts)
+            trainer = self._trainer(folder, config, part, title=name, seconds=limit)
             if not RunDirectory(folder).model.is_dir():
                 _finished(trainer.fit())
-            held_out.append(_ask(trainer, folder))
-            epochs.append(_best_epochs(folder, trainer))
-            folders.append(folder)
-            model = trainer.prepare()[1]
-            if model.wide is not None:
-                paths.append(model.wide)
-            if not fold:
-                config = trainer.config
-                sizes = [len(split) for name, split in trainer.prepare()[0].splits.items() if name != "test"]
-        measured = HeldOut.joined(held_out).measure(calibrated=config.fit.calibrate)
-        score = measured.finish.scores["validation"]
-        return _Trained(
-            candidate=candidate,
-            config=config,
-            folders=tuple(folders),
-            compared=Compared(candidate.name, score, len(parts), round(time.monotonic() - began, 3)),
-            measured=measured,
-            epochs=statistics.fmean(epochs),
-            fitted_with={
-                name: statistics.median_low(float(getattr(path, name)) for path in paths)
-                for name in (("inverse_penalty", "vector_scale") if paths else ())
-            },
-            examples=(sizes[0], sum(sizes)),
-        )
+            runs.append((trainer, RunDirectory(folder)))
+        return Trained.of(candidate, runs, self.config.data, seconds=time.monotonic() - began)
 
     def _trainer(
         self,
@@ -337,7 +283,7 @@ class AutoTrainer:
         checkpoint = run.checkpoints.restorable() if run.has_checkpoint else None
         if checkpoint is not None:
             config = checkpoint.model.config
-        config = changed_settings(config, {}, {"max_time": seconds}) if seconds is not None else config
+        config = config.replace(max_time=seconds)
         return Trainer(
             source,
             config=config,
@@ -349,35 +295,30 @@ class AutoTrainer:
             _scores_test=measured is not None,
         )
 
-    def _train_again(self, best: _Trained) -> tuple[Path, FitResult]:
+    def _train_again(self, best: Trained) -> tuple[Path, FitResult]:
         """Train the best candidate on all examples, or score the test split; return its run directory and its result."""
         title, table = best.candidate.name, ComparisonTable(self.config.fit.monitor, show=self._show())
-        must = len(best.folders) > 1  # no training had all examples
-        if not self._choice.refit and not must:
-            trainer = self._trainer(best.folders[0], best.config, None, title=title, measured=best.measured)
-            return best.folders[0], _finished(trainer.fit())
+        is_crossed = len(best.runs) > 1  # then no training had all examples
         seconds = self._seconds_left()
-        trained_on, examples = best.examples
-        if seconds is not None and not must and seconds < best.compared.seconds * examples / trained_on:
-            logger.warning("no time is left to train the best model again on all examples")
-            trainer = self._trainer(best.folders[0], best.config, None, title=title, measured=best.measured)
-            return best.folders[0], _finished(trainer.fit())
-        config = best.config.replace(train_on="all", **best.fitted_with, max_time=None, patience=None)
-        batches = math.ceil(examples / chosen(config.fit.batch_size))
-        steps = math.ceil(batches / config.fit.accumulate_batches)
-        config = config.replace(max_steps=max(1, round(best.epochs * steps)))
-        table.say(f"Training {title} again on all {examples:,} examples")
-        folder = self._run.path / "candidates" / "all-examples"
-        trainer = self._trainer(folder, config, None, title=f"{title}, on all examples", measured=best.measured)
+        has_time = seconds is None or is_crossed or seconds > best.compared.seconds * best.examples / best.trained_on
+        if not has_time and self._choice.refit:
+            table.say(f"No time is left to train {title} again on all examples")
+        is_worth_it = best.examples > (1 + LEAST_GAIN) * best.trained_on
+        if is_crossed or (has_time and is_worth_it and self._choice.refit):
+            table.say(f"Training {title} again on all {best.examples:,} examples")
+            folder, config = self._run.path / "candidates" / "all-examples", best.config_for_all()
+        else:
+            folder, config = best.runs[0].path, best.config
+        trainer = self._trainer(folder, config, None, title=title, measured=best.measured)
         return folder, _finished(trainer.fit())
 
-    def _keep(self, best: _Trained, folder: Path) -> None:
+    def _keep(self, best: Trained, folder: Path) -> None:
         """Make the run in ``folder`` the run of this directory, and remove the other candidates."""
         run = self._run.path
         with writing(run):
-            if folder not in best.folders and len(best.folders) == 1:
+            if len(best.runs) == 1 and folder != best.runs[0].path:
                 # The report of data without a test split asks this one, which has not seen the validation split.
-                _move(RunDirectory(best.folders[0]).model, run / "validated")
+                _move(best.runs[0].model, run / "validated")
             names = sorted((child.name for child in folder.iterdir()), key=lambda name: name == "checkpoints.json")
             for name in names:  # the pointers last: with them, it is a run
                 if name != "lock":
@@ -395,23 +336,25 @@ class AutoTrainer:
         seconds = self._seconds_left()
         return None if seconds is None else max(LEAST_SECONDS, seconds / (left + 1))
 
-    def _has_time(self, best: _Trained, *, left: int) -> bool:
+    def _has_time(self, best: Trained) -> bool:
+        """Return whether another candidate can be tried, and the best one trained again."""
         seconds = self._seconds_left()
         return seconds is None or seconds - best.compared.seconds > LEAST_SECONDS
 
     def _write_choice(self) -> None:
         values = {**asdict(self._choice), "compared": [row.as_dict() for row in self._choice.compared]}
         with writing(self._run.path):
-            replace_file(self._run.path / CHOICE_FILE, to_json(values))
+            replace_file(self._run.choice_file, to_json(values))
 
 
 def is_unfinished(run: Path) -> bool:
     """Return whether a run directory holds a choice that was interrupted."""
-    return (run / CHOICE_FILE).is_file() and not RunDirectory(run).has_checkpoint
+    return RunDirectory(run).choice_file.is_file() and not RunDirectory(run).has_checkpoint
 
 
 def _read_choice(run: Path) -> Choice:
-    return check_form(read_json(run / CHOICE_FILE), Choice, run / CHOICE_FILE)
+    path = RunDirectory(run).choice_file
+    return check_form(read_json(path), Choice, path)
 
 
 def _finished(result: FitResult) -> FitResult:
@@ -420,18 +363,8 @@ def _finished(result: FitResult) -> FitResult:
     return result
 
 
-def _ask(trainer: Trainer, folder: Path) -> HeldOut:
-    """Ask the model of a finished run about its validation split."""
-    data, model = trainer.prepare()
-    load_model_directory(RunDirectory(folder).model).load_into(model)
-    fit = trainer.config.fit
-    return HeldOut.ask(model, Scorer(fit, data, resolve_device(fit.device), world()))
-
-
-def _best_epochs(folder: Path, trainer: Trainer) -> float:
-    """Return how many epochs led to the best checkpoint."""
-    steps = [row.step for row in RunDirectory(folder).evaluations() if row.best]
-    return steps[-1] / trainer.plan().steps_per_epoch if steps else 0.0
+def _is_perfect(score: Score) -> bool:
+    return score.correct == score.count >= MANY_EXAMPLES
 
 
 def _rank(compared: Compared, config: Config) -> tuple[float, float]:

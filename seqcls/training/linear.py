@@ -66,8 +66,8 @@ def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapp
         (weighted mean over the texts of the loss of x W + b) + |W|^2 / (2 C N),
 
     where loss, class weights, label smoothing and weights of examples are those of the network (see `Objective`). C is that
-    of the settings, or one of `INVERSE_PENALTIES`; without a validation split, the middle one. Then, at this C, encoded texts
-    are scaled by the number of the settings, or by the best one of `VECTOR_SCALES`. The result is deterministic.
+    of the settings, or one of `INVERSE_PENALTIES`; without a validation split, the middle one. Then, at this C, encoded
+    texts are scaled by the number of the settings, or by the best one of `VECTOR_SCALES`. The result is deterministic.
 
     Args:
         wide: The path, on the CPU; its scales, weights and bias are set.

@@ -22,7 +22,7 @@ from seqcls.data.encoding import EncodedData
 from seqcls.data.prepare import SPLITS, load_raw, prepare_data
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
-from seqcls.errors import ConfigError, DataError
+from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.evaluation.baseline import Baseline
 from seqcls.model.build import build_encoder, build_model, check_embedding
 from seqcls.model.encoders.base import Encoder
@@ -152,6 +152,10 @@ class Trainer:
         """
         directory = RunDirectory.open(Path(run))
         checkpoint = directory.checkpoints.restorable()
+        if directory.choice_file.is_file() and checkpoint.model.config.data.train_on == "all":
+            raise CheckpointError(
+                f"{run} holds a chosen model that was trained on all examples, and is done; start a new run"
+            )
         config = changed_settings(checkpoint.model.config, changes or {}, settings)
         if data is None and config.data.dataset == SPLITS:
             raise ConfigError(

@@ -93,9 +93,9 @@ def fit(
 ) -> None:
     """Train a classifier.
 
-    Without --encoder, or another setting of the model, it compares the models that fit the data, keeps the best one, and trains
-    it again on training and validation data together. Without --dataset the data are the small set of reviews that comes with
-    seqcls.
+    Without --encoder, or another setting of the model, it compares the models that fit the data, keeps the best one, and
+    trains it again on training and validation data together. Without --dataset it shows how a training looks: of a
+    bidirectional LSTM, on the small set of reviews that comes with seqcls.
     """
     with uninterrupted():
         from seqcls.apps.check.report import DataReport
@@ -114,7 +114,7 @@ def fit(
     elif print_config or _names_model(chosen, changes, recipe=recipe, path=config):
         if time_budget is not None or not refit:
             raise UsageError(
-                "--time-budget and --no-refit belong to the choice of a model; leave out --encoder, or use --max-time"
+                "--time-budget and --no-refit belong to the choice of a model: leave out --encoder, or use --max-time"
             )
         trainer = _start(chosen, changes, callbacks, recipe=recipe, config=config, output=output, force=force)
     else:
@@ -142,10 +142,14 @@ def _names_model(chosen: SettingFlags, changes: dict[str, Any], *, recipe: str |
     """Return whether flags, recipe or settings file say which model to train."""
     from seqcls.config.toml import load_toml
 
+    has_data = False
     for given in (changes, {} if path is None else load_toml(path)):
         if _given(given.get("model", {})) or "wide" in given.get("data", {}):
             return True
-    return bool(chosen.names["encoder"] or chosen.names["embedding"] or recipe not in (None, "default"))
+        if "dataset" in given.get("data", {}):
+            has_data = True
+    has_data = has_data or bool(chosen.names["dataset"])
+    return not has_data or bool(chosen.names["encoder"] or chosen.names["embedding"] or recipe not in (None, "default"))
 
 
 def _given(settings: object) -> bool:

@@ -107,24 +107,26 @@ def collect(
     """Read a run or model directory and ask the model; arguments and errors are those of `write_report`."""
     model_directory = resolve_model_path(path)
     saved = load_model_directory(model_directory)
-    classifier = Classifier(saved, device=device, encoder=encoder)
     notes: list[str] = []
     history = _read_history(RunDirectory(path), notes)
     is_own_data = data is None and not options
     try:
         loaded = loaded or _load(saved.config, data, options)
-        splits = load_splits(saved.config.data, loaded)
+        asked = _held_out_model(path, saved, loaded, notes) if split is None else saved
+        classifier = Classifier(asked, device=device, encoder=encoder)
+        splits = load_splits(asked.config.data, loaded)
     except SeqclsError as error:
         if not is_own_data:
             raise
         notes.append(f"The data set cannot be read, so everything that needs it is missing: {error}")
         logger.warning("the report lacks what needs the data set: %s", error)
-        examined = Examined()
+        classifier, examined = Classifier(saved, device=device, encoder=encoder), Examined()
     else:
+        name = _choose(splits, split, notes)
         examined = Examined(
             label_sizes={name: _label_sizes(labelled) for name, labelled in splits.labelled().items()},
             findings=quick_findings(loaded) if loaded.train.kind == "text" else [],
-            answers=_ask(classifier, saved, splits, _choose(splits, split, notes), notes, is_own_data=is_own_data),
+            answers=None if name is None else _ask(classifier, asked, splits, name, notes, is_own_data=is_own_data),
         )
     return Subject(
         name=path.resolve().name,
@@ -184,8 +186,17 @@ def _label_sizes(split: Split) -> list[int]:
     return counts
 
 
-def _choose(splits: Splits, wanted: str | None, notes: list[str]) -> str:
-    """Return the split to ask about: by default test, or validation if there is no test split."""
+def _held_out_model(path: Path, saved: SavedModel, loaded: Splits, notes: list[str]) -> SavedModel:
+    """Return the model to ask: without a test split, a model that has not seen the validation split, if there is one."""
+    before = path / "validated"
+    if saved.config.data.train_on != "all" or loaded.test is not None or not before.is_dir():
+        return saved
+    notes.append("The model was trained again on all examples. The examples shown were asked of the model before that.")
+    return load_model_directory(before)
+
+
+def _choose(splits: Splits, wanted: str | None, notes: list[str]) -> str | None:
+    """Return the split to ask about: by default test, or validation if there is no test split; None if there is neither."""
     names = list(splits.labelled())
     if wanted is not None:
         if wanted not in names:
@@ -193,6 +204,11 @@ def _choose(splits: Splits, wanted: str | None, notes: list[str]) -> str:
         return wanted
     if "test" in names:
         return "test"
+    if "validation" not in names:
+        notes.append(
+            "The model has seen all examples, so that none is left to ask it about. Give it new ones with --dataset."
+        )
+        return None
     notes.append(
         "The data has no test split. The figures are those of validation, on which the checkpoint was chosen and the model "
         "calibrated, so they are slightly optimistic."

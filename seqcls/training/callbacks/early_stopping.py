@@ -6,9 +6,12 @@ from seqcls.evaluation.scores import Evaluation
 from seqcls.training.callbacks.base import Callback
 from seqcls.training.state import FitState
 
+MANY_EXAMPLES = 1000
+"""If so many validation examples are all right, nothing is left to learn."""
+
 
 class EarlyStopping(Callback):
-    """Stops a run after ``patience`` evaluations without a better one (Prechelt 1998)."""
+    """Stops a run after ``patience`` evaluations without a better one (Prechelt 1998), or if nothing is left to learn."""
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
@@ -19,7 +22,10 @@ class EarlyStopping(Callback):
 
     def on_evaluation(self, state: FitState, evaluation: Evaluation, *, improved: bool) -> None:
         """Stop if the best evaluation is too long ago."""
-        del evaluation, improved  # the state has counted
+        del improved  # the state has counted
+        score = evaluation.validation
+        if score.correct == score.count >= MANY_EXAMPLES:
+            state.stop(f"all {score.count:,} validation examples are right")
         self._stop_if_stale(state)
 
     def _stop_if_stale(self, state: FitState) -> None:
