@@ -1,4 +1,4 @@
-"""Command line of the measurements: one JSON object a line, the summary last. IMDB comes from SEQCLS_DATA_DIR."""
+"""Command line of the measurements: one JSON object a line, the summary last. Data come from SEQCLS_DATA_DIR."""
 
 from __future__ import annotations
 
@@ -56,6 +56,24 @@ def accuracy(arguments: argparse.Namespace) -> None:
     )
     if rows:
         print(as_markdown(rows))
+
+
+def everyone(arguments: argparse.Namespace) -> None:
+    """Accuracy and seconds on public data sets, whole and with few examples: ours, and TF-IDF, fastText and others."""
+    from benchmarks.accuracy import as_markdown
+    from benchmarks.everyone import compare, margins, summary
+
+    rows = compare(
+        data=arguments.data,
+        sizes=arguments.sizes,
+        draws=arguments.draws,
+        systems=arguments.systems,
+        peers_python=arguments.peers_python,
+        output=arguments.output,
+    )
+    for table in (summary(rows), margins(rows)):
+        if table:
+            print(as_markdown(table), end="\n\n")
 
 
 def imdb(arguments: argparse.Namespace) -> None:
@@ -233,17 +251,24 @@ def _peak_memory_of_children() -> float:
     return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * scale / 1e9, 2)
 
 
+def _names(text: str) -> list[str]:
+    """Return the parts of a list with commas."""
+    return [part.strip() for part in text.split(",")]
+
+
 def _show(row: dict[str, Any]) -> None:
     print(json.dumps(row), flush=True)
 
 
 def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, Any]]]:
     """Return each measurement's flags."""
+    from benchmarks.everyone import NUMBERS, SYSTEMS, TEXTS, WHOLE
     from benchmarks.memory import ENCODERS, TASKS
 
     rounds = {"--rounds": {"type": int, "default": 3, "help": "repetitions; medians are shown"}}
     datasets = {"--datasets": {"nargs": "*", "default": ["reviews", "imdb"], "choices": ["reviews", "imdb"]}}
     peers = {"--peers-python": {"default": sys.executable, "help": "a Python that has the peers' packages"}}
+    names: dict[str, Any] = {"type": _names, "metavar": "NAME,…"}
     return {
         throughput: {
             **rounds,
@@ -265,6 +290,14 @@ def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, A
             **peers,
             "--only": {"nargs": "*", "default": [], "metavar": "SYSTEM"},
             "--device": {"default": "cpu", "help": "cpu, or cuda: where seqcls and plain PyTorch run"},
+        },
+        everyone: {
+            **peers,
+            "--data": {**names, "default": [*TEXTS, *NUMBERS], "help": "data sets; all by default"},
+            "--sizes": {**names, "default": [WHOLE, "8", "16", "64"], "help": "examples per class, or all"},
+            "--draws": {"type": int, "default": 5, "help": "draws of each size; seeds from 0 on"},
+            "--systems": {**names, "default": list(SYSTEMS), "help": "ours and peers; all by default"},
+            "--output": {"type": Path, "metavar": "FILE", "help": "append results; a rerun measures only what is missing"},
         },
         imdb: {
             "--recipe": {"default": "default"},
