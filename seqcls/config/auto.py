@@ -17,7 +17,7 @@ T = TypeVar("T")
 NumberT = TypeVar("NumberT", int, float)
 
 STEPS = 1400
-"""Optimizer steps of a run on two classes, where the epochs are chosen."""
+"""Optimizer steps of a run on two classes, where the epochs are chosen; half of them with pretrained vectors."""
 
 VECTOR_SIZE = 64
 """The size of the vectors of an embedding that has no size of its own."""
@@ -70,7 +70,8 @@ def fit_to_data(config: Config, shape: DataShape) -> Config:
     fit, growth = config.fit, _growth(shape.classes)
     batch_size = _batch_size(shape.examples) if fit.batch_size == "auto" else fit.batch_size
     steps_per_epoch = math.ceil(math.ceil(shape.examples / batch_size) / fit.accumulate_batches)
-    epochs = _within(3, round(STEPS * growth / steps_per_epoch), 100) if fit.epochs == "auto" else fit.epochs
+    steps = STEPS * growth * (0.5 if config.model.embedding in ("static", "pretrained") else 1.0)
+    epochs = _within(3, round(steps / steps_per_epoch), 100) if fit.epochs == "auto" else fit.epochs
     fitting: dict[str, Any] = {
         "data.vocab_size": vocabulary_size(shape.examples),
         "data.character_ngrams": shape.character_ngrams,
@@ -89,8 +90,6 @@ def describe_chosen(config: Config) -> str:
     """Return the values that were chosen to fit the data in one line: "epochs 20, batch_size 32"."""
     values = config.model_dump(mode="json")
     parts = [(key, values[section][key]) for section, _, key in (name.partition(".") for name in config.chosen)]
-    if not config.data.wide:
-        parts = [(key, value) for key, value in parts if key != "character_ngrams"]
     return ", ".join(f"{key} {'none' if value is None else value}" for key, value in parts)
 
 

@@ -246,9 +246,13 @@ class Config(Section):
         return self._still_chosen(_checked(merge(self.model_dump(), changes), source=source), changed)
 
     def open_settings(self) -> list[str]:
-        """Return the settings, as SECTION.NAME, that are "auto": their values are still to be chosen to fit the data."""
+        """Return the settings, as SECTION.NAME, that are "auto": their values are still to be chosen to fit the data.
+
+        Those of a wide path that is not there stay as they are.
+        """
         values = self.model_dump()
-        return [f"{section}.{name}" for section, name in _auto_settings() if values[section][name] == "auto"]
+        names = [f"{section}.{name}" for section, name in _auto_settings() if values[section][name] == "auto"]
+        return names if self.data.wide else [name for name in names if name != "data.character_ngrams"]
 
     def with_chosen(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with ``values``, such as {"fit.epochs": 12}, that were chosen to fit the data."""

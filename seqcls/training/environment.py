@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
 import torch
 
-from seqcls.model.native.library import describe
+from seqcls.model.native.library import describe, native
+from seqcls.system.memory import keep_freed_memory
 
 # The packages whose arithmetic or order of calls affects the weights.
 _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
+
+
+@contextlib.contextmanager
+def fast_arithmetic(device: torch.device) -> Iterator[None]:
+    """On a CPU, keep freed memory for the next batch, and flush denormal numbers to zero for the block."""
+    library = native() if device.type == "cpu" else None
+    if device.type == "cpu":
+        keep_freed_memory()
+    with contextlib.nullcontext() if library is None else library.flushing_denormals():
+        yield
 
 
 def describe_environment(device: torch.device, processes: int) -> dict[str, str | int]:

@@ -26,14 +26,12 @@ from seqcls.errors import CheckpointError, ConfigError, DataError
 from seqcls.evaluation.baseline import Baseline
 from seqcls.model.build import build_encoder, build_model, check_embedding
 from seqcls.model.encoders.base import Encoder
-from seqcls.model.native.library import native
 from seqcls.model.network import Network
 from seqcls.storage.checkpoints import Restorable
 from seqcls.storage.lock import last_job, locked, torchrun_job
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.system.device import autocast, move_to, resolve_device, set_threads, use_deterministic_algorithms
 from seqcls.system.files import free_name
-from seqcls.system.memory import keep_freed_memory
 from seqcls.system.processes import world
 from seqcls.system.randomness import rank_seed, seed_everything
 from seqcls.training.arguments import data_first
@@ -44,7 +42,7 @@ from seqcls.training.callbacks.console import ConsoleReporter
 from seqcls.training.callbacks.early_stopping import EarlyStopping
 from seqcls.training.callbacks.named import build_callbacks
 from seqcls.training.callbacks.notify import CallbackList
-from seqcls.training.environment import differences
+from seqcls.training.environment import differences, fast_arithmetic
 from seqcls.training.failures import Recovery
 from seqcls.training.finish import Finish, Measured, finish
 from seqcls.training.linear import fit_linear
@@ -382,21 +380,11 @@ class Trainer:
         hooks = CallbackList([checkpointer, *early_stopping, *self.callbacks], self._named_callbacks)
         stopping = Stopping(state, signals=signals, limit=TimeLimit(self._began, fit.max_time), scorer=scorer)
         loop = Loop(state, data, hooks=hooks, scorer=scorer, stopping=stopping, recovery=Recovery(state, run))
-        with signals.stopping(state), contextlib.closing(hooks), _fast_arithmetic(self._device):
+        with signals.stopping(state), contextlib.closing(hooks), fast_arithmetic(self._device):
             hooks.on_fit_start(state)
             loop.train()
             hooks.on_fit_end(state)
         return stopping.ending()
-
-
-@contextlib.contextmanager
-def _fast_arithmetic(device: torch.device) -> Iterator[None]:
-    """On a CPU, keep freed memory for the next batch, and flush denormal numbers to zero for the block."""
-    library = native() if device.type == "cpu" else None
-    if device.type == "cpu":
-        keep_freed_memory()
-    with contextlib.nullcontext() if library is None else library.flushing_denormals():
-        yield
 
 
 def _count_parameters(model: torch.nn.Module) -> int:

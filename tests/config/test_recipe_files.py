@@ -21,6 +21,8 @@ from seqcls.storage.resolved_options import resolve_options
 OF_0_1: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "recipes_of_0.1.json").read_text("utf-8"))
 # In 0.1, `bilstm` was another name of `bilstm-mean-pool`, which pooled by mean+max where no recipe said otherwise.
 ALIAS = {"bilstm-mean-pool": "bilstm"}
+# Options that encoders have got since, with the value that means what 0.1 did.
+NEW_OPTIONS = {"mean-pool": {"normalized": False}}
 CHOICES = [
     (recipe, kind, name)
     for recipe, known in OF_0_1.items()
@@ -35,6 +37,8 @@ def _resolved(recipe: str, **names: str) -> dict[str, Any]:
     settings = fit_to_data(config, DataShape("text", examples=22_500, classes=2, mean_length=230)).model_dump(mode="json")
     if settings["data"]["tokenizer"] == "auto":
         settings["data"]["tokenizer"] = DEFAULT_RULES
+    for option, value in NEW_OPTIONS.get(settings["model"]["encoder"], {}).items():
+        assert settings["model"]["encoder_options"].pop(option) == value
     old = renamed(OF_0_1[recipe]["config"])
     return {section: {name: settings[section][name] for name in values} for section, values in old.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from seqcls.apps.cli.extras import add_extras
 from seqcls.apps.cli.inputs import seconds_of_flag
 from seqcls.apps.cli.loading import uninterrupted
 from seqcls.apps.cli.output import is_main_process, predict_example, print_json, say, score_line
+from seqcls.errors import UsageError
 
 if TYPE_CHECKING:
     from seqcls.apps.cli.settings import SettingFlags
@@ -24,71 +25,81 @@ if TYPE_CHECKING:
 _PANEL = flags.RUN_PANEL
 
 
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FOLDER",
+        help="Run directory to create; by default a new one in runs/.",
+        rich_help_panel=_PANEL,
+    ),
+]
+_Force = Annotated[
+    bool, typer.Option("--force", help="Replace the run in --output, if there is one.", rich_help_panel=_PANEL)
+]
+_Resume = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Run directory to resume; needs no other flag.", rich_help_panel=_PANEL),
+]
+_Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline/--no-baseline",
+        help="Also train a linear model, for comparison.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+_Report = Annotated[
+    bool,
+    typer.Option(
+        "--report/--no-report",
+        help="Write report.html into the run directory.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+_Refit = Annotated[
+    bool,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Without --encoder: train the best model again on training and validation data.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+_TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Without --encoder: compare what fits into this time, such as 60s.", rich_help_panel=_PANEL
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show sizes, parameters and steps; train nothing.", rich_help_panel=_PANEL),
+]
+_PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the resolved settings as TOML and exit.", rich_help_panel=_PANEL)
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_PANEL)]
+
+
 def fit(
     context: typer.Context,
     recipe: flags.Recipe = None,
     config: flags.ConfigFile = None,
     setting: flags.Set = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Run directory to create; by default a new one in runs/.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run in --output, if there is one.", rich_help_panel=_PANEL)
-    ] = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Run directory to resume; needs no other flag.", rich_help_panel=_PANEL),
-    ] = None,
-    baseline: Annotated[
-        bool,
-        typer.Option(
-            "--baseline/--no-baseline",
-            help="Also train a linear model, for comparison.",
-            rich_help_panel=_PANEL,
-            show_default=False,
-        ),
-    ] = True,
-    report: Annotated[
-        bool,
-        typer.Option(
-            "--report/--no-report",
-            help="Write report.html into the run directory.",
-            rich_help_panel=_PANEL,
-            show_default=False,
-        ),
-    ] = True,
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit/--no-refit",
-            help="Without --encoder: train the best model again on training and validation data.",
-            rich_help_panel=_PANEL,
-            show_default=False,
-        ),
-    ] = True,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Without --encoder: compare what fits into this time, such as 60s.", rich_help_panel=_PANEL
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show sizes, parameters and steps; train nothing.", rich_help_panel=_PANEL),
-    ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the resolved settings as TOML and exit.", rich_help_panel=_PANEL)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_PANEL)
-    ] = False,
+    output: _Output = None,
+    force: _Force = False,
+    resume: _Resume = None,
+    refit: _Refit = True,
+    time_budget: _TimeBudget = None,
+    baseline: _Baseline = True,
+    report: _Report = True,
+    dry_run: _DryRun = False,
+    print_config: _PrintConfig = False,
+    as_json: _Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Train a classifier.
@@ -99,35 +110,23 @@ def fit(
     """
     with uninterrupted():
         from seqcls.apps.check.report import DataReport
-        from seqcls.apps.cli.settings import resolve
-        from seqcls.errors import UsageError
         from seqcls.training.callbacks.console import ConsoleReporter
-        from seqcls.training.choice import AutoTrainer
 
     callbacks = [] if quiet or not is_main_process() else [DataReport(say), ConsoleReporter()]
     chosen = flags.setting_flags(context)
     changes = chosen.changes(setting)
+    places = _Places(recipe=recipe, config=config, output=output, force=force)
     trainer: Trainer | AutoTrainer
     if resume is not None:
-        is_new = bool(recipe or config or output or force)
-        trainer = _resume(resume, chosen, changes, callbacks, is_new=is_new, time_budget=time_budget)
-    elif print_config or _names_model(chosen, changes, recipe=recipe, path=config):
+        trainer = _resume(resume, chosen, changes, callbacks, places, time_budget=time_budget)
+    elif print_config or _names_model(chosen, changes, places):
         if time_budget is not None or not refit:
             raise UsageError(
                 "--time-budget and --no-refit belong to the choice of a model: leave out --encoder, or use --max-time"
             )
-        trainer = _start(chosen, changes, callbacks, recipe=recipe, config=config, output=output, force=force)
+        trainer = _start(chosen, changes, callbacks, places)
     else:
-        budget = time_budget or changes["fit"].pop("max_time", None)
-        settings = resolve(chosen.names, changes, recipe=recipe, path=config)
-        trainer = AutoTrainer(
-            config=settings,
-            callbacks=callbacks,
-            output=output,
-            overwrite=force,
-            refit=refit,
-            time_budget=seconds_of_flag("--time-budget", None if budget is None else str(budget)),
-        )
+        trainer = _start_choice(chosen, changes, callbacks, places, refit=refit, time_budget=time_budget)
     if print_config:
         _print_config(trainer)
     elif dry_run:
@@ -138,18 +137,26 @@ def fit(
         _fit(trainer, baseline=baseline, report=report, as_json=as_json, quiet=quiet)
 
 
-def _names_model(chosen: SettingFlags, changes: dict[str, Any], *, recipe: str | None, path: Path | None) -> bool:
-    """Return whether flags, recipe or settings file say which model to train."""
+class _Places(NamedTuple):
+    """Where the settings of a new run come from, and where it goes."""
+
+    recipe: str | None
+    config: Path | None
+    output: Path | None
+    force: bool
+
+
+def _names_model(chosen: SettingFlags, changes: dict[str, Any], places: _Places) -> bool:
+    """Return whether flags, recipe or settings file say which model to train; without data, it is that of the recipe."""
     from seqcls.config.toml import load_toml
 
-    has_data = False
-    for given in (changes, {} if path is None else load_toml(path)):
-        if _given(given.get("model", {})) or "wide" in given.get("data", {}):
-            return True
-        if "dataset" in given.get("data", {}):
-            has_data = True
-    has_data = has_data or bool(chosen.names["dataset"])
-    return not has_data or bool(chosen.names["encoder"] or chosen.names["embedding"] or recipe not in (None, "default"))
+    from_file = {} if places.config is None else load_toml(places.config)
+    names = [name for name, value in chosen.names.items() if value]
+    for given in (changes, from_file):
+        names += [name for name in ("wide", "dataset") if name in given.get("data", {})]
+        names += ["model"] if _given(given.get("model", {})) else []
+    has_recipe = places.recipe not in (None, "default")
+    return has_recipe or "dataset" not in names or any(name != "dataset" for name in names)
 
 
 def _given(settings: object) -> bool:
@@ -162,15 +169,14 @@ def _resume(
     chosen: SettingFlags,
     changes: dict[str, Any],
     callbacks: Sequence[Callback],
+    places: _Places,
     *,
-    is_new: bool,
     time_budget: str | None,
 ) -> Trainer | AutoTrainer:
-    from seqcls.errors import UsageError
     from seqcls.training.choice import AutoTrainer, is_unfinished
     from seqcls.training.trainer import Trainer
 
-    if is_new or any(chosen.names.values()):
+    if any(places) or any(chosen.names.values()):
         raise UsageError("--resume takes encoder, data set, settings and output from the run; omit those flags")
     if not is_unfinished(run):
         return Trainer.resume(run, changes=changes, callbacks=callbacks)
@@ -179,21 +185,36 @@ def _resume(
     return AutoTrainer.resume(run, callbacks=callbacks, time_budget=seconds_of_flag("--time-budget", time_budget))
 
 
-def _start(
-    chosen: SettingFlags,
-    changes: dict[str, Any],
-    callbacks: Sequence[Callback],
-    *,
-    recipe: str | None,
-    config: Path | None,
-    output: Path | None,
-    force: bool,
-) -> Trainer:
+def _start(chosen: SettingFlags, changes: dict[str, Any], callbacks: Sequence[Callback], places: _Places) -> Trainer:
     from seqcls.apps.cli.settings import resolve
     from seqcls.training.trainer import Trainer
 
-    settings = resolve(chosen.names, changes, recipe=recipe, path=config)
-    return Trainer.start_or_resume(config=settings, callbacks=callbacks, output=output, overwrite=force)
+    settings = resolve(chosen.names, changes, recipe=places.recipe, path=places.config)
+    return Trainer.start_or_resume(config=settings, callbacks=callbacks, output=places.output, overwrite=places.force)
+
+
+def _start_choice(
+    chosen: SettingFlags,
+    changes: dict[str, Any],
+    callbacks: Sequence[Callback],
+    places: _Places,
+    *,
+    refit: bool,
+    time_budget: str | None,
+) -> AutoTrainer:
+    from seqcls.apps.cli.settings import resolve
+    from seqcls.training.choice import AutoTrainer
+
+    settings = resolve(chosen.names, changes, recipe=places.recipe, path=places.config)
+    limit = settings.fit.max_time if time_budget is None else seconds_of_flag("--time-budget", time_budget)
+    return AutoTrainer(
+        config=settings.replace(max_time=None),
+        callbacks=callbacks,
+        output=places.output,
+        overwrite=places.force,
+        refit=refit,
+        time_budget=limit,
+    )
 
 
 def _print_config(trainer: Trainer | AutoTrainer) -> None:

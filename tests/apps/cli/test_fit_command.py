@@ -22,7 +22,7 @@ def test_fit_json_is_one_object_with_the_documented_keys(run: Run) -> None:
     result = json.loads(done.out)
     assert list(result) == [
         "run", "model", "stop_reason", "seconds", "train_examples_per_second", "parameters", "validation", "test",
-        "calibration", "baseline", "report",
+        "calibration", "compared", "baseline", "report",
     ]  # fmt: skip
     assert {"loss", "accuracy", "count"} <= set(result["test"])
     assert Path(result["model"], "config.json").is_file()
