@@ -90,6 +90,8 @@ def describe_chosen(config: Config) -> str:
     """Return the values that were chosen to fit the data in one line: "epochs 20, batch_size 32"."""
     values = config.model_dump(mode="json")
     parts = [(key, values[section][key]) for section, _, key in (name.partition(".") for name in config.chosen)]
+    if config.model.encoder == "linear":  # no step is made, and no sequence read
+        parts = [(key, value) for key, value in parts if key == "character_ngrams"]
     return ", ".join(f"{key} {'none' if value is None else value}" for key, value in parts)
 
 

@@ -125,7 +125,8 @@ def wilson_interval(hits: int, count: int) -> Interval:
     share, square = hits / count, _QUANTILE**2
     center, factor = (share + square / (2 * count)), 1 / (1 + square / count)
     half = _QUANTILE * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return Interval(share, max(0.0, factor * (center - half)), min(1.0, factor * (center + half)))
+    low, high = factor * (center - half), factor * (center + half)
+    return Interval(share, max(0.0, min(low, share)), min(1.0, max(high, share)))  # whatever rounding does at 0 and 1
 
 
 def scipy_stats() -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqcls.data.batches import Bags
 from seqcls.data.rules import UNK_ID
+from seqcls.model.encoders.mean_pool import MeanPool
 from seqcls.model.forward import CPU_TOKENS
 from seqcls.model.network import Network
 
@@ -112,10 +113,15 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
     with torch.no_grad():
         x = model.embedding(example.inputs.unsqueeze(0))  # [1, T, embedding_size]
         parts = _ngram_logits(model, example)  # [M, C]
-        wide = parts.sum(dim=0, keepdim=True)  # [1, C]
+        tokens = _token_logits(model, x)  # [T, C], or None
+        wide = parts.sum(dim=0, keepdim=True)  # [1, C], or [1, 1] of zeros without the path
+        if tokens is not None:
+            wide = wide + tokens.sum(dim=0)
 
     def log_odds_of(vectors: Tensor, wide: Tensor) -> Tensor:  # [B, T, embedding_size], [B, C] -> [B]
         lengths = torch.full((len(vectors),), x.shape[1])
+        if tokens is not None:
+            return log_odds(wide + _logits_of_nothing(model))
         if model.wide is None:
             return log_odds(model.read_out(model.encoder(vectors, lengths)))
         wide = wide + model.wide.bias
@@ -130,7 +136,9 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
     points = _MIN_POINTS
     while True:
         of_steps, slopes = _path_integral(log_odds_of, x, wide, points)
-        of_ngrams = (parts.double() @ slopes).cpu().numpy()  # [M]
+        of_ngrams = (parts.double() @ slopes[: parts.shape[1]]).cpu().numpy()  # [M]
+        if tokens is not None:
+            of_steps = (tokens.double() @ slopes).cpu().numpy()
         gap = abs(of_steps.sum() + of_ngrams.sum() - difference)
         if gap <= _TOLERANCE * max(1.0, abs(difference)):
             break
@@ -144,15 +152,46 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
     return example.spread(of_steps, example.spans) + example.spread(of_ngrams, example.places), float(gap)
 
 
+def _token_logits(model: Network, x: Tensor) -> Tensor | None:
+    """Return what each token adds to the logits, [T, C], where the pooled vector is scaled to length 1; otherwise None.
+
+    On the line from vectors of zeros, its direction stays the same: the gradient along the line is zero, and says nothing.
+    But pooling is homogeneous, so that each step times the gradient by it adds up to the pooled vector (Euler's theorem).
+    """
+    if not _is_scaled(model) or model.head is None:
+        return None
+    assert isinstance(model.encoder, MeanPool)
+    with torch.enable_grad():
+        steps = x.clone().requires_grad_()
+        pooled = model.encoder.pool(steps, torch.tensor([x.shape[1]]))  # [1, output_size]
+        logits = pooled / pooled.detach().norm().clamp_min(1e-12) @ model.head.weight.T  # [1, C]
+        classes = torch.eye(logits.shape[1], device=x.device).unsqueeze(1)  # [C, 1, C]
+        (gradients,) = torch.autograd.grad(logits, steps, classes, is_grads_batched=True)  # [C, 1, T, embedding_size]
+    parts: Tensor = (gradients[:, 0] * x[0]).sum(dim=-1).T
+    return parts if model.wide is None else model.wide.shares[1] * parts
+
+
+def _is_scaled(model: Network) -> bool:
+    return isinstance(model.encoder, MeanPool) and model.encoder.normalized and model.encoder.pool.pooling != "attention"
+
+
+def _logits_of_nothing(model: Network) -> Tensor:
+    assert model.head is not None
+    return model.head.bias if model.wide is None else model.mix(model.wide.bias, model.head.bias)
+
+
 def _ngram_logits(model: Network, example: Example) -> Tensor:
-    """Return what each occurrence of an n-gram adds to the logits of the wide path, [M, C]; M is 0 without that path."""
+    """Return what each occurrence of an n-gram adds to the logits of the wide path, [M, C]; M is 0 without that path.
+
+    With `_token_logits`, it is what they add to those of the network.
+    """
     classes = (0, 1) if model.wide is None else (0, model.wide.weights.shape[1])
     if model.wide is None or example.ngrams is None or not len(example.ngrams):
         return torch.zeros(*classes, device=example.inputs.device)
     ids, index, counts = example.ngrams.unique(return_inverse=True, return_counts=True)
     values = model.wide.values(ids, torch.zeros(1, dtype=torch.int64, device=ids.device)) / counts
     parts: Tensor = values[index, None] * model.wide.weights[example.ngrams]
-    return parts
+    return model.wide.shares[0] * parts if _is_scaled(model) else parts
 
 
 def _path_integral(

@@ -50,10 +50,9 @@ def candidates_for(shape: DataShape, tokenizer: str = "auto") -> list[Candidate]
         found.append(Candidate("linear with static vectors", {**options, "embedding": "static", "wide": True}))
     if shape.examples < FEW_EXAMPLES or shape.examples * shape.mean_length > MANY_TOKENS:
         return found
-    found.append(Candidate("n-grams and cnn", {"encoder": "cnn", "wide": True}))
     if has_vectors:
         tuned = {"embedding": "static", "embedding_options": {"tune": True}, "wide": True}
         found.append(Candidate("n-grams and bilstm on static vectors", {"encoder": "bilstm", **tuned}))
     else:
-        found.append(Candidate("n-grams and bilstm", {"encoder": "bilstm", "wide": True}))
+        found.append(Candidate("n-grams and cnn", {"encoder": "cnn", "wide": True}))
     return found

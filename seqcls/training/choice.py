@@ -214,6 +214,7 @@ class AutoTrainer:
         """Train the candidates, and return the best one."""
         table = ComparisonTable(self.config.fit.monitor, show=self._show())
         best: Trained | None = None
+        known: float | None = None
         shape = self._shape
         parts = self._parts(shape)
         candidates = candidates_for(shape, self.config.data.tokenizer)
@@ -223,7 +224,8 @@ class AutoTrainer:
                 continue
             if best is not None and _is_perfect(best.compared.validation):
                 break
-            trained = self._train(candidate, parts, self._share_of_time(left=len(candidates) - index))
+            trained = self._train(candidate, parts, self._share_of_time(left=len(candidates) - index), known)
+            known = known or trained.fitted_with.get("inverse_penalty")
             if not index:
                 table.begin(trained.compared)
             is_best = best is None or _rank(trained.compared, self.config) > _rank(best.compared, self.config)
@@ -250,10 +252,12 @@ class AutoTrainer:
         folds = self.loaded.folds(FOLDS[shape.kind], seed=self.config.data.split_seed)
         return list(folds) if len(folds) > 1 else [None]
 
-    def _train(self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None) -> Trained:
-        """Train a candidate, once per fold, or take up what is there of it."""
+    def _train(
+        self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None, known: float | None
+    ) -> Trained:
+        """Train a candidate, once per fold, or take up what is there of it; ``known`` is the best C of the linear model."""
         began = time.monotonic()
-        config = self.config.replace(**candidate.settings)
+        config = self.config.replace(**candidate.settings, inverse_penalty=self.config.fit.inverse_penalty or known)
         runs = []
         for fold, part in enumerate(parts):
             name = candidate.name if len(parts) == 1 else f"{candidate.name}, part {fold + 1} of {len(parts)}"

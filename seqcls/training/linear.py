@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,11 @@ from seqcls.training.objective import Objective
 logger = logging.getLogger("seqcls")
 
 INVERSE_PENALTIES = (2.0, 8.0, 32.0)
-"""The values of C that are tried, from the strongest penalty to the weakest; each begins where the one before ended."""
-VECTOR_SCALES = (0.5, 2.0, 4.0)
-"""The lengths of encoded texts that are tried beside 1; n-grams of words, and those of characters, have length 1."""
-_MAX_STEPS = 30  # of L-BFGS per penalty; more change no digit of the accuracy
+"""The values of C, from the strongest penalty to the weakest; each fit begins where the one before ended."""
+VECTOR_SCALES = (0.5, 1.0, 2.0, 4.0)
+"""The lengths of encoded texts; n-grams of words, and those of characters, have length 1."""
+_USUAL = (8.0, 1.0)  # C and length, where there is nothing to choose them on
+_MAX_STEPS = 30  # of L-BFGS per penalty, and twice as many from zero to a weak one; more change no digit of the accuracy
 _HISTORY = 6
 
 
@@ -66,8 +67,9 @@ def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapp
         (weighted mean over the texts of the loss of x W + b) + |W|^2 / (2 C N),
 
     where loss, class weights, label smoothing and weights of examples are those of the network (see `Objective`). C is that
-    of the settings, or one of `INVERSE_PENALTIES`; without a validation split, the middle one. Then, at this C, encoded
-    texts are scaled by the number of the settings, or by the best one of `VECTOR_SCALES`. The result is deterministic.
+    of the settings, or the best one of `INVERSE_PENALTIES`. At this C, encoded texts are scaled by the number of the
+    settings, or one of `VECTOR_SCALES`, found by going up or down from 1 while validation gets better. Without a validation
+    split, C is 8 and the scale 1. The result is deterministic.
 
     Args:
         wide: The path, on the CPU; its scales, weights and bias are set.
@@ -83,28 +85,39 @@ def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapp
     wide.scales.copy_(torch.from_numpy(scales(train, len(wide.scales), len(data.label_names))))
     columns = encoded or {}
     problem = _Problem(wide, train, Objective(config, data, torch.device("cpu")), columns.get("train"))
-    penalties = INVERSE_PENALTIES if config.inverse_penalty is None else (config.inverse_penalty,)
-    others = () if not columns else VECTOR_SCALES if config.vector_scale is None else (config.vector_scale,)
     if validation is None:
-        fitted = problem.fit(config.inverse_penalty or INVERSE_PENALTIES[1], config.vector_scale or 1.0)
+        fitted = problem.fit(config.inverse_penalty or _USUAL[0], config.vector_scale or _USUAL[1])
         return fitted.put_into(wide)
-    best: tuple[tuple[float, float], _Fitted] | None = None
+    tried: dict[tuple[float, float], tuple[tuple[float, float], _Fitted]] = {}
 
-    def compare(inverse_penalty: float, vector_scale: float) -> None:
-        nonlocal best
-        fitted = problem.fit(inverse_penalty, vector_scale)
-        score = _score(wide, validation, columns.get("validation"), fitted.put_into(wide))
-        logger.debug("wide path: C = %g, scale %g give %s on validation", inverse_penalty, vector_scale, score)
-        rank = (score.accuracy if score.f1 is None else score.f1, -score.loss)
-        if best is None or rank > best[0]:
-            best = rank, fitted
+    def rank(inverse_penalty: float, vector_scale: float) -> tuple[float, float]:
+        key = (inverse_penalty, vector_scale)
+        if key not in tried:
+            fitted = problem.fit(*key)
+            score = _score(wide, validation, columns.get("validation"), fitted.put_into(wide))
+            logger.debug("wide path: C = %g, scale %g give %s on validation", *key, score)
+            tried[key] = (score.accuracy if score.f1 is None else score.f1, -score.loss), fitted
+        return tried[key][0]
 
-    for inverse_penalty in penalties:
-        compare(inverse_penalty, config.vector_scale or 1.0)
-    assert best is not None
-    for vector_scale in others:
-        compare(best[1].inverse_penalty, vector_scale)
-    return best[1].put_into(wide)
+    vector_scale = config.vector_scale or _USUAL[1]
+    inverse_penalty = config.inverse_penalty or max(INVERSE_PENALTIES, key=lambda value: rank(value, vector_scale))
+    if columns and config.vector_scale is None:
+        vector_scale = _climb(VECTOR_SCALES, vector_scale, lambda value: rank(inverse_penalty, value))
+    rank(inverse_penalty, vector_scale)
+    return tried[inverse_penalty, vector_scale][1].put_into(wide)
+
+
+def _climb(values: Sequence[float], start: float, rank: Callable[[float], tuple[float, float]]) -> float:
+    """Return the value from which neither neighbour is better, going up from ``start``, or else down."""
+    best = values.index(start)
+    for step in (1, -1):
+        is_moving = True
+        while is_moving and 0 <= best + step < len(values):
+            is_moving = rank(values[best + step]) > rank(values[best])
+            best += step if is_moving else 0
+        if best != values.index(start):
+            break
+    return values[best]
 
 
 def scales(train: Sequences, num_ngrams: int, num_classes: int) -> NDArray[np.float32]:
@@ -233,7 +246,8 @@ class _Problem:
             value = float(mean.detach()) + penalty / 2 * float(weights.square().sum())
             return value, torch.cat([by_weights, by_logits.sum(dim=0, keepdim=True)])
 
-        self._solution = minimize(loss, self._solution, max_steps=_MAX_STEPS)
+        is_far = inverse_penalty > INVERSE_PENALTIES[0] and not self._solution.any()
+        self._solution = minimize(loss, self._solution, max_steps=_MAX_STEPS * (2 if is_far else 1))
         of_ngrams, others = self._solution[: self._num_ngrams], self._solution[self._num_ngrams : -1]
         return _Fitted(of_ngrams, others * vector_scale, self._solution[-1], inverse_penalty, vector_scale)
 

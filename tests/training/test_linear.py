@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from static_vectors import write_model2vec
 
 from seqcls import Classifier, Trainer
 from seqcls.data.batches import Bags
@@ -16,7 +17,7 @@ from seqcls.data.splits import Splits
 from seqcls.errors import ConfigError
 from seqcls.inference.portable.numpy_classifier import NumpyClassifier
 from seqcls.model.wide import WidePath
-from seqcls.training.linear import minimize
+from seqcls.training.linear import INVERSE_PENALTIES, VECTOR_SCALES, bags_of, minimize
 
 GOOD = ["a fine film", "fine acting, fine story!", "I liked it", "well made and moving", "a joy"]
 BAD = ["a dull film", "dull acting, dull story", "I hated it", "badly made and boring?", "a bore"]
@@ -39,9 +40,23 @@ def fit(folder: Path, data: Any, encoder: str, **settings: Any) -> Classifier:
     return Classifier.from_pretrained(result.model_dir)
 
 
-@pytest.fixture(scope="module", params=["linear", "mean-pool", "lstm"])
+@pytest.fixture(scope="module", params=["linear", "mean-pool", "lstm", "static"])
 def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return fit(tmp_path_factory.mktemp("wide") / "run", reviews(), request.param, wide=True)
+    folder = tmp_path_factory.mktemp("wide")
+    if request.param == "static":
+        return fit(folder / "run", reviews(), "mean-pool", wide=True, **with_vectors(folder))
+    return fit(folder / "run", reviews(), request.param, wide=True)
+
+
+def with_vectors(folder: Path, **options: Any) -> dict[str, Any]:
+    """Return the settings of a linear model with static vectors, which are written into a folder."""
+    source = str(write_model2vec(folder / "vectors"))
+    return {
+        "embedding": "static",
+        "embedding_options": {"source": source},
+        "embedding_size": "auto",
+        "encoder_options": {"normalized": True, **options},
+    }
 
 
 def test_a_wide_model_learns_words_that_tell_the_class(classifier: Classifier) -> None:
@@ -79,12 +94,10 @@ def test_contributions_add_up_to_the_log_odds(classifier: Classifier, text: str)
     assert explanation.gap < 0.02
     at_nothing = classifier._model
     with torch.no_grad():
-        x = torch.zeros(1, max(1, explanation.num_tokens), 8)
-        deep = (
-            torch.zeros(1, 2)
-            if at_nothing.head is None
-            else at_nothing.read_out(at_nothing.encoder(x, torch.tensor([x.shape[1]])))
-        )
+        deep = torch.zeros(1, 2)
+        if at_nothing.head is not None:
+            x = torch.zeros(1, max(1, explanation.num_tokens), at_nothing.encoder.input_size)
+            deep = at_nothing.read_out(at_nothing.encoder(x, torch.tensor([x.shape[1]])))
         bias = at_nothing.wide.bias[None]
         nothing = bias if at_nothing.head is None else at_nothing.mix(bias, deep)
     odds = [
@@ -144,6 +157,47 @@ def test_data_that_changed_are_read_with_the_ngrams_of_the_model(tmp_path: Path)
     assert splits.validation is not None
     expected = classifier.evaluate([(text, splits.label_names[label]) for text, label in splits.validation])
     assert classifier.evaluate(split="validation").loss == pytest.approx(expected.loss, abs=1e-9)
+
+
+def test_vectors_and_ngrams_are_fitted_together_as_scikit_learn_would(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.linear_model import LogisticRegression
+
+    settings = {"wide": True, "calibrate": False, "inverse_penalty": 2.0, "vector_scale": 0.5, **with_vectors(tmp_path)}
+    trainer = Trainer(reviews(), encoder="mean-pool", output=tmp_path / "run", **{**SETTINGS, **settings})
+    result = trainer.fit()
+    assert (result.stop_reason, result.history[-1].step) == ("all epochs done", 0)
+    data, model = trainer.prepare()
+    assert model.is_linear
+    train = data.splits["train"]
+    bags, rows = bags_of(train), np.repeat(np.arange(len(train)), train.ngrams.lengths)
+    x = np.zeros((len(train), len(model.wide.weights)))
+    x[rows, bags.ids.numpy()] = model.wide.values(*bags).numpy()
+    vectors, lengths = (torch.from_numpy(array) for array in train.pad(np.arange(len(train))))
+    means = model.encoder(model.embedding(vectors), lengths).numpy()
+    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 1.0, rtol=1e-5)
+    expected = LogisticRegression(C=4.0, tol=1e-10, max_iter=10_000).fit(np.hstack([x, 0.5 * means]), train.labels)
+    found = Classifier.from_pretrained(tmp_path / "run").predict_proba(list(reviews().train.texts))
+    np.testing.assert_allclose(found, expected.predict_proba(np.hstack([x, 0.5 * means])), atol=5e-3)
+
+
+def test_the_length_of_the_vectors_is_chosen_on_validation(tmp_path: Path) -> None:
+    settings = {"wide": True, "calibrate": False, **with_vectors(tmp_path)}
+    trainer = Trainer(reviews(), encoder="mean-pool", output=tmp_path / "run", **{**SETTINGS, **settings})
+    trainer.fit()
+    wide = trainer.prepare()[1].wide
+    assert float(wide.vector_scale) in VECTOR_SCALES
+    assert float(wide.inverse_penalty) in INVERSE_PENALTIES
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean+max"])
+def test_scaled_vectors_are_explained(tmp_path: Path, pooling: str) -> None:
+    model = fit(tmp_path / "run", reviews(), "mean-pool", **with_vectors(tmp_path, pooling=pooling))
+    explanation = model.explain("a superb film", label="good")
+    bias = model._model.head.bias.detach() / model.temperature
+    index = model.label_names.index("good")
+    log_odds = np.log(explanation.probability / (1 - explanation.probability))
+    assert explanation.contributions.sum() == pytest.approx(log_odds - float(bias[index] - bias[1 - index]), abs=0.02)
 
 
 def test_several_labels_per_text(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class StaticEmbedding(Embedding):
                 "leave it out, or give a smaller one"
             )
         self.table.weight.copy_(torch.from_numpy(vectors.table[:, :size]))
-        logger.info(f"read {len(words):,} vectors of size {size} from {self.source}")
+        logger.debug(f"read {len(words):,} vectors of size {size} from {self.source}")
 
 
 class FrozenTable(nn.Module):

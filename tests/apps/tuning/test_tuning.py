@@ -297,7 +297,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_what_mattered_is_told_where_there_are_enough_trials(tmp_path: Path) -> None:
     assert _tune(tmp_path, trials=2).importances is None
     pytest.importorskip("sklearn")
-    found = _tune(tmp_path, trials=10).importances
+    found = _tune(tmp_path, trials=16).importances
     assert found is not None
     assert sum(found.values()) == pytest.approx(1, abs=0.01)
     assert list(found.values()) == sorted(found.values(), reverse=True)
