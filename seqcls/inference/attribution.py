@@ -118,17 +118,7 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
         if tokens is not None:
             wide = wide + tokens.sum(dim=0)
 
-    def log_odds_of(vectors: Tensor, wide: Tensor) -> Tensor:  # [B, T, embedding_size], [B, C] -> [B]
-        lengths = torch.full((len(vectors),), x.shape[1])
-        if tokens is not None:
-            return log_odds(wide + _logits_of_nothing(model))
-        if model.wide is None:
-            return log_odds(model.read_out(model.encoder(vectors, lengths)))
-        wide = wide + model.wide.bias
-        if model.head is None:
-            return log_odds(wide)
-        return log_odds(model.mix(wide, model.read_out(model.encoder(vectors, lengths))))
-
+    log_odds_of = _along_path(model, log_odds, x.shape[1], is_scaled=tokens is not None)
     with torch.no_grad():
         both = (torch.cat([part, torch.zeros_like(part)]) for part in (x, wide))
         at_sequence, at_zeros = log_odds_of(*both).tolist()
@@ -150,6 +140,23 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
     if example.places is None:
         return of_steps, float(gap)
     return example.spread(of_steps, example.spans) + example.spread(of_ngrams, example.places), float(gap)
+
+
+def _along_path(model: Network, log_odds: _LogOdds, steps: int, *, is_scaled: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the log-odds as a function of the vectors [B, T, embedding_size] and of the logits of the wide path, [B, C].
+
+    With ``is_scaled``, the latter are those of the network, without those of nothing; see `_token_logits`.
+    """
+
+    def log_odds_of(vectors: Tensor, wide: Tensor) -> Tensor:
+        if is_scaled:
+            return log_odds(wide + _logits_of_nothing(model))
+        if model.wide is not None and model.head is None:
+            return log_odds(wide + model.wide.bias)
+        deep = model.read_out(model.encoder(vectors, torch.full((len(vectors),), steps)))
+        return log_odds(deep if model.wide is None else model.mix(wide + model.wide.bias, deep))
+
+    return log_odds_of
 
 
 def _token_logits(model: Network, x: Tensor) -> Tensor | None:

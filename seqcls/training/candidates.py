@@ -52,7 +52,7 @@ def candidates_for(shape: DataShape, tokenizer: str = "auto") -> list[Candidate]
         return found
     if has_vectors:
         tuned = {"embedding": "static", "embedding_options": {"tune": True}, "wide": True}
-        found.append(Candidate("n-grams and bilstm on static vectors", {"encoder": "bilstm", **tuned}))
+        found.append(Candidate("wide bilstm, static vectors", {"encoder": "bilstm", **tuned}))
     else:
-        found.append(Candidate("n-grams and cnn", {"encoder": "cnn", "wide": True}))
+        found.append(Candidate("wide cnn", {"encoder": "cnn", "wide": True}))
     return found

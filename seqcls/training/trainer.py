@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -247,7 +248,7 @@ class Trainer:
         if self._resumed is None and self._run_directory is not None:
             self._run_directory.check_new(overwrite=self._overwrite)
         data, model = self.prepare()
-        steps = steps_per_epoch(self.config, data)
+        steps, fit = steps_per_epoch(self.config, data), self.config.fit
         return Plan(
             config=self.config,
             device=str(self._device),
@@ -258,7 +259,7 @@ class Trainer:
             vocab_size=data.preprocessor.input_size,
             parameters=_count_parameters(model),
             steps_per_epoch=steps,
-            total_steps=steps * chosen(self.config.fit.epochs),
+            total_steps=0 if model.is_linear else min(steps * chosen(fit.epochs), fit.max_steps or sys.maxsize),
         )
 
     def prepare(self) -> tuple[EncodedData, Network]:

@@ -159,7 +159,7 @@ def test_the_table_shows_each_candidate_with_its_interval(tmp_path: Path, capsys
     assert "16 examples" in lines[0]
     assert any(line.startswith("linear ") and " to " in line for line in lines)
     assert any("again on all 80 examples" in line for line in lines)
-    assert all(len(line) <= 100 for line in lines)
+    assert all(len(line) <= 80 for line in lines)
     assert ComparisonTable("loss", show=False).say("nothing") is None
 
 

@@ -257,7 +257,8 @@ def _print_model(plan: Plan) -> None:
     epochs = "1 epoch" if plan.config.fit.epochs == 1 else f"{plan.config.fit.epochs} epochs"
     if plan.config.chosen:
         typer.echo(f"chosen       {describe_chosen(plan.config)}")
-    typer.echo(f"training     {plan.total_steps:,} steps: {epochs} of {plan.steps_per_epoch:,}")
+    steps = f"{plan.total_steps:,} steps: {epochs} of {plan.steps_per_epoch:,}"
+    typer.echo(f"training     {steps if plan.total_steps else 'of a linear model, without steps'}")
 
 
 def _fit(trainer: Trainer | AutoTrainer, *, baseline: bool, report: bool, as_json: bool, quiet: bool) -> None:

@@ -134,7 +134,7 @@ class ComparisonTable:
             else f"{count}, by cross-validation in {first.folds} parts"
         )
         self.say(f"Comparing models on {how}")
-        self.say(f"{'model':<36} {'val. loss':>10} {'val. acc.':>10} {'95% interval':>14} {'time':>8}" + self._f1("val. F1"))
+        self.say(f"{'model':<28} {'val. loss':>10} {'val. acc.':>10} {'95% interval':>14} {'time':>8}" + self._f1("val. F1"))
 
     def add(self, row: Compared, *, is_best: bool) -> None:
         """Print the row of a candidate that is done."""
@@ -142,7 +142,7 @@ class ComparisonTable:
         interval = wilson_interval(score.correct, score.count).bounds_in_percent()
         f1 = "" if score.macro_f1 is None else self._f1(f"{100 * score.macro_f1:.1f}%")
         self.say(
-            f"{row.name:<36} {score.loss:>10.4f} {100 * score.accuracy:>9.2f}% {interval:>14} "
+            f"{row.name:<28} {score.loss:>10.4f} {100 * score.accuracy:>9.2f}% {interval:>14} "
             f"{format_seconds(row.seconds):>8}{f1}{' *' if is_best else ''}"
         )
 
