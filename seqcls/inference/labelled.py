@@ -61,7 +61,7 @@ def encode_labelled(
     inherited = trained_on.dataset_options if source == trained_on.dataset else {}
     config = trained_on.model_copy(update={"dataset": source, "dataset_options": {**inherited, **options}})
     if config == trained_on and not with_texts and (cached := _from_cache(saved)) is not None:
-        return _split_of(cached, split), None
+        return _split_of(cached, split, config), None
     return _encode_pairs(saved, labelled_pairs(build_dataset(config), split, config))
 
 
@@ -73,7 +73,7 @@ def labelled_pairs(source: Dataset | Splits, split: str, config: DataConfig) -> 
     """
     splits = load_splits(config, source)
     names = splits.label_names
-    for sequence, label in _split_of(splits.labelled(), split):
+    for sequence, label in _split_of(splits.labelled(), split, config):
         yield sequence, names[label] if isinstance(label, int) else [names[number] for number in label or ()]
 
 
@@ -117,7 +117,9 @@ def _encode_pairs(saved: SavedModel, pairs: Iterable[tuple[Any, Label]]) -> tupl
     return encode(saved.preprocessor, sequences, labels), sequences
 
 
-def _split_of(splits: Mapping[str, _T], name: str) -> _T:
+def _split_of(splits: Mapping[str, _T], name: str, config: DataConfig) -> _T:
     if name not in splits:
-        raise DataError(f"the data has no {name} split; it has {', '.join(splits)}")
+        all_in_training = "; the model was trained on all examples but those of test: give new ones as the data"
+        hint = all_in_training if config.train_on == "all" else ""
+        raise DataError(f"the data has no {name} split; it has {', '.join(splits)}{hint}")
     return splits[name]

@@ -54,7 +54,7 @@ def test_the_best_candidate_is_kept_and_trained_again_on_all_examples(tmp_path: 
 def test_a_model_that_had_the_validation_split_is_not_scored_there(tmp_path: Path) -> None:
     trainer(without_validation(), tmp_path / "run").fit()
     classifier = Classifier.from_pretrained(tmp_path / "run")
-    with pytest.raises(DataError, match="validation"):
+    with pytest.raises(DataError, match="trained on all examples"):
         classifier.evaluate(without_validation(), split="validation")
 
 
@@ -172,15 +172,20 @@ def test_an_existing_run_is_kept(tmp_path: Path) -> None:
 
 def test_the_candidates_fit_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     many = DataShape(kind="text", examples=10_000, classes=5, mean_length=12.0, character_ngrams=5)
-    names = [candidate.name for candidate in candidates_for(many)]
-    assert names[0] == "linear"
-    assert any("cnn" in name for name in names)
-    few = [candidate.name for candidate in candidates_for(replace(many, examples=100))]
-    long = [candidate.name for candidate in candidates_for(replace(many, mean_length=300.0))]
-    assert few == long == [name for name in names if name.startswith("linear")]
-    monkeypatch.setattr("seqcls.training.candidates.find_spec", lambda _: None)
-    assert not [candidate for candidate in candidates_for(many) if "static" in candidate.name]
-    assert not [candidate for candidate in candidates_for(many, "bpe") if "static" in candidate.name]
+    few, long = replace(many, examples=100), replace(many, mean_length=300.0)
+
+    def names(shape: DataShape, tokenizer: str = "auto") -> list[str]:
+        return [candidate.name for candidate in candidates_for(shape, tokenizer)]
+
+    for is_installed, linear, networks in (
+        (True, ["linear", "linear with static vectors"], ["wide bilstm, static vectors"]),
+        (False, ["linear"], ["wide cnn"]),
+    ):
+        monkeypatch.setattr("seqcls.training.candidates.find_spec", lambda _, found=is_installed: found or None)
+        assert names(many) == linear + networks
+        assert names(few) == names(long) == linear
+        assert names(many, "bpe") == ["linear", "wide cnn"]
+    assert names(replace(few, kind="features")) == ["bilstm"]
 
 
 def test_a_setting_that_is_given_counts_in_every_training(tmp_path: Path) -> None:
