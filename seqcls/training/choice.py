@@ -194,7 +194,7 @@ class AutoTrainer:
     def plans(self) -> dict[str, Plan]:
         """Return what `fit` would train, by the names of the candidates, without writing a run directory."""
         plans = {}
-        for candidate in candidates_for(self._shape, self.config.data.tokenizer):
+        for candidate in candidates_for(self._shape, self.config.data):
             config = self.config.replace(**candidate.settings)
             plans[candidate.name] = Trainer(self._source, config=config, callbacks=self._callbacks).plan()
         return plans
@@ -214,22 +214,25 @@ class AutoTrainer:
         """Train the candidates, and return the best one."""
         table = ComparisonTable(self.config.fit.monitor, show=self._show())
         best: Trained | None = None
-        known: float | None = None
+        known: dict[str, Any] = {}
         shape = self._shape
         parts = self._parts(shape)
-        candidates = candidates_for(shape, self.config.data.tokenizer)
+        candidates = candidates_for(shape, self.config.data)
         for index, candidate in enumerate(candidates):
             if best is not None and not self._has_time(best):
                 table.say(f"{candidate.name}: no time is left for it")
                 continue
             if best is not None and _is_perfect(best.compared.validation):
                 break
-            trained = self._train(candidate, parts, self._share_of_time(left=len(candidates) - index), known)
-            known = known or trained.fitted_with.get("inverse_penalty")
+            is_linear = candidate.settings["encoder"] == "linear"
+            seconds = self._share_of_time(left=len(candidates) - index)
+            trained = self._train(candidate, parts, seconds, {} if is_linear else known)
             if not index:
                 table.begin(trained.compared)
             is_best = best is None or _rank(trained.compared, self.config) > _rank(best.compared, self.config)
             best = trained if is_best or best is None else best
+            if is_linear and best is trained:  # the others stand beside its n-grams
+                known = {"inverse_penalty": trained.fitted_with["inverse_penalty"], **candidate.settings}
             rows, name = (*self._choice.compared, trained.compared), best.compared.name
             compared = tuple(replace(row, is_chosen=row.name == name) for row in rows)
             self._choice = replace(self._choice, compared=compared)
@@ -253,11 +256,11 @@ class AutoTrainer:
         return list(folds) if len(folds) > 1 else [None]
 
     def _train(
-        self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None, known: float | None
+        self, candidate: Candidate, parts: Sequence[Splits | None], seconds: float | None, known: dict[str, Any]
     ) -> Trained:
-        """Train a candidate, once per fold, or take up what is there of it; ``known`` is the best C of the linear model."""
+        """Train a candidate, once per fold, or take up what is there of it; ``known`` are settings of its n-grams."""
         began = time.monotonic()
-        config = self.config.replace(**candidate.settings, inverse_penalty=self.config.fit.inverse_penalty or known)
+        config = self.config.replace(**{**known, **candidate.settings})
         runs = []
         for fold, part in enumerate(parts):
             name = candidate.name if len(parts) == 1 else f"{candidate.name}, part {fold + 1} of {len(parts)}"

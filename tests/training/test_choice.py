@@ -5,12 +5,13 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from toy import toy_pairs, toy_splits
 
-from seqcls import AutoTrainer, Callback, Classifier, Config, FitState, Splits, Trainer
+from seqcls import AutoTrainer, Callback, Classifier, Config, DataConfig, FitState, Splits, Trainer
 from seqcls.config.auto import DataShape
 from seqcls.errors import CheckpointError, ConfigError, DataError, OutputExistsError
 from seqcls.training import choice
@@ -174,18 +175,46 @@ def test_the_candidates_fit_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     many = DataShape(kind="text", examples=10_000, classes=5, mean_length=12.0, character_ngrams=5)
     few, long = replace(many, examples=100), replace(many, mean_length=300.0)
 
-    def names(shape: DataShape, tokenizer: str = "auto") -> list[str]:
-        return [candidate.name for candidate in candidates_for(shape, tokenizer)]
+    def names(shape: DataShape, **settings: Any) -> list[str]:
+        return [candidate.name for candidate in candidates_for(shape, DataConfig(**settings))]
 
     for is_installed, linear, networks in (
-        (True, ["linear", "linear with static vectors"], ["wide bilstm, static vectors"]),
-        (False, ["linear"], ["wide cnn"]),
+        (True, ["linear", "linear, words alone", "linear with static vectors"], ["wide bilstm, static vectors"]),
+        (False, ["linear", "linear, words alone"], ["wide cnn"]),
     ):
         monkeypatch.setattr("seqcls.training.candidates.find_spec", lambda _, found=is_installed: found or None)
         assert names(many) == linear + networks
         assert names(few) == names(long) == linear
-        assert names(many, "bpe") == ["linear", "wide cnn"]
+        assert names(many, tokenizer="bpe") == ["linear", "linear, words alone", "wide cnn"]
+        assert names(many, character_ngrams=3) == [name for name in linear + networks if name != "linear, words alone"]
+        assert names(replace(long, character_ngrams=0)) == [name for name in linear if name != "linear, words alone"]
     assert names(replace(few, kind="features")) == ["bilstm"]
+
+
+class Recorder(Callback):
+    """Keeps the longest n-gram of characters of each training, by the name of its run directory."""
+
+    def __init__(self) -> None:
+        self.longest: dict[str, Any] = {}
+
+    def on_fit_start(self, state: FitState) -> None:
+        self.longest[state.run.name] = state.config.data.character_ngrams
+
+
+@pytest.mark.parametrize(("first", "second"), [("auto", 0), (0, 4)])
+def test_the_others_have_the_ngrams_of_the_better_linear_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Any, second: int
+) -> None:
+    # The endings alone tell the label: words alone know nothing.
+    pairs = [(f"w{number}{('ing', 'ed')[number % 2]}", ("now", "then")[number % 2]) for number in range(200)]
+    splits = Splits.from_pairs(pairs[:160], validation=pairs[160:])
+    linear = [
+        Candidate(f"linear {longest}", {"encoder": "linear", "character_ngrams": longest}) for longest in (first, second)
+    ]
+    monkeypatch.setattr(choice, "candidates_for", lambda *_: [*linear, NETWORK])
+    recorder = Recorder()
+    trainer(splits, tmp_path / "run", refit=False, callbacks=[recorder]).fit()
+    assert recorder.longest["n-grams-and-lstm"] == (5 if first == "auto" else second)
 
 
 def test_a_setting_that_is_given_counts_in_every_training(tmp_path: Path) -> None:
