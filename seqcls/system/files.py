@@ -128,3 +128,20 @@ def _set_aside(path: Path) -> Iterator[None]:
         aside.rename(path)
         raise
     remove(aside)
+
+
+def place_copy(source: Path, target: Path) -> None:
+    """Put a copy of a file or folder in the place of another one; the files of a folder are linked where that works."""
+    if source.is_file():
+        replace_file(target, source.read_bytes())
+        return
+    if target.exists():
+        remove(target)
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # not on every file system
+        shutil.copy2(source, target)

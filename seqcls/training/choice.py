@@ -20,10 +20,10 @@ from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import CheckpointError, ConfigError
 from seqcls.evaluation.scores import Score, sign_of
-from seqcls.storage.lock import locked
+from seqcls.storage.lock import LOCK_NAME, locked
 from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.writing import to_json, writing
-from seqcls.system.files import free_name, remove, replace_file
+from seqcls.system.files import free_name, place_copy, remove, replace_file
 from seqcls.system.processes import world
 from seqcls.system.untrusted import check_form, read_json
 from seqcls.training.callbacks.base import Callback
@@ -80,7 +80,8 @@ class AutoTrainer:
         output: The run directory to create; by default a new one under ``runs/``.
         overwrite: Replace the run in ``output`` if there is one.
         refit: Whether to train the best candidate again.
-        time_budget: Seconds for everything; candidates for which no time is left are left out. None for no limit.
+        time_budget: Seconds for everything, by default the setting ``max_time``; candidates for which no time is left are
+            left out. None for no limit.
         **settings: Settings by name, which override ``config``.
 
     Raises:
@@ -119,7 +120,7 @@ class AutoTrainer:
         self._run = RunDirectory(free_name(Path("runs") / name) if output is None else Path(output))
         self._overwrite = overwrite
         self._choice = Choice(refit)
-        self.time_limit = time_budget
+        self.time_limit = self.config.fit.max_time if time_budget is None else time_budget
         self._is_resumed = _resumed
         if world().size > 1:
             raise ConfigError("one process compares models; name an encoder to train in several")
@@ -320,16 +321,20 @@ class AutoTrainer:
         return folder, _finished(trainer.fit())
 
     def _keep(self, best: Trained, folder: Path) -> None:
-        """Make the run in ``folder`` the run of this directory, and remove the other candidates."""
+        """Make the run in ``folder`` the run of this directory, and remove the candidates.
+
+        They are removed last: if this is interrupted, `resume` finds them, and does it again.
+        """
         run = self._run.path
         with writing(run):
             if len(best.runs) == 1 and folder != best.runs[0].path:
                 # The report of data without a test split asks this one, which has not seen the validation split.
-                _move(best.runs[0].model, run / "validated")
-            names = sorted((child.name for child in folder.iterdir()), key=lambda name: name == "checkpoints.json")
-            for name in names:  # the pointers last: with them, it is a run
-                if name != "lock":
-                    _move(folder / name, run / name)
+                place_copy(best.runs[0].model, run / "validated")
+            names = [child.name for child in folder.iterdir() if child.name != LOCK_NAME]
+            # With the pointers, it is a run. The settings of the choice stay until then.
+            last = ("checkpoints.json", "config.toml")
+            for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
+                place_copy(folder / name, run / name)
             remove(run / "candidates")
 
     def _show(self) -> bool:
@@ -379,9 +384,3 @@ def _rank(compared: Compared, config: Config) -> tuple[float, float]:
     monitor: Monitor = config.fit.monitor
     score = compared.validation
     return sign_of(monitor) * score.figure(monitor), score.accuracy if monitor == "loss" else -score.loss
-
-
-def _move(source: Path, target: Path) -> None:
-    if target.exists():
-        remove(target)
-    source.rename(target)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqcls.system import files
-from seqcls.system.files import new_directory, replace_file, write_file
+from seqcls.system.files import new_directory, place_copy, replace_file, write_file
 
 
 def _names(folder: Path) -> list[str]:
@@ -141,3 +141,21 @@ def test_windows_folders_are_not_flushed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(files.os, "name", "nt")
     monkeypatch.setattr(files.os, "open", refuse)
     files.sync_directory(tmp_path)
+
+
+def test_a_copy_takes_the_place_of_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    for number, link in enumerate((os.link, refuse)):
+        monkeypatch.setattr(os, "link", link)
+        source, target = tmp_path / f"source{number}", tmp_path / f"target{number}"
+        for folder, content in ((source, "new"), (target, "old")):
+            (folder / "inner").mkdir(parents=True)
+            (folder / "inner" / "file").write_text(content)
+        (target / "stale").write_text("old")
+        place_copy(source, target)
+        assert [child.name for child in target.iterdir()] == ["inner"]
+        assert (target / "inner" / "file").read_text() == (source / "inner" / "file").read_text() == "new"
+        place_copy(source / "inner" / "file", target / "inner" / "other")
+        assert (target / "inner" / "other").read_text() == "new"

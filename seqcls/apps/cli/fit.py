@@ -206,14 +206,13 @@ def _start_choice(
     from seqcls.training.choice import AutoTrainer
 
     settings = resolve(chosen.names, changes, recipe=places.recipe, path=places.config)
-    limit = settings.fit.max_time if time_budget is None else seconds_of_flag("--time-budget", time_budget)
     return AutoTrainer(
-        config=settings.replace(max_time=None),
+        config=settings,
         callbacks=callbacks,
         output=places.output,
         overwrite=places.force,
         refit=refit,
-        time_budget=limit,
+        time_budget=seconds_of_flag("--time-budget", time_budget),
     )
 
 
