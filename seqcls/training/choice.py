@@ -154,7 +154,7 @@ class AutoTrainer:
             raise ConfigError(
                 f"the run {run} was given its splits as objects; resume it from Python: AutoTrainer.resume(run, data=...)"
             )
-        choice = _read_choice(path)
+        choice = read_choice(path)
         trainer = cls(data, config=config, callbacks=callbacks, output=path, time_budget=time_budget, _resumed=True)
         trainer._choice = Choice(choice.refit)
         return trainer
@@ -364,7 +364,8 @@ def is_unfinished(run: Path) -> bool:
     return RunDirectory(run).choice_file.is_file() and not RunDirectory(run).has_checkpoint
 
 
-def _read_choice(run: Path) -> Choice:
+def read_choice(run: Path) -> Choice:
+    """Read what has been compared in a run directory; CheckpointError if the file is damaged."""
     path = RunDirectory(run).choice_file
     return check_form(read_json(path), Choice, path)
 

@@ -32,6 +32,8 @@ from seqcls.storage.run_directory import RunDirectory
 from seqcls.storage.schemas import EvaluationRow
 from seqcls.storage.snapshot import load_training
 from seqcls.system.files import directory_bytes
+from seqcls.training.choice import read_choice
+from seqcls.training.results import Compared
 
 logger = logging.getLogger("seqcls")
 
@@ -44,11 +46,13 @@ class History:
         evaluations: The log of evaluations.
         baseline: The figures of the linear baseline, if it was trained.
         environment: Where the model was trained, according to the last checkpoint.
+        compared: The models among which it was chosen; empty if it was named.
     """
 
     evaluations: Sequence[EvaluationRow] = ()
     baseline: Baseline | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
+    compared: Sequence[Compared] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,8 @@ def _read_history(run: RunDirectory, notes: list[str]) -> History:
         environment = _environment(run)
     except CheckpointError as error:
         notes.append(f"It is not known where the model was trained: {error}")
-    return History(evaluations, run.baseline(), environment)
+    compared = read_choice(run.path).compared if run.choice_file.is_file() else ()
+    return History(evaluations, run.baseline(), environment, compared)
 
 
 def _environment(run: RunDirectory) -> Mapping[str, Any]:

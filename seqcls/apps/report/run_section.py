@@ -11,6 +11,7 @@ from seqcls.apps.report import plots
 from seqcls.apps.report.collect import Subject
 from seqcls.apps.report.parts import MAX_ROWS, Plot, Table, percent
 from seqcls.config.values import Monitor
+from seqcls.evaluation.intervals import wilson_interval
 from seqcls.evaluation.scores import Score
 from seqcls.storage.schemas import EvaluationRow
 from seqcls.training.callbacks.console import format_seconds
@@ -96,6 +97,27 @@ class RunSection:
         """Return the accuracy of the linear baseline on a split; None if it was not scored there."""
         score = self._history.baseline and getattr(self._history.baseline, split, None)
         return percent(score.accuracy) if score else None
+
+    @cached_property
+    def compared(self) -> Table | None:
+        """The models among which this one was chosen."""
+        rows = [
+            [
+                f"{row.name} (chosen)" if row.is_chosen else row.name,
+                wilson_interval(row.validation.correct, row.validation.count).in_percent(),
+                f"{row.validation.loss:.3f}",
+                format_seconds(row.seconds),
+            ]
+            for row in self._history.compared
+        ]
+        return Table(["model", "accuracy, 95% interval", "loss", "time"], rows) if rows else None
+
+    @cached_property
+    def compared_on(self) -> str:
+        """What they were compared on, in a sentence."""
+        first = self._history.compared[0]
+        how = "held out for validation" if first.folds == 1 else f"by cross-validation in {first.folds} parts"
+        return f"The models were compared on {first.validation.count:,} examples, {how}."
 
     @cached_property
     def baseline(self) -> Table | None:
