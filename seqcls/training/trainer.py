@@ -376,9 +376,8 @@ class Trainer:
         """Run the loop with its hooks, and return how it ended."""
         fit = self.config.fit
         checkpointer = Checkpointer(run, every_steps=fit.checkpoint_every_steps, every_minutes=fit.checkpoint_every_minutes)
-        patience = chosen(fit.patience)
-        early_stopping = [] if patience is None else [EarlyStopping(patience)]
-        hooks = CallbackList([checkpointer, *early_stopping, *self.callbacks], self._named_callbacks)
+        early_stopping = EarlyStopping(chosen(fit.patience))
+        hooks = CallbackList([checkpointer, early_stopping, *self.callbacks], self._named_callbacks)
         stopping = Stopping(state, signals=signals, limit=TimeLimit(self._began, fit.max_time), scorer=scorer)
         loop = Loop(state, data, hooks=hooks, scorer=scorer, stopping=stopping, recovery=Recovery(state, run))
         with signals.stopping(state), contextlib.closing(hooks), fast_arithmetic(self._device):

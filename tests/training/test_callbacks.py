@@ -236,3 +236,13 @@ def test_a_callback_object_that_fails_is_named_by_its_class(tmp_path: Path) -> N
     with pytest.raises(TrainingError, match="Careless failed in on_step_end: ValueError: no such thing") as caught:
         trainer.fit()
     assert "callbacks=none" not in str(caught.value)  # which would not leave it out
+
+
+def test_a_run_stops_when_all_of_many_validation_examples_are_right(tmp_path: Path) -> None:
+    pairs = [("superb", "good"), ("awful", "bad")] * 500
+    for count, reason in ((1000, "all 1,000 validation examples are right"), (998, "all epochs done")):
+        splits = Splits.from_pairs(pairs[:200], validation=pairs[:count])
+        result = Trainer(
+            splits, config=toy_config(epochs=6, patience=None, lr=0.05), callbacks=[], output=tmp_path / str(count)
+        ).fit()
+        assert result.stop_reason == reason

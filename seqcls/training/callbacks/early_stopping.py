@@ -11,9 +11,13 @@ MANY_EXAMPLES = 1000
 
 
 class EarlyStopping(Callback):
-    """Stops a run after ``patience`` evaluations without a better one (Prechelt 1998), or if nothing is left to learn."""
+    """Stops a run after ``patience`` evaluations without a better one (Prechelt 1998), or if nothing is left to learn.
 
-    def __init__(self, patience: int) -> None:
+    Args:
+        patience: The number of evaluations; None for any number.
+    """
+
+    def __init__(self, patience: int | None) -> None:
         self._patience = patience
 
     def on_fit_start(self, state: FitState) -> None:
@@ -29,6 +33,6 @@ class EarlyStopping(Callback):
         self._stop_if_stale(state)
 
     def _stop_if_stale(self, state: FitState) -> None:
-        if state.progress.stale_evaluations >= self._patience:
+        if self._patience is not None and state.progress.stale_evaluations >= self._patience:
             figure = {"f1": "macro F1"}.get(state.config.fit.monitor, state.config.fit.monitor)
             state.stop(f"no better validation {figure} in {self._patience} evaluations")
