@@ -9,7 +9,7 @@ from seqcls import AutoTrainer, Splits, write_report
 from seqcls.training import choice
 from seqcls.training.candidates import Candidate
 
-pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 
