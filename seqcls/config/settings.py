@@ -108,6 +108,8 @@ class ModelConfig(Section):
     """Options of the embedding; `seqcls info embedding NAME` lists them."""
     embedding_size: Auto | Positive = "auto"
     """Size of the vector of each token; auto is 64, or the size of static vectors."""
+    ensemble: Annotated[int, Field(ge=1, le=100)] = 1
+    """Networks that are trained beside each other, and whose logits are averaged (Lakshminarayanan et al. 2017)."""
     word_dropout: Auto | Probability = "auto"
     """Share of the vocabulary replaced by the unknown token in each training batch."""
     embedding_dropout: Auto | Probability = "auto"

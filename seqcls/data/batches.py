@@ -68,6 +68,13 @@ class Batch:
         """The arguments of a network's ``forward``: inputs, lengths and, where there are any, n-grams."""
         return (self.inputs, self.lengths) if self.ngrams is None else (self.inputs, self.lengths, self.ngrams)
 
+    def repeated(self, times: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return labels and indices, both [times * B], for the logits that several networks make of the batch."""
+        assert self.labels is not None
+        if times == 1:
+            return self.labels, self.indices
+        return torch.cat([self.labels] * times), np.tile(self.indices, times)
+
     def to(self, device: torch.device) -> Batch:
         """Copy inputs and labels to ``device`` without waiting for the copy."""
         if device.type == "cpu":

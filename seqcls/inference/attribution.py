@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from seqcls.data.batches import Bags
 from seqcls.data.rules import UNK_ID
 from seqcls.model.encoders.mean_pool import MeanPool
 from seqcls.model.forward import CPU_TOKENS
-from seqcls.model.network import Network
+from seqcls.model.network import Network, mean
 
 Method = Literal["integrated-gradients", "occlusion"]
 
@@ -111,7 +111,8 @@ def contributions(
 
 def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) -> tuple[NDArray[np.float64], float]:
     with torch.no_grad():
-        x = model.embedding(example.inputs.unsqueeze(0))  # [1, T, embedding_size]
+        inputs = example.inputs.unsqueeze(0)
+        x = torch.cat([member.embedding(inputs) for member in model.members], dim=-1)  # [1, T, K * embedding_size]
         parts = _ngram_logits(model, example)  # [M, C]
         tokens = _token_logits(model, x)  # [T, C], or None
         wide = parts.sum(dim=0, keepdim=True)  # [1, C], or [1, 1] of zeros without the path
@@ -143,9 +144,10 @@ def _integrated_gradients(model: Network, example: Example, log_odds: _LogOdds) 
 
 
 def _along_path(model: Network, log_odds: _LogOdds, steps: int, *, is_scaled: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the log-odds as a function of the vectors [B, T, embedding_size] and of the logits of the wide path, [B, C].
+    """Return the log-odds as a function of the vectors and of the logits of the wide path, [B, C].
 
-    With ``is_scaled``, the latter are those of the network, without those of nothing; see `_token_logits`.
+    The vectors are [B, T, K * embedding_size], of the K networks of an ensemble. With ``is_scaled``, the logits are those of
+    the network, without those of nothing; see `_token_logits`.
     """
 
     def log_odds_of(vectors: Tensor, wide: Tensor) -> Tensor:
@@ -153,7 +155,10 @@ def _along_path(model: Network, log_odds: _LogOdds, steps: int, *, is_scaled: bo
             return log_odds(wide + _logits_of_nothing(model))
         if model.wide is not None and model.head is None:
             return log_odds(wide + model.wide.bias)
-        deep = model.read_out(model.encoder(vectors, torch.full((len(vectors),), steps)))
+        lengths = torch.full((len(vectors),), steps)
+        deep = mean(
+            [member.read_out(member.encoder(of_member, lengths)) for member, of_member in _by_member(model, vectors)]
+        )
         return log_odds(deep if model.wide is None else model.mix(wide + model.wide.bias, deep))
 
     return log_odds_of
@@ -165,17 +170,29 @@ def _token_logits(model: Network, x: Tensor) -> Tensor | None:
     On the line from vectors of zeros, its direction stays the same: the gradient along the line is zero, and says nothing.
     But pooling is homogeneous, so that each step times the gradient by it adds up to the pooled vector (Euler's theorem).
     """
-    if not _is_scaled(model) or model.head is None:
+    if not _is_scaled(model):
         return None
-    assert isinstance(model.encoder, MeanPool)
+    parts = mean([_token_logits_of_member(member, part) for member, part in _by_member(model, x)])
+    return parts if model.wide is None else model.wide.shares[1] * parts
+
+
+def _token_logits_of_member(member: Network, x: Tensor) -> Tensor:
+    """Return what each token adds to the logits of one network, [T, C]; see `_token_logits`."""
+    assert isinstance(member.encoder, MeanPool)
+    assert member.head is not None
     with torch.enable_grad():
         steps = x.clone().requires_grad_()
-        pooled = model.encoder.pool(steps, torch.tensor([x.shape[1]]))  # [1, output_size]
-        logits = pooled / pooled.detach().norm().clamp_min(1e-12) @ model.head.weight.T  # [1, C]
+        pooled = member.encoder.pool(steps, torch.tensor([x.shape[1]]))  # [1, output_size]
+        logits = pooled / pooled.detach().norm().clamp_min(1e-12) @ member.head.weight.T  # [1, C]
         classes = torch.eye(logits.shape[1], device=x.device).unsqueeze(1)  # [C, 1, C]
         (gradients,) = torch.autograd.grad(logits, steps, classes, is_grads_batched=True)  # [C, 1, T, embedding_size]
     parts: Tensor = (gradients[:, 0] * x[0]).sum(dim=-1).T
-    return parts if model.wide is None else model.wide.shares[1] * parts
+    return parts
+
+
+def _by_member(model: Network, vectors: Tensor) -> Iterator[tuple[Network, Tensor]]:
+    """Yield the networks of an ensemble, each with its part of the vectors [B, T, K * embedding_size]."""
+    return zip(model.members, vectors.chunk(len(model.members), dim=-1), strict=True)
 
 
 def _is_scaled(model: Network) -> bool:
@@ -183,8 +200,8 @@ def _is_scaled(model: Network) -> bool:
 
 
 def _logits_of_nothing(model: Network) -> Tensor:
-    assert model.head is not None
-    return model.head.bias if model.wide is None else model.mix(model.wide.bias, model.head.bias)
+    bias = mean([member.head.bias for member in model.members if member.head is not None])
+    return bias if model.wide is None else model.mix(model.wide.bias, bias)
 
 
 def _ngram_logits(model: Network, example: Example) -> Tensor:

@@ -32,14 +32,17 @@ def build_model(
         vocab_size: The number of different token ids, or the size of a feature vector.
         num_classes: The number of labels.
         ngrams: The n-grams of the wide path; None for a network without one.
-        encoder: A built encoder.
+        encoder: A built encoder; not for an ensemble.
 
     Raises:
-        ConfigError: An option is unknown or has a wrong value, or the encoder's input size is not the embedding size.
+        ConfigError: An option is unknown or has a wrong value, the encoder's input size is not the embedding size, or the
+            networks of an ensemble would all be the same.
         UnknownNameError: The settings name an encoder or embedding that is not registered.
         PluginError: It cannot be imported.
     """
     config = config.model_copy(update=dropout_without_data(config))
+    if config.ensemble > 1:
+        return _build_ensemble(config, vocab_size=vocab_size, num_classes=num_classes, ngrams=ngrams, encoder=encoder)
     encoder, size = encoder or build_encoder(config), vector_size(config)
     if encoder.input_size != size:
         raise ConfigError(
@@ -51,6 +54,20 @@ def build_model(
     embedding = build_embedding(config, vocab_size=vocab_size) if has_sequence else NoEmbedding()
     wide = None if ngrams is None else WidePath(len(ngrams), ngrams.num_words, num_classes)
     return Network(embedding, encoder, vocab_size=vocab_size, num_classes=num_classes, config=config, wide=wide)
+
+
+def _build_ensemble(
+    config: ModelConfig, *, vocab_size: int, num_classes: int, ngrams: NgramVocabulary | None, encoder: Encoder | None
+) -> Network:
+    if encoder is not None:
+        raise ConfigError("an ensemble needs several encoders: register yours, and give its name")
+    single = config.model_copy(update={"ensemble": 1})
+    network = build_model(single, vocab_size=vocab_size, num_classes=num_classes, ngrams=ngrams)
+    if network.is_linear:
+        raise ConfigError("every network of this ensemble would be the same linear model; use --ensemble 1")
+    for _ in range(1, config.ensemble):  # the wide path is that of the first one
+        network.others.append(build_model(single, vocab_size=vocab_size, num_classes=num_classes))
+    return network
 
 
 def build_encoder(config: ModelConfig) -> Encoder:

@@ -1,6 +1,8 @@
-"""The network: embedding, encoder, linear head, and beside them the wide path."""
+"""The network: embedding, encoder, linear head, and beside them the wide path and the other networks of an ensemble."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,9 @@ class Network(nn.Module):
     Three kinds of noise keep it from memorizing its training examples. Words of the vocabulary become the unknown word
     wherever they stand in the batch (Gal & Ghahramani 2016, sec. 4.2: dropping one occurrence of a name would leave the
     others). Values of the embedded sequence are dropped, and so are values of the encoded one.
+
+    An ensemble has further networks of the same form and other initial weights (Lakshminarayanan et al. 2017). Each of them
+    learns by itself, from the same batches, and the logits of the sequence are the mean of theirs.
     """
 
     def __init__(
@@ -44,6 +49,12 @@ class Network(nn.Module):
         self.output_dropout = Dropout(chosen(config.output_dropout))
         self.head = nn.Linear(encoder.output_size, num_classes) if encoder.output_size else None
         self.wide = wide
+        self.others = nn.ModuleList()
+
+    @property
+    def members(self) -> list[Network]:
+        """The networks whose logits are averaged: this one, and the others of an ensemble."""
+        return [self, *self.others]
 
     @property
     def is_linear(self) -> bool:
@@ -61,14 +72,17 @@ class Network(nn.Module):
 
         Returns:
             Logits, float [B, num_classes]. In training mode they are those of the sequence alone: the wide path, which is
-            fitted before, would leave nothing to learn, since it knows the training examples by heart.
+            fitted before, would leave nothing to learn, since it knows the training examples by heart. Those of the K
+            networks of an ensemble then follow each other, [K * B, num_classes].
         """
-        if self.wide is None or self.training:
-            return self._read_sequence(inputs, lengths)
+        if self.training:
+            return torch.cat([member._read_sequence(inputs, lengths) for member in self.members])
+        if self.wide is None:
+            return self._read_sequences(inputs, lengths)
         if ngrams is None:
             raise DataError("the model has a wide path, but the batch has no n-grams; encode texts with its preprocessor")
         wide: Tensor = self.wide(*ngrams)
-        return wide if self.head is None else self.mix(wide, self._read_sequence(inputs, lengths))
+        return wide if self.head is None else self.mix(wide, self._read_sequences(inputs, lengths))
 
     def mix(self, wide: Tensor, deep: Tensor) -> Tensor:
         """Return the logits of the network from those of the wide path and of the sequence, all [B, num_classes]."""
@@ -76,8 +90,12 @@ class Network(nn.Module):
         shares = self.wide.shares
         return shares[0] * wide + shares[1] * deep
 
-    def _read_sequence(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def _read_sequences(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits of the sequence alone, [B, num_classes]."""
+        return mean([member._read_sequence(inputs, lengths) for member in self.members])
+
+    def _read_sequence(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return what this network says of the sequence, without the others of an ensemble, [B, num_classes]."""
         if self._can_gather(inputs):
             encoded = self._encode_gathered(inputs, lengths)
         else:
@@ -115,3 +133,8 @@ class Network(nn.Module):
         ids, index = inputs.unique(return_inverse=True)  # [U], [B, T]
         rows = self.embedding(ids.unsqueeze(0)).squeeze(0)  # [U, embedding_size]
         return self.encoder.forward_gathered(rows, index, lengths)
+
+
+def mean(logits: Sequence[Tensor]) -> Tensor:
+    """Return the mean of the logits of several networks, each [B, num_classes]."""
+    return logits[0] if len(logits) == 1 else torch.stack(list(logits)).mean(dim=0)

@@ -31,11 +31,16 @@ class Candidate:
     name: str
     settings: Mapping[str, Any]
 
+    @property
+    def ngrams(self) -> dict[str, Any]:
+        """Those of the settings that say which n-grams it reads."""
+        return {name: value for name, value in self.settings.items() if name.endswith("_ngrams")}
+
 
 def first_candidate(kind: str) -> Candidate:
     """Return the quickest candidate for texts or for features."""
     if kind == "text":
-        return Candidate("linear", {"encoder": "linear"})
+        return Candidate("linear", {"encoder": "linear", "ensemble": 1})
     return Candidate("bilstm", {"encoder": "bilstm"})
 
 
@@ -49,12 +54,12 @@ def candidates_for(shape: DataShape, data: DataConfig) -> list[Candidate]:
         return found
     if shape.character_ngrams and data.character_ngrams == "auto":
         # Characters know inflections and misspellings, but not what a review says: its accuracy falls by two points (SST-2).
-        found.append(Candidate(WORDS_ALONE, {"encoder": "linear", "character_ngrams": 0}))
+        found.append(Candidate(WORDS_ALONE, {**found[0].settings, "character_ngrams": 0}))
     if shape.examples * shape.mean_length > MANY_TOKENS:
         return found
     has_vectors = data.tokenizer in ("auto", WORDLLAMA) and find_spec(WORDLLAMA) is not None
     if has_vectors:
-        options = {"encoder": "mean-pool", "encoder_options": {"normalized": True}}
+        options = {"encoder": "mean-pool", "encoder_options": {"normalized": True}, "ensemble": 1}
         found.append(Candidate("linear with static vectors", {**options, "embedding": "static", "wide": True}))
     if shape.examples < FEW_EXAMPLES:
         return found

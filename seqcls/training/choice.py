@@ -233,7 +233,7 @@ class AutoTrainer:
             is_best = best is None or _rank(trained.compared, self.config) > _rank(best.compared, self.config)
             best = trained if is_best or best is None else best
             if is_linear and best is trained:  # the others stand beside its n-grams
-                known = {"inverse_penalty": trained.fitted_with["inverse_penalty"], **candidate.settings}
+                known = {"inverse_penalty": trained.fitted_with["inverse_penalty"], **candidate.ngrams}
             rows, name = (*self._choice.compared, trained.compared), best.compared.name
             compared = tuple(replace(row, is_chosen=row.name == name) for row in rows)
             self._choice = replace(self._choice, compared=compared)

@@ -31,7 +31,7 @@ class FiniteWatch:
         self._unseen: list[tuple[int, NDArray[np.int64], Tensor]] = []  # step, examples, figure []
 
     def see_loss(self, step: int, loss: Tensor, batch: Batch, logits: Tensor, model: nn.Module) -> None:
-        """Take note of the loss [] of a batch, made from ``logits`` [B, C], during the given step."""
+        """Take note of the loss [] of a batch, made from ``logits`` [K * B, C], during the given step."""
         if not self._is_immediate:
             self._unseen.append((step, batch.indices, loss))
         elif not loss.isfinite():
@@ -85,7 +85,7 @@ def explain_loss(step: int, batch: Batch, logits: Tensor, model: nn.Module) -> N
             f"the loss is not finite, although the weights are: {LOWER_RATE}, "
             "and check what the encoder divides by or exponentiates"
         )
-    rows = _bad_rows(logits) or list(range(len(batch)))
+    rows = sorted({row % len(batch) for row in _bad_rows(logits)}) or list(range(len(batch)))
     return NonFiniteError(step, batch.indices[rows].tolist(), cause)
 
 

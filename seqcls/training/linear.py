@@ -20,11 +20,12 @@ from seqcls.data.batches import Bags
 from seqcls.data.encoding import EncodedData
 from seqcls.data.sequences import Sequences
 from seqcls.evaluation.scores import Score, choose_thresholds, score_logits
-from seqcls.model.forward import predict_logits
+from seqcls.model.forward import never, predict_logits
 from seqcls.model.network import Network
 from seqcls.model.wide import WidePath
 from seqcls.system.processes import World
 from seqcls.training.objective import Objective
+from seqcls.training.stopping import TEST_SHARE, TimeLimit
 
 logger = logging.getLogger("seqcls")
 
@@ -37,29 +38,50 @@ _MAX_STEPS = 30  # of L-BFGS per penalty, and twice as many from zero to a weak 
 _HISTORY = 6
 
 
-def fit_linear(model: Network, data: EncodedData, config: FitConfig, device: torch.device, world: World) -> None:
+def fit_linear(
+    model: Network, data: EncodedData, config: FitConfig, device: torch.device, world: World, limit: TimeLimit
+) -> None:
     """Fit the wide path of a network in the first process, and give it to the others; see `fit_wide`.
 
     If nothing else is to be trained but the head (`Network.is_linear`), head and wide path are fitted together: the encoded
-    sequences are more columns of x, and both shares are 1.
+    sequences are more columns of x, and both shares are 1. If steps follow, the fit ends after half of the time limit.
     """
     assert model.wide is not None
+    kept = (TEST_SHARE if model.is_linear else 0.5) * (limit.seconds or 0.0)
+    is_cut_short = False
+
+    def must_stop() -> bool:
+        nonlocal is_cut_short
+        is_cut_short = is_cut_short or not limit.leaves(kept)
+        return is_cut_short
+
     if world.is_main:
         wide, head = copy.deepcopy(model.wide).to("cpu"), model.head if model.is_linear else None
         if head is None:
-            fit_wide(wide, data, config)
+            fit_wide(wide, data, config, must_stop=must_stop)
         else:
             encoded = {name: _encode(model, split, device) for name, split in data.splits.items() if name != "test"}
-            columns = fit_wide(wide, data, config, encoded)
+            columns = fit_wide(wide, data, config, encoded, must_stop=must_stop)
             with torch.no_grad():
                 head.weight.copy_(columns.T)
                 head.bias.zero_()
             wide.shares.fill_(1.0)
         model.wide.load_state_dict(wide.state_dict())
+        if is_cut_short:
+            logger.warning(
+                "the time limit of %s has ended the fit of the n-grams early, and --resume does not continue it", limit
+            )
     world.broadcast(model)
 
 
-def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapping[str, Tensor] | None = None) -> Tensor:
+def fit_wide(
+    wide: WidePath,
+    data: EncodedData,
+    config: FitConfig,
+    encoded: Mapping[str, Tensor] | None = None,
+    *,
+    must_stop: Callable[[], bool] = never,
+) -> Tensor:
     """Fit the wide path by L-BFGS, with the penalty of the settings or the one that is best on validation.
 
     With the values x of the n-grams of N texts (see `WidePath`), it minimizes
@@ -76,6 +98,7 @@ def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapp
         data: The encoded splits, with n-grams.
         config: The settings of the training.
         encoded: More columns of x by split, float [N, D].
+        must_stop: Is called before each step; once it returns True, the best solution so far is taken.
 
     Returns:
         The weights of these columns, float [D, C].
@@ -84,7 +107,7 @@ def fit_wide(wide: WidePath, data: EncodedData, config: FitConfig, encoded: Mapp
     assert train.labels is not None
     wide.scales.copy_(torch.from_numpy(scales(train, len(wide.scales), len(data.label_names))))
     columns = encoded or {}
-    problem = _Problem(wide, train, Objective(config, data, torch.device("cpu")), columns.get("train"))
+    problem = _Problem(wide, train, Objective(config, data, torch.device("cpu")), columns.get("train"), must_stop)
     if validation is None:
         fitted = problem.fit(config.inverse_penalty or _USUAL[0], config.vector_scale or _USUAL[1])
         return fitted.put_into(wide)
@@ -220,8 +243,15 @@ class _Sparse:
 class _Problem:
     """The texts and labels, and the parameters that were found last: weights of n-grams and other columns, and the bias."""
 
-    def __init__(self, wide: WidePath, train: Sequences, objective: Objective, encoded: Tensor | None) -> None:
-        bags = bags_of(train)
+    def __init__(
+        self,
+        wide: WidePath,
+        train: Sequences,
+        objective: Objective,
+        encoded: Tensor | None,
+        must_stop: Callable[[], bool],
+    ) -> None:
+        bags, self._must_stop = bags_of(train), must_stop
         self._num_ngrams = len(wide.weights)
         self._encoded = wide.weights.new_zeros(len(train), 0) if encoded is None else encoded  # [N, D]
         self._x = _Sparse(bags, wide.values(*bags))  # [N, F]
@@ -247,7 +277,8 @@ class _Problem:
             return value, torch.cat([by_weights, by_logits.sum(dim=0, keepdim=True)])
 
         is_far = inverse_penalty > INVERSE_PENALTIES[0] and not self._solution.any()
-        self._solution = minimize(loss, self._solution, max_steps=_MAX_STEPS * (2 if is_far else 1))
+        max_steps = _MAX_STEPS * (2 if is_far else 1)
+        self._solution = minimize(loss, self._solution, max_steps=max_steps, must_stop=self._must_stop)
         of_ngrams, others = self._solution[: self._num_ngrams], self._solution[self._num_ngrams : -1]
         return _Fitted(of_ngrams, others * vector_scale, self._solution[-1], inverse_penalty, vector_scale)
 
@@ -271,7 +302,13 @@ class _Fitted:
         return self.others
 
 
-def minimize(function: Callable[[Tensor], tuple[float, Tensor]], start: Tensor, *, max_steps: int) -> Tensor:
+def minimize(
+    function: Callable[[Tensor], tuple[float, Tensor]],
+    start: Tensor,
+    *,
+    max_steps: int,
+    must_stop: Callable[[], bool] = never,
+) -> Tensor:
     """Minimize a smooth convex function by L-BFGS (Nocedal & Wright 2006, algorithms 7.4 and 3.1).
 
     `torch.optim.LBFGS` does the same, but its first step loads PyTorch's compiler, which takes seconds.
@@ -280,12 +317,15 @@ def minimize(function: Callable[[Tensor], tuple[float, Tensor]], start: Tensor, 
         function: Returns value and gradient at a point.
         start: The point to begin from.
         max_steps: The most steps; fewer are made once a step no longer lowers the value by a millionth.
+        must_stop: Ends it before a step.
     """
     point, (value, gradient) = start, function(start)
     steps: deque[tuple[Tensor, Tensor, float]] = deque(
         maxlen=_HISTORY
     )  # changes of point and gradient, and 1 / their product
     for _ in range(max_steps):
+        if must_stop():
+            break
         direction = _direction(gradient, steps)
         slope = _dot(direction, gradient)
         rate = 1.0 if steps else min(1.0, 1.0 / max(float(gradient.abs().sum()), 1e-12))

@@ -118,14 +118,14 @@ class Loop:
             for batch_indices in window[progress.batch_in_step :]:
                 if len(world.share(batch_indices)):
                     for part in split_batch(next(loader), progress.batch_parts):
-                        assert part.labels is not None
                         with self._autocast:
-                            logits = model(*part.model_inputs)  # [B, C]
-                        losses = objective.losses(logits.float(), part.labels)  # [B]
-                        loss = objective.share(losses, part.indices, total_weight)  # []
+                            logits = model(*part.model_inputs)  # [K * B, C], of the K networks of an ensemble
+                        labels, part_indices = part.repeated(len(model.members))
+                        losses = objective.losses(logits.float(), labels)  # [K * B]
+                        loss = objective.share(losses, part_indices, total_weight)  # [], the sum over the networks
                         state.watch.see_loss(step, loss, part, logits, model)
                         loss.backward()
-                        state.figures.pending.update(logits, part.labels, losses.sum())
+                        state.figures.pending.update(logits, labels, losses.sum())
                 progress.batch_in_step += 1
                 # Several processes stop together, after a step.
                 if progress.batch_in_step < len(window) and world.size == 1 and self._stopping.must_stop():
@@ -135,7 +135,8 @@ class Loop:
         with contextlib.nullcontext() if world.size == 1 else out_of_memory_is_final("adding up gradients"):
             world.add_gradients(model)
             # Without a limit the norm is computed all the same: it shows a gradient that is not finite.
-            norm = clip_gradients(model, self._config.clip_norm or math.inf)
+            # Each network of an ensemble has its own gradient, so that theirs together are longer.
+            norm = clip_gradients(model, (self._config.clip_norm or math.inf) * math.sqrt(len(model.members)))
         state.watch.see_gradient(step, norm, indices, model)
         learner.learning_rate.set_for(progress.step, reduction=progress.lr_reduction)
         with out_of_memory_is_final("updating the weights"):  # some of them may have been updated

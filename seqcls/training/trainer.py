@@ -327,7 +327,8 @@ class Trainer:
         model = move_to(model, self._device)
         model.encoder.check_device(self._device)
         if self._resumed is None:
-            model.embedding.start(data.preprocessor.words())
+            for member in model.members:
+                member.embedding.start(data.preprocessor.words())
         self._world.broadcast(model)
         if self._world.rank:
             seed_everything(rank_seed(self.config.fit.seed, self._world.rank))
@@ -347,7 +348,8 @@ class Trainer:
     def _start(self, run: RunDirectory, data: EncodedData, model: Network) -> FitState:
         """Return the state of a new run, whose wide path is fitted here, or that of the resumed one."""
         if model.wide is not None and self._resumed is None:
-            fit_linear(model, data, self.config.fit, self._device, self._world)
+            limit = TimeLimit(self._began, self.config.fit.max_time)
+            fit_linear(model, data, self.config.fit, self._device, self._world, limit)
         state = FitState.start(
             self.config, data, model, run=run.path, device=self._device, world=self._world, began=self._began
         )

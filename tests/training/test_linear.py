@@ -40,11 +40,17 @@ def fit(folder: Path, data: Any, encoder: str, **settings: Any) -> Classifier:
     return Classifier.from_pretrained(result.model_dir)
 
 
-@pytest.fixture(scope="module", params=["linear", "mean-pool", "lstm", "static"])
+@pytest.fixture(scope="module", params=["linear", "mean-pool", "lstm", "ensemble", "static", "static ensemble"])
 def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     folder = tmp_path_factory.mktemp("wide")
     if request.param == "static":
         return fit(folder / "run", reviews(), "mean-pool", wide=True, **with_vectors(folder))
+    if request.param == "static ensemble":
+        settings = with_vectors(folder)
+        settings["embedding_options"]["tune"] = True
+        return fit(folder / "run", reviews(), "mean-pool", wide=True, ensemble=2, **settings)
+    if request.param == "ensemble":
+        return fit(folder / "run", reviews(), "lstm", wide=True, ensemble=3)
     return fit(folder / "run", reviews(), request.param, wide=True)
 
 
@@ -95,9 +101,10 @@ def test_contributions_add_up_to_the_log_odds(classifier: Classifier, text: str)
     at_nothing = classifier._model
     with torch.no_grad():
         deep = torch.zeros(1, 2)
-        if at_nothing.head is not None:
-            x = torch.zeros(1, max(1, explanation.num_tokens), at_nothing.encoder.input_size)
-            deep = at_nothing.read_out(at_nothing.encoder(x, torch.tensor([x.shape[1]])))
+        for member in at_nothing.members:
+            if member.head is not None:
+                x = torch.zeros(1, max(1, explanation.num_tokens), member.encoder.input_size)
+                deep += member.read_out(member.encoder(x, torch.tensor([x.shape[1]]))) / len(at_nothing.members)
         bias = at_nothing.wide.bias[None]
         nothing = bias if at_nothing.head is None else at_nothing.mix(bias, deep)
     odds = [
@@ -246,3 +253,29 @@ def test_the_minimum_is_that_of_scikit_learn() -> None:
 
     found = minimize(loss, torch.zeros(8, 3, dtype=torch.float64), max_steps=200)
     np.testing.assert_allclose(found[:-1].T, model.coef_, atol=2e-3)
+
+
+def test_the_minimizer_takes_what_it_has_when_it_must_stop() -> None:
+    def square(point: torch.Tensor) -> tuple[float, torch.Tensor]:
+        weights = torch.arange(1.0, 9.0)
+        return float((weights * point.square()).sum()), 2 * weights * point
+
+    asked = []
+
+    def must_stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) > 2
+
+    stopped = minimize(square, torch.ones(8), max_steps=20, must_stop=must_stop)
+    torch.testing.assert_close(stopped, minimize(square, torch.ones(8), max_steps=2))
+    assert not torch.allclose(stopped, torch.zeros(8), atol=1e-3)
+
+
+def test_the_time_limit_ends_the_fit_of_the_ngrams(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="seqcls"):
+        result = Trainer(reviews(), encoder="linear", output=tmp_path / "run", **{**SETTINGS, "max_time": 1e-3}).fit()
+    assert "ended the fit of the n-grams early" in caplog.text
+    assert result.is_cut_short
+    assert result.model_dir is not None
+    weights = Classifier.from_pretrained(result.model_dir)._saved.weights
+    assert not weights["wide.weights"].any()  # not one step was made

@@ -154,7 +154,8 @@ def _names_model(chosen: SettingFlags, changes: dict[str, Any], places: _Places)
     names = [name for name, value in chosen.names.items() if value]
     for given in (changes, from_file):
         names += [name for name in ("wide", "dataset") if name in given.get("data", {})]
-        names += ["model"] if _given(given.get("model", {})) else []
+        model = {name: value for name, value in given.get("model", {}).items() if name != "ensemble"}
+        names += ["model"] if _given(model) else []
     has_recipe = places.recipe not in (None, "default")
     return has_recipe or "dataset" not in names or any(name != "dataset" for name in names)
 
@@ -252,7 +253,9 @@ def _print_plan(trainer: Trainer | AutoTrainer, *, as_json: bool) -> None:
 def _print_model(plan: Plan) -> None:
     from seqcls.config.auto import describe_chosen
 
-    typer.echo(f"model        {plan.config.model.encoder}, {plan.parameters:,} parameters, on {plan.device}")
+    model = plan.config.model
+    name = model.encoder if model.ensemble == 1 else f"ensemble of {model.ensemble} {model.encoder} networks"
+    typer.echo(f"model        {name}, {plan.parameters:,} parameters, on {plan.device}")
     epochs = "1 epoch" if plan.config.fit.epochs == 1 else f"{plan.config.fit.epochs} epochs"
     if plan.config.chosen:
         typer.echo(f"chosen       {describe_chosen(plan.config)}")

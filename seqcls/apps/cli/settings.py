@@ -25,7 +25,7 @@ _FLAGS = {
         *("dataset", "dataset_options", "validation_fraction", "tokenizer", "vocab_size", "max_length", "truncating"),
         "wide",
     ),
-    "model": ("encoder", "encoder_options", "embedding", "embedding_options", "embedding_size"),
+    "model": ("encoder", "encoder_options", "embedding", "embedding_options", "embedding_size", "ensemble"),
     "fit": (
         *("epochs", "batch_size", "lr", "patience", "class_weights", "seed", "device", "precision", "num_workers"),
         *("auto_batch", "on_nan", "max_time", "callbacks", "callback_options"),

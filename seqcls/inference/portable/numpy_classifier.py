@@ -19,7 +19,7 @@ from seqcls.data.sequences import Sequences, pad_bags
 from seqcls.errors import CheckpointError
 from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.inference.portable.numpy_network import EMBEDDINGS, ENCODERS, Floats, linear, read_ngrams
-from seqcls.inference.portable.plugins import Weights, bind, within
+from seqcls.inference.portable.plugins import Weights, bind, members, within
 from seqcls.storage.upgrade import read_format
 from seqcls.system.untrusted import JSON_LIMIT, parse_json, read_verified
 
@@ -123,6 +123,8 @@ class NumpyClassifier:
         return np.asarray(shares[0] * of_ngrams + shares[1] * self._read_sequences(*sequences.pad(rows)))
 
     def _read_sequences(self, inputs: NDArray[Any], lengths: NDArray[np.int64]) -> Floats:
-        x = self._embed(within(self._weights, "embedding."), inputs)
-        encoded = self._encode(within(self._weights, "encoder."), x, lengths)
-        return linear(within(self._weights, "head."), encoded)
+        logits = []
+        for weights in members(self._weights):
+            x = self._embed(within(weights, "embedding."), inputs)
+            logits.append(linear(within(weights, "head."), self._encode(within(weights, "encoder."), x, lengths)))
+        return np.asarray(np.mean(logits, axis=0))

@@ -27,9 +27,9 @@ _NGRAMS_LIMIT = 1 << 28
 _FILE_LIMIT = (1 << 31) - 1  # that of protocol buffers
 # The operators that `seqcls export` writes, and those that replace them in 8 bits. Others, such as Loop, could run forever.
 _WRITTEN = (
-    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Max Mod Mul Pad "
-    "RNN Range ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Sqrt Squeeze Sub "
-    "Tanh Transpose Unsqueeze Where"
+    "Add Cast Concat Conv Div Equal Erf GRU Gather GatherND Identity LSTM LayerNormalization Less MatMul Max Mean Mod Mul "
+    "Pad RNN Range ReduceMax ReduceSum Relu Reshape ReverseSequence Scan Shape Sigmoid Sin Cos Slice Softmax Sqrt Squeeze "
+    "Sub Tanh Transpose Unsqueeze Where"
 )
 _QUANTIZED = "ConvInteger DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeLinear MatMulInteger"
 _OPERATORS = frozenset(f"{_WRITTEN} {_QUANTIZED}".split())

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from seqcls.errors import UsageError
 from seqcls.inference.portable.onnx_graph import Graph
-from seqcls.inference.portable.plugins import Weights, bind, within
+from seqcls.inference.portable.plugins import Weights, bind, members, within
 from seqcls.model.embeddings.hashing import FASTTEXT_MULTIPLIER
 
 OPSET, IR_VERSION = 17, 8  # of 2022: every onnxruntime that the extra admits can read them
@@ -89,9 +89,12 @@ def _read_sequences(
     """Add embedding, encoder and head; return the logits of the sequences."""
     embed = _plugin(_EMBEDDINGS, plugins["embedding"], model["embedding_options"])
     encode = _plugin(_ENCODERS, plugins["encoder"], model["encoder_options"])
-    x = embed(graph, within(weights, "embedding."), "inputs")
-    encoded = encode(graph, within(weights, "encoder."), x, "lengths")
-    return graph.linear(within(weights, "head."), encoded)
+    logits = []
+    for member in members(weights):
+        x = embed(graph, within(member, "embedding."), "inputs")
+        encoded = encode(graph, within(member, "encoder."), x, "lengths")
+        logits.append(graph.linear(within(member, "head."), encoded))
+    return logits[0] if len(logits) == 1 else graph("Mean", *logits)
 
 
 def _read_ngrams(g: Graph, weights: Weights, num_words: int) -> str:

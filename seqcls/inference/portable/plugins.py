@@ -53,3 +53,11 @@ def bind(
 def within(weights: Weights, prefix: str) -> dict[str, NDArray[np.float32]]:
     """Return the weights whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def members(weights: Weights) -> list[Weights]:
+    """Return the weights of each network whose logits are averaged: one, or all those of an ensemble."""
+    found: list[Weights] = [weights]
+    while other := within(weights, f"others.{len(found) - 1}."):
+        found.append(other)
+    return found

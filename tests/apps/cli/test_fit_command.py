@@ -45,6 +45,15 @@ def test_dry_run_shows_the_plan_and_writes_no_run(run: Run, tmp_path: Path) -> N
     assert (plan["examples"]["train"], plan["total_steps"]) == (40, 3)
 
 
+def test_an_ensemble_names_no_model_and_is_made_of_networks(run: Run) -> None:
+    data = ["--dataset", "reviews", "--dataset-option", "train_size=1200", "--dataset-option", "test_size=20"]
+    plans = json.loads(run("fit", *data, "--ensemble", "3", "--dry-run", "--json").out)
+    assert len(plans) > 1
+    for name, plan in plans.items():
+        assert plan["config"]["model"]["ensemble"] == (1 if name.startswith("linear") else 3)
+    assert "ensemble of 3 lstm networks" in run("fit", *SMALL, "--ensemble", "3", "--dry-run").out
+
+
 def test_printed_settings_are_read_back_as_they_are(run: Run, tmp_path: Path) -> None:
     printed = run("fit", *SMALL, "--set", "clip_norm=none", "--print-config").out
     (tmp_path / "settings.toml").write_text(printed)
