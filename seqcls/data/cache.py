@@ -32,7 +32,7 @@ from seqcls.system.files import sync_directory, write_file
 from seqcls.system.untrusted import JSON_LIMIT, check_form, parse_json, read_verified
 
 # Raise this whenever the layout of an entry or the rules of a tokenizer change: older entries are then rebuilt.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 # The files that are read whole and listed in manifest.json. Those of the splits may be larger than memory.
 _SMALL_FILES = {"entry.json": JSON_LIMIT, "tokenizer.json": None}
@@ -97,7 +97,7 @@ class EncodedCache:
 
 
 class _Entry(BaseModel):  # no dataclass: those are refused, in strict mode, where a label has a lone surrogate
-    """entry.json: what the data are, and the digest of the file of each split."""
+    """entry.json: what the data are, the digest of the file of each split, and that of what it was encoded from."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -107,6 +107,7 @@ class _Entry(BaseModel):  # no dataclass: those are refused, in strict mode, whe
     max_length: int | None
     truncating: Truncating
     splits: dict[str, str]
+    digests: dict[str, str]
 
 
 def _read_entry(folder: Path, key: str) -> EncodedData:
@@ -133,7 +134,7 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
         for name, split in files.items()
         if not name.endswith(_of_ngrams(""))
     }
-    return EncodedData(preprocessor, splits, tuple(entry.label_names))
+    return EncodedData(preprocessor, splits, tuple(entry.label_names), entry.digests)
 
 
 def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Splits) -> None:
@@ -151,6 +152,7 @@ def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Spl
         max_length=preprocessor.max_length,
         truncating=preprocessor.truncating,
         splits={name: _digest_file(folder / _split_file(name)) for name in files},
+        digests=splits.digests(),
     )
     contents = {"entry.json": _to_json(entry.model_dump()), "tokenizer.json": preprocessor.to_json().encode()}
     if preprocessor.ngrams is not None:

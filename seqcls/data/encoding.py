@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,19 @@ _MANY_TEXTS = 200_000  # from this number on, a second process is worth its star
 
 @dataclass(frozen=True, eq=False)
 class EncodedData:
-    """What training reads: the encoded labelled splits by name, and what encodes more sequences in the same way."""
+    """What training reads: the encoded labelled splits by name, and what encodes more sequences in the same way.
+
+    Attributes:
+        preprocessor: What encodes.
+        splits: The encoded splits.
+        label_names: The names of the labels.
+        digests: `Splits.digests` of what was encoded.
+    """
 
     preprocessor: Preprocessor
     splits: dict[str, Sequences]
     label_names: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> DataShape:
@@ -75,7 +83,7 @@ def encode_splits(preprocessor: Preprocessor, splits: Splits) -> EncodedData:
     encoded = {
         name: encode(preprocessor, split.sequences, split.labels, split.weights) for name, split in splits.labelled().items()
     }
-    return EncodedData(preprocessor, encoded, splits.label_names)
+    return EncodedData(preprocessor, encoded, splits.label_names, splits.digests())
 
 
 def encode_to_file(path: str | os.PathLike[str], preprocessor: Preprocessor, split: Split) -> None:

@@ -110,6 +110,17 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
             weights = np.concatenate(list(both))
         return Split(StoredTexts.write(sequences) if is_stored else list(sequences), labels, groups, weights)
 
+    def digest(self, label_names: Sequence[str]) -> str:
+        """Return a hash of the sequences and of the names of their labels, in their order."""
+        digest = hashlib.sha256()
+        for sequence, label in self:
+            names = [label_names[index] for index in ((label,) if isinstance(label, int) else label or ())]
+            is_text = isinstance(sequence, str)
+            content = sequence.encode("utf-8", "surrogatepass") if is_text else np.ascontiguousarray(sequence).tobytes()
+            digest.update(f"{len(content) if is_text else np.shape(sequence)} {names!r} ".encode("utf-8", "surrogatepass"))
+            digest.update(content)
+        return digest.hexdigest()
+
     def hold_out(self, *, fraction: float, seed: int) -> tuple[Split, Split]:
         """Divide the split into a larger part and one of about ``fraction``; see `choose_held_out`."""
         assert self.labels is not None
@@ -236,6 +247,15 @@ class Splits:
                 "pair, (data['text'], data['label'])"
             )
         return cls.from_pairs(**{name: pairs_of(table, **columns) for name, table in tables.items()}, weights=weights)
+
+    def digest_of(self, name: str) -> str | None:
+        """Return the `Split.digest` of a labelled split; None if there is no such split."""
+        split = self.labelled().get(name)
+        return None if split is None else split.digest(self.label_names)
+
+    def digests(self) -> dict[str, str]:
+        """Return the `Split.digest` of each labelled split, by name."""
+        return {name: split.digest(self.label_names) for name, split in self.labelled().items()}
 
     def with_validation(self, *, fraction: float, seed: int) -> Splits:
         """Move about ``fraction`` of train into a validation split; see `choose_held_out`."""

@@ -313,6 +313,7 @@ class Classifier:
             plugins=self._saved.plugins,
             thresholds=self._saved.thresholds,
             temperature=self._saved.temperature,
+            split_digests=self._saved.split_digests,
         )
 
     def push_to_hub(

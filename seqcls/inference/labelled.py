@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,16 +13,18 @@ from seqcls.config.values import OptionValue
 from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.files import FilesDataset
-from seqcls.data.encoding import encode
+from seqcls.data.encoding import EncodedData, encode
 from seqcls.data.labels import Label, pack_labels
 from seqcls.data.pairs import check_pair, pairs_of
-from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_splits, prepare_data
+from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_raw, load_splits, prepare_data
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
 from seqcls.errors import DataError
 from seqcls.storage.rebuild import SavedModel
+
+logger = logging.getLogger("seqcls")
 
 _T = TypeVar("_T")
 
@@ -51,30 +54,72 @@ def encode_labelled(
     if isinstance(source, Path | Mapping):
         source = source_of(source)
     if not isinstance(source, str):
-        pairs = labelled_pairs(source, split, trained_on) if isinstance(source, Dataset | Splits) else pairs_of(source)
+        pairs = labelled_pairs(saved, source, split) if isinstance(source, Dataset | Splits) else pairs_of(source)
         return _encode_pairs(saved, pairs)
     if source == SPLITS:
         raise DataError("the model was trained on splits given as objects; pass the data to evaluate")
     if is_data_path(source):
+        _warn_of_training_rows(source, trained_on)
         inherited = trained_on.dataset_options if trained_on.dataset == "files" else {}
         return _encode_pairs(saved, _pairs_of_file(source, {**inherited, **_ONE_FILE, **options}))
     inherited = trained_on.dataset_options if source == trained_on.dataset else {}
     config = trained_on.model_copy(update={"dataset": source, "dataset_options": {**inherited, **options}})
     if config == trained_on and not with_texts and (cached := _from_cache(saved)) is not None:
-        return _split_of(cached, split, config), None
-    return _encode_pairs(saved, labelled_pairs(build_dataset(config), split, config))
+        check_held_out(saved, split, cached.digests.get)
+        return _split_of(cached.splits, split, config), None
+    return _encode_pairs(saved, labelled_pairs(saved, config, split))
 
 
-def labelled_pairs(source: Dataset | Splits, split: str, config: DataConfig) -> Iterator[tuple[Any, Label]]:
+def labelled_pairs(saved: SavedModel, source: DataConfig | Dataset | Splits, split: str) -> Iterator[tuple[Any, Label]]:
     """Yield the examples of a split with the names of their labels.
 
+    Args:
+        saved: The model that is to be asked about them.
+        source: The data, or the settings that name them.
+        split: The split. If the data come without it, it is held out as it was for the training.
+
     Raises:
-        DataError: There is no such split.
+        DataError: There is no such split, or it may have examples that the model was trained on.
     """
-    splits = load_splits(config, source)
+    config = source if isinstance(source, DataConfig) else saved.config.data
+    raw = load_raw(config, None if isinstance(source, DataConfig) else source)
+    splits = load_splits(config, raw)
     names = splits.label_names
+    is_own = source is config and config.dataset == saved.config.data.dataset
+    if is_own or split not in raw.labelled():
+        check_held_out(saved, split, splits.digest_of)
     for sequence, label in _split_of(splits.labelled(), split, config):
         yield sequence, names[label] if isinstance(label, int) else [names[number] for number in label or ()]
+
+
+def check_held_out(saved: SavedModel, split: str, digest_of: Callable[[str], str | None]) -> None:
+    """Raise a DataError if a split of the data of a model may have examples that it was trained on: the data have changed.
+
+    It has none if it is the split that was held out, or if the model was trained on what is in the other splits.
+
+    Args:
+        saved: The model.
+        split: The split.
+        digest_of: As `Splits.digest_of` of the data.
+    """
+    known = saved.split_digests
+    if known is None or split == "train" or known.get(split) == digest_of(split):
+        return
+    if any(known[name] != digest_of(name) for name in known if name not in (split, "test")):
+        raise DataError(
+            f"the data have changed since the model was trained, so that their {split} split may have examples that it was "
+            "trained on; give it new examples in a file of their own, or train again"
+        )
+
+
+def _warn_of_training_rows(path: str, trained_on: DataConfig) -> None:
+    learned_from = trained_on.dataset_options.get("path")
+    if isinstance(learned_from, str) and Path(path).absolute() == Path(learned_from).absolute():
+        logger.warning(
+            "%s is the file that the model was trained on, and examples that it knows say little about others; "
+            "without --dataset, those are scored that were held out",
+            path,
+        )
 
 
 def _pairs_of_file(path: str, options: dict[str, OptionValue]) -> Iterable[tuple[Any, Label]]:
@@ -82,13 +127,13 @@ def _pairs_of_file(path: str, options: dict[str, OptionValue]) -> Iterable[tuple
     return dataset.pairs() if isinstance(dataset, FilesDataset) else read_arrays(Path(path))
 
 
-def _from_cache(saved: SavedModel) -> Mapping[str, Sequences] | None:
-    """Return the splits as the model's run encoded them, which is much faster than reading them again, if they are valid."""
+def _from_cache(saved: SavedModel) -> EncodedData | None:
+    """Return the data as the model's run encoded them, which is much faster than reading them again, if they are valid."""
     if not is_usable(saved.config.data.tokenizer):
         return None
     prepared = prepare_data(saved.config.data)
     is_same = prepared.preprocessor.to_json() == saved.preprocessor.to_json() and prepared.label_names == saved.label_names
-    return prepared.splits if is_same and _ngrams_of(prepared.preprocessor) == _ngrams_of(saved.preprocessor) else None
+    return prepared if is_same and _ngrams_of(prepared.preprocessor) == _ngrams_of(saved.preprocessor) else None
 
 
 def _ngrams_of(preprocessor: Preprocessor) -> bytes | None:

@@ -47,6 +47,7 @@ class Description(Form):
     plugins: Plugins
     config: dict[str, Any]
     chosen: list[str] = []
+    split_digests: dict[str, str] | None = None
 
     @field_validator("label_names")
     @classmethod

@@ -45,6 +45,7 @@ def save_model_directory(
     plugins: Mapping[str, Mapping[str, str | None]] | None = None,
     thresholds: Sequence[float] | None = None,
     temperature: float = 1.0,
+    split_digests: Mapping[str, str] | None = None,
     replace: bool = False,
 ) -> None:
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
@@ -65,6 +66,7 @@ def save_model_directory(
         "input": preprocessor.kind,
         "thresholds": thresholds if thresholds is None else list(thresholds),
         "temperature": temperature,
+        "split_digests": None if split_digests is None else dict(split_digests),
         "config": config.model_dump(mode="json"),
         "chosen": list(config.chosen),
     }
@@ -108,6 +110,7 @@ def load_model_directory(path: Path) -> SavedModel:
         ),
         thresholds=None if description.thresholds is None else tuple(description.thresholds),
         temperature=description.temperature,
+        split_digests=description.split_digests,
         weights=parse_tensors(contents["model.safetensors"], path / "model.safetensors"),
         metrics=_parse_metrics(contents["metrics.json"], path / "metrics.json"),
         plugins={kind: plugin.model_dump() for kind, plugin in description.plugins},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class SavedModel:
         preprocessor: Turns sequences into arrays.
         thresholds: For several labels per text, the probability from which a text has each label; otherwise None.
         temperature: Divides the logits before softmax or sigmoid.
+        split_digests: `Splits.digests` of what the model was trained and held out on; None if it was saved by 0.1.
         weights: The tensors of model.safetensors, by their names in the state dict.
         metrics: The content of metrics.json.
         plugins: The origin of the "encoder" and the "embedding": name, target, distribution, version.
@@ -43,6 +45,7 @@ class SavedModel:
     preprocessor: Preprocessor
     thresholds: tuple[float, ...] | None
     temperature: float
+    split_digests: Mapping[str, str] | None
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     plugins: dict[str, dict[str, str | None]]

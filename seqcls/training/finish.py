@@ -184,6 +184,7 @@ def _save_model(run: RunDirectory, state: FitState, finished: Finish) -> None:
         weights=state.evaluated_model.state_dict(),
         thresholds=None if finished.thresholds is None else finished.thresholds.tolist(),
         temperature=finished.temperature,
+        split_digests=state.setup.split_digests,
         metrics=metrics,
         replace=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class RunSetup:
             and their random generators.
         steps_per_epoch: Updates of the weights per epoch.
         has_validation: Whether there is a validation split; see the setting ``train_on``.
+        split_digests: `Splits.digests` of the data.
         data_digest: A hash of what the run learns from and is judged by: the encoded splits, and the class weights.
     """
 
@@ -50,6 +52,7 @@ class RunSetup:
     world: World
     steps_per_epoch: int
     has_validation: bool
+    split_digests: Mapping[str, str]
     data_digest: str
 
 
@@ -142,6 +145,7 @@ class FitState:
             world=world,
             steps_per_epoch=steps,
             has_validation="validation" in data.splits,
+            split_digests=data.digests,
             data_digest=_data_digest(config, data),
         )
         learner = Learner(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,113 @@ def test_a_minimum_confidence_covers_the_sure_examples(classifier: Classifier) -
     assert classifier.evaluate(pairs, min_confidence=least).coverage == pytest.approx(
         (confidences >= least).mean(), abs=0.05
     )
+
+
+class OwnFile:
+    """A model that was trained on rows of a file, of which the test split was held out."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.path, self.run = folder / "own.csv", folder / "run"
+        rows = [(f"{text} {number}", label) for number, (text, label) in enumerate(toy_pairs(60))]
+        self.rows = [f"{text},{label}" for text, label in rows]
+        self.write(self.rows)
+        options = {"test_fraction": 0.2, **settings.pop("dataset_options", {})}  # type: ignore[dict-item]
+        trainer = Trainer(
+            str(self.path),
+            dataset_options=options,
+            config=toy_config(epochs=1),
+            callbacks=[],
+            output=self.run,
+            **settings,
+        )
+        self.result = trainer.fit()
+
+    def write(self, rows: list[str]) -> None:
+        self.path.write_text("\n".join(["text,label", *rows]) + "\n")
+
+    def classifier(self) -> Classifier:
+        return Classifier.from_pretrained(self.run)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_rows_that_were_trained_on_are_never_scored_as_held_out(tmp_path: Path, split: str) -> None:
+    own = OwnFile(tmp_path)
+    assert own.classifier().evaluate(split=split).count == {"test": 12, "validation": 4}[split]
+    own.write([*own.rows, "a superb new row,good"])
+    with pytest.raises(DataError, match="data have changed"):
+        own.classifier().evaluate(split=split)
+    shutil.copytree(own.run / "model", tmp_path / "copy")  # the model directory alone can tell
+    with pytest.raises(DataError, match="data have changed"):
+        Classifier.from_pretrained(tmp_path / "copy").predictions(split=split, with_texts=True)
+    assert own.classifier().evaluate(split="train").count > 40
+    assert own.classifier().evaluate([("a superb new row", "good")]).count == 1
+    own.write(own.rows)
+    assert own.classifier().evaluate(split=split).count == {"test": 12, "validation": 4}[split]
+
+
+def test_rows_in_another_order_are_divided_otherwise(tmp_path: Path) -> None:
+    own = OwnFile(tmp_path)
+    own.write(own.rows[::-1])
+    with pytest.raises(DataError, match="data have changed"):
+        own.classifier().evaluate()
+
+
+def test_a_tokenizer_of_its_own_hides_no_change(tmp_path: Path) -> None:
+    """The preprocessor is the same for all data then, so that the encoded data in the cache seem to fit the model."""
+    source = OwnFile(tmp_path).run / "model" / "tokenizer.json"
+    (tmp_path / "other").mkdir()
+    own = OwnFile(tmp_path / "other", tokenizer=str(source))
+    assert own.classifier().evaluate().count == 12
+    own.write([*own.rows, "a superb new row,good"])
+    with pytest.raises(DataError, match="data have changed"):
+        own.classifier().evaluate()
+
+
+def test_a_file_of_test_rows_may_change_and_so_may_training_rows_beside_it(tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\na superb room,good\nan awful room,bad\n")
+    own = OwnFile(tmp_path, dataset_options={"test": str(test), "test_fraction": 0.0})
+    own.write([*own.rows, "a superb new row,good"])
+    assert own.classifier().evaluate().count == 2  # the same test rows
+    own.write(own.rows)
+    test.write_text(test.read_text() + "a superb meal,good\n")
+    assert own.classifier().evaluate().count == 3  # the same training rows
+    own.write([*own.rows, "a superb new row,good"])
+    with pytest.raises(DataError, match="data have changed"):
+        own.classifier().evaluate()
+
+
+def test_a_part_held_out_of_objects_is_known_again(tmp_path: Path) -> None:
+    pairs = toy_pairs(60)
+    Trainer(Splits.from_pairs(pairs), config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit()
+    classifier = Classifier.from_pretrained(tmp_path / "run")
+    assert classifier.evaluate(Splits.from_pairs(pairs), split="validation").count == 6
+    with pytest.raises(DataError, match="data have changed"):
+        classifier.evaluate(Splits.from_pairs([*pairs, ("superb", "good")]), split="validation")
+    assert classifier.evaluate(Splits.from_pairs(pairs[:4], validation=pairs), split="validation").count == 60
+
+
+def test_report_and_comparison_refuse_changed_data_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from seqcls.apps.report.contestants import ask
+    from seqcls.apps.report.write import write_report
+
+    own = OwnFile(tmp_path)
+    own.write([*own.rows, "a superb new row,good"])
+    assert "data have changed" in write_report(own.run, output=tmp_path / "report.html").read_text()
+    with pytest.raises(DataError, match="data have changed"):
+        ask(own.run)
+
+
+def test_scoring_the_training_file_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = OwnFile(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("WARNING", logger="seqcls"):
+        assert own.classifier().evaluate("./own.csv").count == 60
+        assert "was trained on" in caplog.text
+        caplog.clear()
+        (tmp_path / "new.csv").write_text("text,label\nsuperb,good\n")
+        own.classifier().evaluate("./new.csv")
+    assert not caplog.text

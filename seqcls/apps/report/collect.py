@@ -24,6 +24,7 @@ from seqcls.data.splits import Split, Splits
 from seqcls.errors import CheckpointError, DataError, SeqclsError
 from seqcls.evaluation.baseline import Baseline
 from seqcls.inference.classifier import Classifier
+from seqcls.inference.labelled import check_held_out
 from seqcls.model.encoders.base import Encoder
 from seqcls.storage.locate import resolve_model_path
 from seqcls.storage.model_directory import load_model_directory
@@ -225,6 +226,8 @@ def _ask(
     classifier: Classifier, saved: SavedModel, splits: Splits, name: str, notes: list[str], *, is_own_data: bool
 ) -> Answers | None:
     try:
+        if is_own_data:
+            check_held_out(saved, name, splits.digest_of)
         answers = ask(classifier, saved, splits, name, is_own_data=is_own_data)
     except DataError as error:  # the data have changed since the training
         if not is_own_data:

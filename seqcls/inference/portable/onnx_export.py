@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqcls.data.batches import Bags
 from seqcls.data.encoding import NGRAMS_FILE
-from seqcls.data.prepare import SPLITS, build_dataset
+from seqcls.data.prepare import SPLITS
 from seqcls.errors import CheckpointError, DataError, MissingExtraError, OutputExistsError, SeqclsError, UsageError
 from seqcls.evaluation.predictions import Predictions
 from seqcls.evaluation.scores import Score
@@ -253,11 +253,11 @@ def _is_not_advice(record: logging.LogRecord) -> bool:
 
 def _compare(classifier: Classifier, exported: OnnxClassifier) -> Int8Comparison:
     """Compare on the validation split; DataError if that is not available."""
-    config = classifier.config.data
-    if config.dataset == SPLITS:
+    saved = classifier._saved
+    if saved.config.data.dataset == SPLITS:
         raise DataError("the model was trained on splits given as objects")
     try:
-        pairs = list(labelled_pairs(build_dataset(config), "validation", config))
+        pairs = list(labelled_pairs(saved, saved.config.data, "validation"))
     except DataError:
         raise
     except SeqclsError as error:

@@ -67,6 +67,7 @@ class Checkpointer(Callback):
             label_names=state.label_names,
             preprocessor=state.setup.preprocessor,
             weights=state.weights(),
+            split_digests=state.setup.split_digests,
             metrics={"step": state.step, **(metrics or {})},
             training=snapshot(state),
         )
