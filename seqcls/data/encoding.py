@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqcls.data.ngrams import NgramVocabulary
+from seqcls.data.pairs import sequences_of
 from seqcls.data.preprocessor import Preprocessor, Truncating
 from seqcls.data.rules import UNK_ID
 from seqcls.data.scaler import FeatureScaler
@@ -106,14 +107,13 @@ def encode_ngrams_to_file(path: str | os.PathLike[str], ngrams: NgramVocabulary,
     write_sequences(path, ngrams.encode_chunks(split.sequences), count=len(split), labels=None)
 
 
-def encode_inputs(preprocessor: Preprocessor, sequences: Sequence[Any]) -> Sequences:
-    """Encode what a model is asked about.
+def encode_inputs(preprocessor: Preprocessor, data: Iterable[Any]) -> Sequences:
+    """Encode what a model is asked about; see `seqcls.data.pairs.sequences_of`.
 
     Raises:
-        DataError: An item is not of the preprocessor's kind; the message gives its index.
+        DataError: An item is not of the preprocessor's kind, and the message gives its index; or there are no such items.
     """
-    if isinstance(sequences, str):
-        raise DataError("give a list of texts, not one text")
+    sequences = sequences_of(data)
     if preprocessor.kind == "text":
         for index, text in enumerate(sequences):
             if not isinstance(text, str):

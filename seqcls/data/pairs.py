@@ -6,12 +6,12 @@ No library is imported for it: tables are recognized by their attributes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from typing import Any, Protocol
 
 import numpy as np
 
-from seqcls.data.labels import Label
+from seqcls.data.labels import Label, listed
 from seqcls.data.usual_names import find_column
 from seqcls.errors import DataError
 
@@ -59,6 +59,23 @@ def pairs_of(data: object, *, text_column: str | None = None, label_column: str 
     if not isinstance(data, Iterable) or isinstance(data, str | bytes):
         raise DataError(f"a {type(data).__name__} is not data; give {_FORMS}")
     return (_plain(item) for item in data)
+
+
+def sequences_of(data: object) -> Sequence[Any]:
+    """Return the texts, or sequences of numbers, that ``data`` holds: a list, an array, a column of a frame, an iterator.
+
+    Raises:
+        DataError: It is a single text, a table, or something without an order.
+    """
+    if isinstance(data, str | bytes) or (isinstance(data, np.ndarray) and data.ndim == 0):
+        raise DataError("give a list of texts, not one text")
+    names = getattr(data, "column_names", None) or getattr(data, "columns", None)
+    if isinstance(data, Mapping) or isinstance(getattr(data, "column_names", None), list) or _is_frame(data):
+        columns = [str(name) for name in (data if isinstance(data, Mapping) else names or ())]
+        raise DataError(f"a {type(data).__name__} of {listed(columns)} is no list of texts; give one column, data['text']")
+    if not isinstance(data, Iterable) or isinstance(data, Set):
+        raise DataError(f"a {type(data).__name__} is no list of texts; give them in an order")
+    return data if isinstance(data, list | tuple | np.ndarray) else list(data)
 
 
 def check_pair(item: object, where: str) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, overload
 
@@ -129,7 +129,7 @@ class Classifier:
         """The number of weights."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
-    def encode(self, texts: Sequence[Any]) -> Sequences:
+    def encode(self, texts: Iterable[Any]) -> Sequences:
         """Return the token ids that the model reads; for sequences of numbers, the scaled numbers.
 
         Raises:
@@ -137,7 +137,7 @@ class Classifier:
         """
         return encode_inputs(self.preprocessor, texts)
 
-    def unknown_rates(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float64]:
+    def unknown_rates(self, texts: Iterable[Any] | Sequences) -> NDArray[np.float64]:
         """Return the share of words in each text that the vocabulary lacks, float64 [N]; 0 for sequences of numbers.
 
         Args:
@@ -145,19 +145,19 @@ class Classifier:
         """
         return unknown_rates(texts if isinstance(texts, Sequences) else self.encode(texts))
 
-    def predict_proba(self, texts: Sequence[Any] | Sequences) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Iterable[Any] | Sequences) -> NDArray[np.float32]:
         """Return the probability of each label for each text.
 
         Args:
-            texts: N texts; or N sequences of numbers, each [T, D]; or what `encode` returned for either. An empty text is
-                read as a single unknown word.
+            texts: N texts; or N sequences of numbers, each [T, D]; in a list, a column of a data frame or any iterable; or
+                what `encode` returned for them. An empty text is read as a single unknown word.
 
         Returns:
             float32 [N, C]: the softmax of the logits, so that rows sum to 1; where a text may have several labels, the
             sigmoid of each logit.
 
         Raises:
-            DataError: An item is not a str, or not of shape [T, D].
+            DataError: An item is not a str, or not of shape [T, D]; or ``texts`` is a single text or a table.
         """
         sequences = texts if isinstance(texts, Sequences) else self.encode(texts)
         if not len(sequences):
@@ -166,12 +166,12 @@ class Classifier:
         return np.asarray(label_probabilities(logits, is_multi_label=self.is_multi_label).numpy())
 
     @overload
-    def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]: ...
+    def predict(self, texts: Iterable[Any]) -> list[str] | list[tuple[str, ...]]: ...
 
     @overload
-    def predict(self, texts: Sequence[Any], *, min_confidence: float) -> list[str | None] | list[tuple[str, ...] | None]: ...
+    def predict(self, texts: Iterable[Any], *, min_confidence: float) -> list[str | None] | list[tuple[str, ...] | None]: ...
 
-    def predict(self, texts: Sequence[Any], *, min_confidence: float = 0.0) -> Any:
+    def predict(self, texts: Iterable[Any], *, min_confidence: float = 0.0) -> Any:
         """Return the label of each text, or the tuple of its labels; raises like `predict_proba`.
 
         Args:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from toy import toy_config, toy_pairs, toy_splits
 
 from seqcls import Classifier, Splits, Trainer
 from seqcls.errors import CheckpointError, DataError, DeviceError
+from seqcls.inference.portable.numpy_classifier import NumpyClassifier
 
 STRANGE = [
     "",
@@ -110,3 +113,80 @@ def test_any_label_can_be_saved(tmp_path: Path) -> None:
     result = Trainer(None, splits, config=toy_config(epochs=1), callbacks=[], output=tmp_path / "run").fit()
     assert result.model_dir is not None
     assert Classifier.from_pretrained(result.model_dir, device="cpu").label_names == ("bad\ud800", "good\ud800")
+
+
+class Column:
+    """What pandas and polars give for one column: an iterable that is no list."""
+
+    def __init__(self, items: list[str]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+
+class Frame:
+    """A table as pandas has it: its items are the names of its columns."""
+
+    columns = ("id", "text")
+    shape = (3, 2)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, name: str) -> list[str]:
+        return ["good"] * 3
+
+
+class Arrow(Frame):
+    """A table as pyarrow has it: ``columns`` are the values, and ``column_names`` the names."""
+
+    columns = ([1, 2, 3], ["a", "b", "c"])  # type: ignore[assignment]
+    column_names: ClassVar = ["id", "text"]
+
+
+@pytest.fixture(params=["torch", "numpy", "onnx"])
+def any_classifier(request: pytest.FixtureRequest, model: Path, tmp_path: Path) -> Any:
+    if request.param == "torch":
+        return Classifier.from_pretrained(model, device="cpu")
+    if request.param == "numpy":
+        return NumpyClassifier.from_pretrained(model)
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from seqcls.inference.portable.onnx_classifier import OnnxClassifier
+    from seqcls.inference.portable.onnx_export import export_onnx
+
+    export_onnx(model, tmp_path / "model.onnx")
+    return OnnxClassifier.from_pretrained(tmp_path / "model.onnx")
+
+
+def test_whatever_holds_texts_is_read_as_a_list_would_be(any_classifier: Any, tmp_path: Path) -> None:
+    texts = ["a superb room", "an awful meal", ""]
+    expected = any_classifier.predict_proba(texts)
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    with (tmp_path / "texts.txt").open() as lines:
+        forms: list[Any] = [iter(texts), (text for text in texts), tuple(texts), np.array(texts), Column(texts), lines]
+        for form in forms:
+            np.testing.assert_allclose(any_classifier.predict_proba(form), expected, atol=1e-6)
+    assert any_classifier.predict(iter(texts)) == any_classifier.predict(texts)
+    for read in ("encode", "unknown_rates"):
+        if hasattr(any_classifier, read):
+            assert len(getattr(any_classifier, read)(iter(texts))) == 3
+    assert any_classifier.predict(iter([])) == []
+
+
+@pytest.mark.parametrize("table", [{"id": [1], "text": ["good"]}, Frame(), Arrow()])
+def test_a_table_is_no_list_of_texts(any_classifier: Any, table: Any) -> None:
+    for read in ("predict", "predict_proba", "encode", "unknown_rates"):
+        if hasattr(any_classifier, read):
+            with pytest.raises(DataError, match=r"id, text .*\['text'\]"):
+                getattr(any_classifier, read)(table)
+
+
+@pytest.mark.parametrize("value", ["one text", b"bytes", {"a", "set"}, 5, None, np.array("one text")])
+def test_what_has_no_texts_in_an_order_is_refused(any_classifier: Any, value: Any) -> None:
+    with pytest.raises(DataError, match="list of texts"):
+        any_classifier.predict(value)

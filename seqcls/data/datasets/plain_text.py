@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from seqcls.data.datasets.rows import BadRow
 from seqcls.data.datasets.text_files import find_bad_byte, form_of, open_text, reading
 
 _FASTTEXT = "__label__"
+_LABEL = re.compile(rf"(?<!\S){_FASTTEXT}(\S*)\s*")
 
 
 def read_document(file: Path, label: str, encoding: str) -> Example | BadRow:
@@ -23,26 +25,25 @@ def read_document(file: Path, label: str, encoding: str) -> Example | BadRow:
 
 
 def is_fasttext(file: Path) -> bool:
-    """Return whether a file is written in fastText's form: its first line begins with "__label__"."""
+    """Return whether a file is written in fastText's form: its first line that is not blank begins with "__label__"."""
     if form_of(file) in tables.SUFFIXES:
         return False
     with reading(file), open_text(file, "utf-8-sig") as lines:
-        return lines.readline().startswith(_FASTTEXT)
+        return next((line for line in lines if line.strip()), "").lstrip().startswith(_FASTTEXT)
 
 
 def read_fasttext(file: Path, encoding: str) -> Iterator[Example | BadRow]:
-    """Yield the examples of fastText's form: on each line the labels, each with its prefix, then the text."""
+    """Yield the examples of fastText's form: each line has a text and, wherever they stand, labels with a prefix."""
     with reading(file), open_text(file, encoding) as lines:
         for number, line in enumerate(lines, start=1):
-            where, rest, labels = f"{file}, line {number}", line.strip(), []
-            while rest.startswith(_FASTTEXT):
-                label, _, rest = rest.partition(" ")
-                labels.append(label.removeprefix(_FASTTEXT))
-                rest = rest.lstrip()
+            where, labels = f"{file}, line {number}", _LABEL.findall(line)
+            rest = _LABEL.sub("", line).strip()
             if bad_byte := find_bad_byte(line):
                 yield BadRow(where, bad_byte)
             elif not labels and rest:
-                yield BadRow(where, f"there is no label: the line does not begin with {_FASTTEXT}")
+                yield BadRow(where, f"there is no label: no word of the line begins with {_FASTTEXT}")
+            elif "" in labels:
+                yield BadRow(where, f"{_FASTTEXT} stands alone; the name of the label follows it without a space")
             elif labels and not rest:
                 yield BadRow(where, "there is no text after the label")
             elif rest:

@@ -6,7 +6,7 @@ the same to five digits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class NumpyClassifier:
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is not a model that this version of seqcls can read: {error}") from error
 
-    def predict_proba(self, texts: Sequence[Any]) -> Floats:
+    def predict_proba(self, texts: Iterable[Any]) -> Floats:
         """Return the probability of each label for each text, float32 [N, C].
 
         Args:
@@ -105,7 +105,7 @@ class NumpyClassifier:
             logits[rows] = self._logits(sequences, rows)
         return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.thresholds is not None)
 
-    def predict(self, texts: Sequence[Any]) -> list[str] | list[tuple[str, ...]]:
+    def predict(self, texts: Iterable[Any]) -> list[str] | list[tuple[str, ...]]:
         """Return the label of each text, or the tuple of its labels if it may have several."""
         labels: Any = decide(self.predict_proba(texts), self.label_names, self.thresholds)
         return list(labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +80,15 @@ class OnnxClassifier:
         """Whether a text may have several labels, or none."""
         return self.thresholds is not None
 
-    def encode(self, texts: Sequence[Any]) -> Sequences:
+    def encode(self, texts: Iterable[Any]) -> Sequences:
         """Return the token ids that the model would read."""
         return encode_inputs(self.preprocessor, texts)
 
-    def unknown_rates(self, texts: Sequence[Any]) -> NDArray[np.float64]:
+    def unknown_rates(self, texts: Iterable[Any]) -> NDArray[np.float64]:
         """Return, for each text, the share of its words that the model does not know: float64 [N]."""
         return unknown_rates(self.encode(texts))
 
-    def predict_logits(self, texts: Sequence[Any]) -> NDArray[np.float32]:
+    def predict_logits(self, texts: Iterable[Any]) -> NDArray[np.float32]:
         """Return the logits of N texts, or N sequences of numbers [T, D]: float32 [N, C], not divided by the temperature.
 
         Raises:
@@ -106,12 +106,12 @@ class OnnxClassifier:
             logits[rows] = self._run(*sequences.pad(rows), *ngrams)
         return logits
 
-    def predict_proba(self, texts: Sequence[Any]) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Iterable[Any]) -> NDArray[np.float32]:
         """Return the probability of each label for each text, float32 [N, C]; see `Classifier.predict_proba`."""
         logits = self.predict_logits(texts)
         return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.is_multi_label)
 
-    def predict(self, texts: Sequence[Any], *, min_confidence: float = 0.0) -> Any:
+    def predict(self, texts: Iterable[Any], *, min_confidence: float = 0.0) -> Any:
         """Return the label of each text, or the tuple of its labels; see `Classifier.predict`."""
         return self.decide(self.predict_proba(texts), min_confidence=min_confidence)
 

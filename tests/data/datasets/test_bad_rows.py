@@ -161,7 +161,8 @@ def test_a_single_class_is_refused(write: Write, form: str) -> None:
         ("a.jsonl", b'{"text": "a", "label": "a"}\n{"text": "b"}\nLAST', "line 2: there is no label in column 'label'"),
         ("a.json", b'[{"text": "a", "label": "a"}, 7, LAST]', "item 2: a int, not an object"),
         ("a.txt", b"__label__a caf\xc3\xa9\n__label__b \xe9\n__label__b b\n", "line 2: the byte 0xE9"),
-        ("a.txt", b"__label__a x\nno label\n__label__b b\n", "line 2: there is no label: the line does not begin with __la"),
+        ("a.txt", b"__label__a x\nno label\n__label__b b\n", "line 2: there is no label"),
+        ("a.txt", b"__label__a x\n__label__ text\n__label__b b\n", "line 2: __label__ stands alone"),
         ("a.txt", b"__label__a x\n__label__b \n__label__b b\n", "line 2: there is no text after the label"),
     ],
 )

@@ -96,6 +96,17 @@ def test_fasttexts_form(write: Write) -> None:
     assert several.train.labels.tolist() == [[1, 1], [1, 0]]
 
 
+def test_any_white_space_ends_a_label_of_fasttext_and_it_may_stand_anywhere(write: Write) -> None:
+    path = write("train.txt", b"\n  \n__label__pos\tgreat film\n __label__neg\xc2\xa0bad film\n\n__label__pos  fine\r\n")
+    assert pairs(load(path)) == [("great film", "pos"), ("bad film", "neg"), ("fine", "pos")]
+    later = load(write("later.txt", b"__label__a great __label__b film\nplain text __label__a\n"))
+    assert list(later.train.sequences) == ["great film", "plain text"]
+    assert later.train.labels is not None
+    assert later.train.labels.tolist() == [[1, 1], [1, 0]]
+    inside = load(write("inside.txt", b"__label__a x__label__b\n__label__b y\n"))
+    assert pairs(inside) == [("x__label__b", "a"), ("y", "b")]
+
+
 CSV = as_csv(GOOD)
 
 

@@ -120,13 +120,13 @@ def test_a_pickle_that_is_made_to_harm_is_refused_and_does_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = imdb_of(tmp_path, PAYLOADS[payload])
-    modules, files, started = set(sys.modules), sorted(tmp_path.iterdir()), time.process_time()
+    modules, files, started = set(sys.modules), sorted(tmp_path.iterdir()), time.thread_time()
     tracemalloc.start()
     with pytest.raises(DataError, match=r"imdb\.npz is damaged, or holds more than lists of integers"):
         list(read_imdb(path, "train"))
     assert tracemalloc.get_traced_memory()[1] < 100_000_000
     tracemalloc.stop()
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5
     assert sorted(tmp_path.iterdir()) == files
     assert not {"antigravity", "subprocess.Popen"} & (set(sys.modules) - modules)
 

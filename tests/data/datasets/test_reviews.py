@@ -136,9 +136,9 @@ def test_a_bag_of_words_gets_some_reviews_right_and_by_far_not_all(seed):
 
 
 def test_reviews_are_drawn_in_a_blink():
-    start = time.process_time()
+    start = time.thread_time()
     ReviewsDataset().load()
-    assert time.process_time() - start < 2  # 0.1 s; room for a slow machine
+    assert time.thread_time() - start < 2  # 0.1 s; room for a slow machine
 
 
 @pytest.mark.parametrize("sizes", [{"train_size": MAX_REVIEWS}, {"test_size": 10**12}, {"validation_size": 1}])
