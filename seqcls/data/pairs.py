@@ -75,7 +75,7 @@ def sequences_of(data: object) -> Sequence[Any]:
         raise DataError(f"a {type(data).__name__} of {listed(columns)} is no list of texts; give one column, data['text']")
     if not isinstance(data, Iterable) or isinstance(data, Set):
         raise DataError(f"a {type(data).__name__} is no list of texts; give them in an order")
-    return data if isinstance(data, list | tuple | np.ndarray) else list(data)
+    return data if isinstance(data, list | tuple) else list(data)
 
 
 def check_pair(item: object, where: str) -> Pair:

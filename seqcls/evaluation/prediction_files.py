@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,21 +20,6 @@ _LABEL_SEPARATOR = "|"  # in CSV
 _ROWS_AT_ONCE = 10_000  # of Parquet
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the rows hold: the text if ``has_text``, label, prediction, confidence, and one probability per label."""
-
-    label_names: Sequence[str]
-    has_text: bool
-    is_multi_label: bool
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns; those of probabilities are ``probability_LABEL``."""
-        text = ["text"] if self.has_text else []
-        return [*text, "label", "prediction", "confidence", *(f"probability_{name}" for name in self.label_names)]
 
 
 def check_format(path: Path) -> str:
@@ -56,16 +40,18 @@ def check_format(path: Path) -> str:
     return extension
 
 
-def write_rows(rows: Iterable[Row], path: Path, columns: Columns) -> None:
-    """Write rows in the format of the path's extension; an existing file is replaced only by a complete new one.
+def write_rows(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
+    """Write rows, as they come, in the format of the path's extension; a complete new file replaces an existing one.
+
+    In CSV, the items of a list are joined by "|". The types of the columns of Parquet are those of the first 10,000 rows.
 
     Args:
-        rows: Each has the names of ``columns``, except that "probabilities" maps labels to their probabilities.
+        rows: Values by column. In JSON Lines, a row may have others than ``columns``.
         path: The file.
-        columns: What the rows hold.
+        columns: The columns, in their order.
 
     Raises:
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or a row has an unknown column, or a value of another type.
         UsageError: As `check_format`.
         MissingExtraError: As `check_format`.
     """
@@ -77,43 +63,79 @@ def write_rows(rows: Iterable[Row], path: Path, columns: Columns) -> None:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _write_csv(rows: Iterable[Row], file: BinaryIO, columns: Columns) -> None:
+def _write_csv(rows: Iterable[Row], file: BinaryIO, columns: Sequence[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
     writer = csv.writer(text)
-    writer.writerow(columns.names)
-    for row in rows:
-        values = _flat(row).values()
-        writer.writerow(_LABEL_SEPARATOR.join(value) if isinstance(value, list) else value for value in values)
+    writer.writerow(columns)
+    for row in _checked(rows, columns):
+        writer.writerow(_cell(row.get(name)) for name in columns)
     text.detach()
 
 
-def _write_json_lines(rows: Iterable[Row], file: BinaryIO, _: Columns) -> None:
+def _cell(value: object) -> object:
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return _LABEL_SEPARATOR.join(map(str, value))
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+
+
+def _write_json_lines(rows: Iterable[Row], file: BinaryIO, _: Sequence[str]) -> None:
     for row in rows:
-        line = json.dumps(row, ensure_ascii=False)
+        line = json.dumps(row, ensure_ascii=False, default=str)
         try:
             file.write(f"{line}\n".encode())
         except UnicodeEncodeError:  # a lone surrogate cannot be encoded, but it is valid JSON when it is escaped
-            file.write(f"{json.dumps(row)}\n".encode())
+            file.write(f"{json.dumps(row, default=str)}\n".encode())
 
 
-def _write_parquet(rows: Iterable[Row], file: BinaryIO, columns: Columns) -> None:
+def _write_parquet(rows: Iterable[Row], file: BinaryIO, columns: Sequence[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    text = pyarrow.string()
-    label = pyarrow.list_(text) if columns.is_multi_label else text
-    types = {"text": text, "label": label, "prediction": label}
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in columns.names])
-    with parquet.ParquetWriter(file, schema) as writer:
-        remaining = map(_flat, rows)
-        while chunk := list(islice(remaining, _ROWS_AT_ONCE)):
-            if columns.has_text:
-                for row in chunk:
-                    row["text"] = row["text"].encode("utf-8", errors="replace").decode()
-            writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+    remaining = map(_encodable, _checked(rows, columns))
+    first = list(islice(remaining, _ROWS_AT_ONCE))
+    number = 0
+    try:
+        schema = pyarrow.schema(
+            [(name, _without_null(pyarrow.array([row.get(name) for row in first]).type)) for name in columns]
+        )
+        with parquet.ParquetWriter(file, schema) as writer:
+            chunk = first
+            while chunk:
+                writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+                number += len(chunk)
+                chunk = list(islice(remaining, _ROWS_AT_ONCE))
+    except pyarrow.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"the rows after row {number} do not fit into Parquet: {reason}; write .jsonl instead") from error
 
 
-def _flat(row: Row) -> Row:
-    """Return the row with one column per probability."""
+def _without_null(type_: Any) -> Any:
+    """Return a type of Arrow, with that of texts in the place of one that no value has told."""
+    import pyarrow
+
+    if pyarrow.types.is_null(type_):
+        return pyarrow.string()
+    return pyarrow.list_(_without_null(type_.value_type)) if pyarrow.types.is_list(type_) else type_
+
+
+def _encodable(row: Row) -> Row:
+    """Return the row without lone surrogates in its texts, which Arrow refuses."""
+    return {
+        name: value.encode("utf-8", errors="replace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def _checked(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
+    known = frozenset(columns)
+    for number, row in enumerate(rows, start=1):
+        if not row.keys() <= known:
+            other = next(name for name in row if name not in known)
+            raise DataError(f"row {number} has the column {other!r:.60}, which the first rows lack; write .jsonl instead")
+        yield row
+
+
+def flat(row: Row) -> Row:
+    """Return a row with one column per label, ``probability_LABEL``, in the place of "probabilities" by label."""
     probabilities = {f"probability_{name}": value for name, value in row["probabilities"].items()}
     return {name: value for name, value in row.items() if name != "probabilities"} | probabilities

@@ -17,7 +17,7 @@ from seqcls.evaluation.assessment import Assessment, LabelScore, count_cells, sc
 from seqcls.evaluation.calibration import calibration_error
 from seqcls.evaluation.chunks import chunks
 from seqcls.evaluation.decisions import confidence, predicted_labels
-from seqcls.evaluation.prediction_files import Columns, Row, write_rows
+from seqcls.evaluation.prediction_files import Row, check_format, flat, write_rows
 from seqcls.evaluation.scores import Score, score_logits
 from seqcls.system.deprecation import warn_renamed
 
@@ -232,8 +232,10 @@ class Predictions:
             MissingExtraError: The format is Parquet, and pyarrow is not installed.
             DataError: The file cannot be written.
         """
-        columns = Columns(self.label_names, has_text=self.texts is not None, is_multi_label=self.is_multi_label)
-        write_rows(self.rows(), path, columns)
+        text = [] if self.texts is None else ["text"]
+        probabilities = [f"probability_{name}" for name in self.label_names]
+        rows = self.rows() if check_format(path) == "jsonl" else map(flat, self.rows())
+        write_rows(rows, path, [*text, "label", "prediction", "confidence", *probabilities])
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows that `write` writes."""

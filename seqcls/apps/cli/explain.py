@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -31,8 +32,8 @@ def explain(
 
     read = inputs(texts, file)
     classifier = Classifier.from_pretrained(model, device=device)
-    for sequence in read(classifier):
-        explanation = classifier.explain(sequence, label=label, method=method)  # type: ignore[arg-type]
+    for item in chain.from_iterable(read(classifier).chunks):
+        explanation = classifier.explain(item.sequence, label=label, method=method)  # type: ignore[arg-type]
         if as_json:
             print_json(explanation.as_dict())
         else:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from seqcls.apps.cli import flags
-from seqcls.apps.cli.inputs import inputs
+from seqcls.apps.cli.inputs import Inputs, Item, inputs
 from seqcls.apps.cli.loading import uninterrupted
-from seqcls.apps.cli.output import print_json, readable, say
+from seqcls.apps.cli.output import console, print_json, readable, say
 
 if TYPE_CHECKING:
     from seqcls.inference.classifier import Classifier
     from seqcls.inference.portable.onnx_classifier import OnnxClassifier
 
-_CHUNK = 1024  # texts read before they are classified and printed
+_MOST_WARNINGS = 10  # of texts that the model cannot read
 
 
 def predict(
@@ -31,44 +30,157 @@ def predict(
         ),
     ],
     texts: flags.Texts = None,
-    file: flags.TextFile = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="Read a table (.csv, .tsv, .jsonl, .parquet, …), or one text per line."
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the text in a table; by default one with a usual name.")
+    ] = None,
+    dataset_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="How a table is written: delimiter, quoting, encoding or header."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the rows with their labels to a .csv, .jsonl or .parquet file."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="INT", help="Give the most probable labels, so many of them.", min=1)
+    ] = None,
     min_confidence: flags.MinConfidence = 0.0,
     device: flags.Device = "auto",
     as_json: flags.Json = False,
 ) -> None:
     """Print the label and its probability for each text."""
-    read = inputs(texts, file)
+    from seqcls.config.pairs import parse_pairs
+    from seqcls.evaluation.prediction_files import check_format
+
+    if output is not None:
+        check_format(output)
+    options = parse_pairs(dataset_option or [], flag="--dataset-option")
+    read = inputs(texts, file, text_column=text_column, options=options)
     classifier = _load(model, device)
-    number = 0
-    for chunk in _chunks(read(classifier)):
-        rates = classifier.unknown_rates(chunk)
-        probabilities = classifier.predict_proba(chunk)
+    asked = read(classifier)
+    answers = _answers(classifier, asked, min_confidence=min_confidence)
+    if output is not None:
+        _write(answers, output, asked.columns, top_k=top_k)
+        return
+    for answer in answers:
+        if as_json:
+            print_json(answer.as_dict(top_k))
+        else:
+            typer.echo(f"{answer.as_text(top_k)}\t{answer.shown}")
+
+
+class _Answer(NamedTuple):
+    """What the model says of an item.
+
+    Attributes:
+        number: Counts the items, from 1.
+        item: The item.
+        label: The label; None if the model is not sure enough; a tuple if texts may have several.
+        probabilities: By label.
+        is_multi_label: Whether texts may have several labels.
+    """
+
+    number: int
+    item: Item
+    label: str | tuple[str, ...] | None
+    probabilities: Mapping[str, float]
+    is_multi_label: bool
+
+    @property
+    def shown(self) -> str:
+        """What stands for the item on a line of the terminal."""
+        sequence = self.item.sequence
+        return readable(sequence) if isinstance(sequence, str) else f"sequence {self.number}"
+
+    def most_probable(self, count: int | None) -> dict[str, float]:
+        """Return the probabilities of the most probable labels, the largest first; all, as they come, for None."""
+        if count is None:
+            return dict(self.probabilities)
+        return dict(sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count])
+
+    def as_dict(self, top_k: int | None) -> dict[str, Any]:
+        """Return the answer as `--json` prints it."""
+        name = "labels" if self.is_multi_label else "label"
+        label = list(self.label) if isinstance(self.label, tuple) else self.label
+        return {name: label, "probabilities": self.most_probable(top_k)}
+
+    def as_text(self, top_k: int | None) -> str:
+        """Return a label and its probability with a tab between; several labels as LABEL:PROBABILITY."""
+        if top_k is None and self.label is None:
+            return f"unsure\t{max(self.probabilities.values()):.4f}"
+        if top_k is None and isinstance(self.label, str):
+            return f"{readable(self.label)}\t{self.probabilities[self.label]:.4f}"
+        names = self.label if top_k is None else self.most_probable(top_k)
+        return " ".join(f"{readable(name)}:{self.probabilities[name]:.4f}" for name in names or ()) or "-"
+
+    def as_row(self, top_k: int | None) -> dict[str, Any]:
+        """Return the row of the item with the answer, as `--output` writes it."""
+        if isinstance(self.label, tuple):
+            label: Any = list(self.label)
+            probability: Any = [self.probabilities[name] for name in self.label]
+        else:
+            label = self.label
+            probability = max(self.probabilities.values()) if label is None else self.probabilities[label]
+        row = {**self.item.row, "prediction": label, "probability": probability}
+        for rank, (name, value) in enumerate(self.most_probable(top_k or 0).items(), start=1):
+            row |= {f"top_{rank}": name, f"top_{rank}_probability": value}
+        return row
+
+
+def _answers(classifier: Classifier | OnnxClassifier, asked: Inputs, *, min_confidence: float) -> Iterator[_Answer]:
+    """Yield the answers as they come, and warn of texts that the model cannot read."""
+    number = unreadable = 0
+    for chunk in asked.chunks:
+        sequences = [item.sequence for item in chunk]
+        rates = classifier.unknown_rates(sequences)
+        probabilities = classifier.predict_proba(sequences)
         labels = classifier.decide(probabilities, min_confidence=min_confidence)
-        for sequence, row, label, rate in zip(chunk, probabilities, labels, rates, strict=True):
+        for item, row, label, rate in zip(chunk, probabilities, labels, rates, strict=True):
             number += 1
             if rate == 1:
-                reason = "has no word that the model knows" if sequence.strip() else "is empty"
-                say(f"warning: text {number} {reason}; its label is meaningless")
+                unreadable += 1
+                reason = "has no word that the model knows" if item.sequence.strip() else "is empty"
+                say(f"warning: text {number} {reason}; its label is meaningless", quiet=unreadable > _MOST_WARNINGS)
             by_name = {name: round(float(value), 6) for name, value in zip(classifier.label_names, row, strict=True)}
-            if as_json:
-                print_json(_as_dict(label, by_name, is_multi_label=classifier.is_multi_label))
-            else:
-                shown = readable(sequence) if isinstance(sequence, str) else f"sequence {number}"
-                typer.echo(f"{_answer(label, by_name)}\t{shown}")
+            yield _Answer(number, item, label, by_name, classifier.is_multi_label)
+    if unreadable > _MOST_WARNINGS:
+        say(f"warning: {unreadable:,} of {number:,} texts have no word that the model knows; their labels are meaningless")
 
 
-def _as_dict(label: object, by_name: dict[str, float], *, is_multi_label: bool) -> dict[str, Any]:
-    name = "labels" if is_multi_label else "label"
-    return {name: list(label) if isinstance(label, tuple) else label, "probabilities": by_name}
+def _write(answers: Iterator[_Answer], output: Path, columns: Sequence[str], *, top_k: int | None) -> None:
+    """Write the answers, with a count of them on a terminal while they come."""
+    from seqcls.errors import UsageError
+    from seqcls.evaluation.prediction_files import write_rows
 
+    first = next(answers, None)
+    labels = 0 if first is None or top_k is None else min(top_k, len(first.probabilities))
+    ranks = [name for rank in range(1, labels + 1) for name in (f"top_{rank}", f"top_{rank}_probability")]
+    added = ["prediction", "probability", *ranks]
+    if taken := [name for name in added if name in columns]:
+        raise UsageError(f"the table has a column {taken[0]!r}, which is the name of one of the answers; rename it")
+    count = 0
 
-def _answer(label: str | tuple[str, ...] | None, by_name: dict[str, float]) -> str:
-    """Return a label and its probability with a tab between; several labels as LABEL:PROBABILITY."""
-    if label is None:
-        return f"unsure\t{max(by_name.values()):.4f}"
-    if isinstance(label, str):
-        return f"{readable(label)}\t{by_name[label]:.4f}"
-    return " ".join(f"{readable(name)}:{by_name[name]:.4f}" for name in label) or "-"
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        answer = first
+        while answer is not None:
+            count += 1
+            if count % 1000 == 0:
+                status.update(f"{count:,} answers")
+            yield answer.as_row(top_k)
+            answer = next(answers, None)
+
+    with console().status("Reading") as status:
+        write_rows(rows(), output, [*columns, *added])
+    say(f"{count:,} predictions: {output}")
 
 
 def _load(model: Path, device: str) -> Classifier | OnnxClassifier:
@@ -85,9 +197,3 @@ def _load(model: Path, device: str) -> Classifier | OnnxClassifier:
     if device not in ("auto", "cpu"):
         raise DeviceError(f"ONNX files run on the CPU, not on {device}; omit --device")
     return OnnxClassifier.from_pretrained(model)
-
-
-def _chunks(sequences: Iterable[Any]) -> Iterator[list[Any]]:
-    remaining = iter(sequences)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import gzip
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +111,161 @@ def test_several_labels_are_printed(run: Run, tmp_path: Path) -> None:
     assert [part.split(":")[0] for part in both.split("\t")[0].split()] == ["a", "b"]
     assert none.startswith("-\t")
     assert json.loads(run("predict", "several", "--json", "b").out)["labels"] == ["b"]
+
+
+ROWS: list[dict[str, Any]] = [
+    {"id": 7, "text": "The film was good.", "note": 'said "yes", twice'},
+    {"id": 8, "text": "A dull\nevening, bad", "note": ""},
+    {"id": 9, "text": "fine", "note": "ä"},
+]
+
+
+def write_table(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    form = path.suffixes[0]
+    if form in (".parquet", ".arrow"):
+        pytest.importorskip("pyarrow")
+        import pyarrow
+        from pyarrow import feather, parquet
+
+        table = pyarrow.Table.from_pylist(rows)
+        parquet.write_table(table, path) if form == ".parquet" else feather.write_feather(table, path)
+        return path
+    text = io.StringIO(newline="")
+    if form == ".jsonl":
+        text.writelines(json.dumps(row) + "\n" for row in rows)
+    else:
+        writer = csv.DictWriter(text, list(rows[0]), delimiter="\t" if form == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+    data = text.getvalue().encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet", "a.arrow"])
+def test_a_table_is_read_by_its_form(run: Run, trained: Path, tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / name)
+    expected = run("predict", str(trained), *(row["text"] for row in ROWS)).out
+    assert run("predict", str(trained), "--file", name).out == expected
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("source", ["a.csv", "a.jsonl", "a.parquet"])
+def test_rows_are_written_with_their_answers(run: Run, trained: Path, tmp_path: Path, source: str, name: str) -> None:
+    write_table(tmp_path / source)
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    done = run("predict", str(trained), "--file", source, "--output", name, "--top-k", "2")
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert f"3 predictions: {name}" in done.err
+    rows = read_rows(tmp_path / name)
+    answers = [json.loads(line) for line in run("predict", str(trained), "--file", source, "--json").out.splitlines()]
+    expected = [{name: str(value) for name, value in row.items()} for row in ROWS]
+    assert [{name: str(row[name]) for name in ("id", "text", "note")} for row in rows] == expected
+    for row, answer in zip(rows, answers, strict=True):
+        assert list(row)[3:] == ["prediction", "probability", "top_1", "top_1_probability", "top_2", "top_2_probability"]
+        assert row["prediction"] == row["top_1"] == answer["label"]
+        assert float(row["probability"]) == float(row["top_1_probability"]) == answer["probabilities"][answer["label"]]
+        assert float(row["top_2_probability"]) == answer["probabilities"][row["top_2"]]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        return rows
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_types_of_columns_are_kept(run: Run, trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = [{**row, "when": None, "score": 0.5, "tags": ["a", "b"]} for row in ROWS]
+    write_table(tmp_path / "a.parquet", rows)
+    assert run("predict", str(trained), "--file", "a.parquet", "--output", "out.parquet").code == 0
+    kept = [{name: row[name] for name in rows[0]} for row in read_rows(tmp_path / "out.parquet")]
+    assert kept == rows
+
+
+def test_the_column_of_the_text(run: Run, trained: Path, tmp_path: Path) -> None:
+    rows = [{"phrase": row["text"], "other": "x"} for row in ROWS]
+    write_table(tmp_path / "a.csv", rows)
+    expected = run("predict", str(trained), *(row["text"] for row in ROWS)).out
+    assert run("predict", str(trained), "--file", "a.csv", "--text-column", "phrase").out == expected
+    for arguments in ([], ["--text-column", "nothing"]):
+        done = run("predict", str(trained), "--file", "a.csv", *arguments)
+        assert done.code == 1
+        assert "name the right one with --text-column" in done.err
+        assert "Traceback" not in done.err
+    write_table(tmp_path / "one.csv", [{"text": row["text"]} for row in ROWS])
+    assert run("predict", str(trained), "--file", "one.csv").out == expected
+    (tmp_path / "a.txt").write_text("fine\n")
+    assert run("predict", str(trained), "--file", "a.txt", "--text-column", "text").code == 2
+
+
+def test_a_model_knows_the_column_that_it_learned_from(run: Run, tmp_path: Path) -> None:
+    rows = [{"phrase": text, "label": label} for text, label in (("good film", "a"), ("bad film", "b"))] * 20
+    write_table(tmp_path / "train.csv", rows)
+    fit = ["fit", "--dataset", "train.csv", "--text-column", "phrase", "--encoder", "mean-pool", "--epochs", "1"]
+    assert run(*fit, "--output", "own").code == 0
+    write_table(tmp_path / "new.csv", [{"id": "1", "phrase": "good film"}])
+    assert run("predict", "own", "--file", "new.csv").out.endswith("\tgood film\n")
+
+
+def test_bad_rows_and_columns_are_named(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.csv").write_text("text,label\nfine,a\nfine\n")
+    done = run("predict", str(trained), "--file", "short.csv", "--output", "out.csv")
+    assert done.code == 1
+    assert "short.csv, line 3: 1 fields" in done.err
+    assert not (tmp_path / "out.csv").exists()
+    write_table(tmp_path / "taken.csv", [{"text": "fine", "prediction": "x"}])
+    done = run("predict", str(trained), "--file", "taken.csv", "--output", "out.csv")
+    assert done.code == 2
+    assert "'prediction'" in done.err
+    (tmp_path / "number.jsonl").write_text('{"text": "fine"}\n{"text": 5}\n')
+    assert "number.jsonl, line 2: the text in column 'text' is 5" in run("predict", str(trained), "-f", "number.jsonl").err
+    assert run("predict", str(trained), "fine", "--output", "out.xlsx").code == 2
+    write_table(tmp_path / "gap.csv", [{"text": "", "id": "1"}, {"text": "fine", "id": "2"}])
+    done = run("predict", str(trained), "--file", "gap.csv", "--output", "out.csv")
+    assert "text 1 is empty" in done.err
+    assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == ["1", "2"]
+
+
+def test_how_a_table_is_written_can_be_said(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text^id\nsaid "fine^1\n')
+    options = ["--dataset-option", "delimiter=^", "--dataset-option", "quoting=none"]
+    assert run("predict", str(trained), "--file", "a.csv", *options).out.endswith('\tsaid "fine\n')
+
+
+def test_texts_and_numbers_are_written_too(run: Run, trained: Path, tmp_path: Path) -> None:
+    assert run("predict", str(trained), "fine", "bad", "--output", "out.csv").code == 0
+    assert [row["text"] for row in read_rows(tmp_path / "out.csv")] == ["fine", "bad"]
+    assert run("predict", str(trained), "fine", "--top-k", "5").out.count(":") == 2
+    shown = json.loads(run("predict", str(trained), "fine", "--top-k", "1", "--json").out)
+    assert list(shown["probabilities"]) == [shown["label"]]
+
+
+def test_many_unreadable_texts_are_counted(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n" * 30)
+    err = run("predict", str(trained), "--file", "a.txt").err
+    assert err.count("is empty") == 10
+    assert "30 of 30 texts" in err
+
+
+def test_each_line_of_a_pipe_is_answered_as_it_comes(trained: Path) -> None:
+    command = [sys.executable, "-m", "seqcls", "predict", str(trained), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in ("The film was good.", "A dull evening", "caf\u00e9"):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline().decode().split("\t")[2] == f"{text}\n"  # hangs if it waits for more lines
+        process.stdin.write(b"no line end")
+        process.stdin.close()
+        assert process.stdout.readline().endswith(b"\tno line end\n")
+        assert process.wait() == 0
