@@ -220,6 +220,14 @@ def growth(arguments: argparse.Namespace) -> None:
         plot(found, arguments.plot)
 
 
+def neighbour(arguments: argparse.Namespace) -> None:
+    """Training speed on a quiet machine and beside processes that keep cores busy; needs no data."""
+    from benchmarks.accuracy import as_markdown
+    from benchmarks.neighbour import compare
+
+    print(as_markdown(compare(rounds=arguments.rounds, encoder=arguments.encoder, examples=arguments.examples)))
+
+
 def classes(arguments: argparse.Namespace) -> None:
     """Cost of 100, 1,000 and 10,000 labels: splitting, training, evaluation, the report, a comparison; needs no data."""
     from benchmarks.classes import measure
@@ -290,6 +298,11 @@ def _flags() -> dict[Callable[[argparse.Namespace], None], dict[str, dict[str, A
             **peers,
             "--only": {"nargs": "*", "default": [], "metavar": "SYSTEM"},
             "--device": {"default": "cpu", "help": "cpu, or cuda: where seqcls and plain PyTorch run"},
+        },
+        neighbour: {
+            **rounds,
+            "--encoder": {"default": "bilstm", "help": "the encoder that is trained"},
+            "--examples": {"type": int, "default": 3000, "help": "training examples"},
         },
         everyone: {
             **peers,

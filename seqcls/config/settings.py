@@ -182,7 +182,7 @@ class FitConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Floating-point precision: fp32, or bf16 (bfloat16 autocast)."""
     threads: Annotated[Positive | None, RESUMABLE] = None
-    """CPU threads; by default PyTorch chooses."""
+    """CPU threads; by default one per core, or as many as the quota of a container allows."""
     num_workers: Annotated[int, Field(ge=0), RESUMABLE] = 0
     """Processes that prepare batches ahead of the training. With 0 the training process does; the result is the same."""
     deterministic: bool = False

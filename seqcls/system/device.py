@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seqcls.errors import DeviceError
 from seqcls.system.memory import is_out_of_memory
+from seqcls.system.threads import cpu_quota
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -90,6 +91,13 @@ def use_deterministic_algorithms() -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of CPU threads within an operation; None keeps PyTorch's choice."""
+    """Set the number of CPU threads within an operation.
+
+    By default it is PyTorch's own, the cores that the process may use, or OMP_NUM_THREADS; but no more than the quota of a
+    container, beyond which threads would only wait for each other.
+    """
+    quota = None if threads is not None or "OMP_NUM_THREADS" in os.environ else cpu_quota()
     if threads is not None:
         torch.set_num_threads(threads)
+    elif quota is not None and quota < torch.get_num_threads():
+        torch.set_num_threads(quota)

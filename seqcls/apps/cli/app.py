@@ -33,6 +33,7 @@ from seqcls.apps.cli.flags import ComparisonCommand, DataSettingsCommand, Settin
 from seqcls.apps.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError, Terminated
 from seqcls.system.deprecation import RenamedWarning
+from seqcls.system.threads import leave_cores_to_others
 
 app = typer.Typer(
     name="seqcls",
@@ -110,6 +111,7 @@ def _exit_on_sigterm(number: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 for success, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    leave_cores_to_others()
     # Signal handlers overwrite what oneDNN in PyTorch 2.3 keeps below its stack, and the process aborts; this gives handlers
     # a stack of their own. A crash then also shows where it happened.
     faulthandler.enable(2)

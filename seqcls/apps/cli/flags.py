@@ -37,6 +37,9 @@ DatasetOption = Annotated[
 ]
 Split = Annotated[str, typer.Option(metavar="SPLIT", help="train, validation or test.")]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Threads = Annotated[
+    int | None, typer.Option(metavar="INT", help="CPU threads; by default one per core, within a container's quota.", min=1)
+]
 MinConfidence = Annotated[float, typer.Option(metavar="FLOAT", help="Answer 'unsure' below this probability.", min=0, max=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -54,6 +54,7 @@ def predict(
     ] = None,
     min_confidence: flags.MinConfidence = 0.0,
     device: flags.Device = "auto",
+    threads: flags.Threads = None,
     as_json: flags.Json = False,
 ) -> None:
     """Print the label and its probability for each text."""
@@ -64,7 +65,7 @@ def predict(
         check_format(output)
     options = parse_pairs(dataset_option or [], flag="--dataset-option")
     read = inputs(texts, file, text_column=text_column, options=options)
-    classifier = _load(model, device)
+    classifier = _load(model, device, threads)
     asked = read(classifier)
     answers = _answers(classifier, asked, min_confidence=min_confidence)
     if output is not None:
@@ -183,12 +184,14 @@ def _write(answers: Iterator[_Answer], output: Path, columns: Sequence[str], *, 
     say(f"{count:,} predictions: {output}")
 
 
-def _load(model: Path, device: str) -> Classifier | OnnxClassifier:
+def _load(model: Path, device: str, threads: int | None) -> Classifier | OnnxClassifier:
     """Load a model directory, or an ONNX file, for which torch is not imported."""
     if model.suffix.lower() != ".onnx" or model.is_dir():
         with uninterrupted():
             from seqcls.inference.classifier import Classifier
+            from seqcls.system.device import set_threads
 
+        set_threads(threads)
         return Classifier.from_pretrained(model, device=device)
     with uninterrupted():
         from seqcls.errors import DeviceError
@@ -196,4 +199,4 @@ def _load(model: Path, device: str) -> Classifier | OnnxClassifier:
 
     if device not in ("auto", "cpu"):
         raise DeviceError(f"ONNX files run on the CPU, not on {device}; omit --device")
-    return OnnxClassifier.from_pretrained(model)
+    return OnnxClassifier.from_pretrained(model, threads=threads)

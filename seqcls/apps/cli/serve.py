@@ -33,7 +33,7 @@ def serve(
     example: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Text that the page offers as an example.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(metavar="INT", help="CPU threads; by default all cores.", min=1)] = None,
+    threads: flags.Threads = None,
     device: flags.Device = "auto",
 ) -> None:
     """Serve models over HTTP, with a page to try them in a browser."""

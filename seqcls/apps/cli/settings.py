@@ -27,8 +27,8 @@ _FLAGS = {
     ),
     "model": ("encoder", "encoder_options", "embedding", "embedding_options", "embedding_size", "ensemble"),
     "fit": (
-        *("epochs", "batch_size", "lr", "patience", "class_weights", "seed", "device", "precision", "num_workers"),
-        *("auto_batch", "on_nan", "max_time", "callbacks", "callback_options"),
+        *("epochs", "batch_size", "lr", "patience", "class_weights", "seed", "device", "threads", "precision"),
+        *("num_workers", "auto_batch", "on_nan", "max_time", "callbacks", "callback_options"),
     ),
 }
 # Options of the data set `files` that have a flag of their own: those that most files of one's own need.

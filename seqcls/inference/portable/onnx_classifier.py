@@ -17,6 +17,7 @@ from seqcls.evaluation.decisions import decide, label_probabilities
 from seqcls.inference.portable.onnx_file import CONFIG, NGRAMS, PRECISION, REMEDY, TOKENIZER, read_file, read_metadata
 from seqcls.storage.description import read_description
 from seqcls.system.deprecation import warn_renamed
+from seqcls.system.threads import cpu_quota
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,7 +41,7 @@ class OnnxClassifier:
         precision: "float32" or "int8".
     """
 
-    def __init__(self, data: bytes, path: Path) -> None:
+    def __init__(self, data: bytes, path: Path, *, threads: int | None = None) -> None:
         metadata = read_metadata(data, path)
         description, self.config = read_description(metadata[CONFIG], path / CONFIG)
         self.label_names: tuple[str, ...] = tuple(description.label_names)
@@ -55,19 +56,23 @@ class OnnxClassifier:
             ngrams=_decoded(metadata[NGRAMS], path) if NGRAMS in metadata else None,
         )
         self._path = path
-        self._session = _start(data, path)
+        self._session = _start(data, path, threads)
         self._check_fit()
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> OnnxClassifier:
+    def from_pretrained(cls, path: str | Path, *, threads: int | None = None) -> OnnxClassifier:
         """Load an ONNX file that `export_onnx` wrote. Only the operators of such files are executed.
+
+        Args:
+            path: The file.
+            threads: CPU threads within an operation; by default one per core, within the quota of a container.
 
         Raises:
             CheckpointError: The file is missing or damaged, or was not written by seqcls.
             MissingExtraError: onnx or onnxruntime is not installed.
         """
         path = Path(path)
-        return cls(read_file(path), path)
+        return cls(read_file(path), path, threads=threads)
 
     @property
     def is_text(self) -> bool:
@@ -142,13 +147,14 @@ class OnnxClassifier:
             raise CheckpointError(f"the graph of {self._path} does not fit its {CONFIG} and {TOKENIZER}; {REMEDY}")
 
 
-def _start(data: bytes, path: Path) -> onnxruntime.InferenceSession:
+def _start(data: bytes, path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError:
         raise MissingExtraError("onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
+    options.intra_op_num_threads = threads or cpu_quota() or 0  # 0: one per core
     # Threads that wait actively would take the cores from PyTorch's and from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
