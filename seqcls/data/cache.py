@@ -108,6 +108,7 @@ class _Entry(BaseModel):  # no dataclass: those are refused, in strict mode, whe
     truncating: Truncating
     splits: dict[str, str]
     digests: dict[str, str]
+    label_values: dict[str, bool | int]
 
 
 def _read_entry(folder: Path, key: str) -> EncodedData:
@@ -134,7 +135,7 @@ def _read_entry(folder: Path, key: str) -> EncodedData:
         for name, split in files.items()
         if not name.endswith(_of_ngrams(""))
     }
-    return EncodedData(preprocessor, splits, tuple(entry.label_names), entry.digests)
+    return EncodedData(preprocessor, splits, tuple(entry.label_names), entry.digests, entry.label_values)
 
 
 def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Splits) -> None:
@@ -153,6 +154,7 @@ def _write_entry(folder: Path, key: str, preprocessor: Preprocessor, splits: Spl
         truncating=preprocessor.truncating,
         splits={name: _digest_file(folder / _split_file(name)) for name in files},
         digests=splits.digests(),
+        label_values=dict(splits.label_values),
     )
     contents = {"entry.json": _to_json(entry.model_dump()), "tokenizer.json": preprocessor.to_json().encode()}
     if preprocessor.ngrams is not None:

@@ -41,12 +41,14 @@ class EncodedData:
         splits: The encoded splits.
         label_names: The names of the labels.
         digests: `Splits.digests` of what was encoded.
+        label_values: `Splits.label_values`.
     """
 
     preprocessor: Preprocessor
     splits: dict[str, Sequences]
     label_names: tuple[str, ...]
     digests: Mapping[str, str] = field(default_factory=dict)
+    label_values: Mapping[str, bool | int] = field(default_factory=dict)
 
     @property
     def shape(self) -> DataShape:
@@ -84,7 +86,7 @@ def encode_splits(preprocessor: Preprocessor, splits: Splits) -> EncodedData:
     encoded = {
         name: encode(preprocessor, split.sequences, split.labels, split.weights) for name, split in splits.labelled().items()
     }
-    return EncodedData(preprocessor, encoded, splits.label_names, splits.digests())
+    return EncodedData(preprocessor, encoded, splits.label_names, splits.digests(), splits.label_values)
 
 
 def encode_to_file(path: str | os.PathLike[str], preprocessor: Preprocessor, split: Split) -> None:

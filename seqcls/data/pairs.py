@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from seqcls.data.labels import Label, listed
+from seqcls.data.labels import Label, listed, plain_label
 from seqcls.data.usual_names import find_column
 from seqcls.errors import DataError
 
@@ -89,9 +89,9 @@ def check_pair(item: object, where: str) -> Pair:
     sequence, label = item
     if not isinstance(sequence, str) and not hasattr(sequence, "__len__"):
         raise DataError(f"{where} has a {type(sequence).__name__} as text; give a str, or numbers [T, D]")
-    is_list = isinstance(label, list | tuple) and all(isinstance(name, str) for name in label)
-    if not (isinstance(label, int | str) or is_list) or isinstance(label, bool):
-        raise DataError(f"{where} has the label {label!r:.80}; give an int or a str, or a list of str")
+    label = plain_label(label)
+    if not all(isinstance(part, bool | int | str) for part in (label if isinstance(label, list) else (label,))):
+        raise DataError(f"{where} has the label {label!r:.80}; give a str, an int or a bool, or a list of them")
     return sequence, label
 
 
@@ -109,7 +109,7 @@ def _from_lists(sequences: Any, labels: Any) -> Iterator[Pair]:
             f"there are {len(sequences)} sequences but {len(labels)} labels; give one label per sequence "
             "(a tuple of two is read as (sequences, labels): pass pairs as a list)"
         )
-    return zip(_as_list(sequences), map(_plain_label, _as_list(labels)), strict=True)
+    return zip(_as_list(sequences), map(plain_label, _as_list(labels)), strict=True)
 
 
 def _from_frame(frame: Any, text_column: str | None, label_column: str | None) -> Iterator[Pair]:
@@ -118,7 +118,7 @@ def _from_frame(frame: Any, text_column: str | None, label_column: str | None) -
         raise DataError(f"two columns have one name: {list(map(str, frame.columns))}; rename one of them")
     text, label = _find_columns(list(names), text_column, label_column)
     rows = zip(_as_list(frame[names[text]]), _as_list(frame[names[label]]), strict=True)
-    return _without_gaps(((sequence, _plain_label(value)) for sequence, value in rows), text, label)
+    return _without_gaps(((sequence, plain_label(value)) for sequence, value in rows), text, label)
 
 
 def _from_rows(table: Any, text_column: str | None, label_column: str | None) -> Iterator[Pair]:
@@ -163,16 +163,7 @@ def _as_list(column: Any) -> list[Any]:
 
 
 def _plain(item: Any) -> Any:
-    return (item[0], _plain_label(item[1])) if isinstance(item, tuple | list) and len(item) == 2 else item
-
-
-def _plain_label(label: Any) -> Any:
-    """Return a label as Python has it: a NumPy scalar, a whole float, or a Boolean become what files would give."""
-    if isinstance(label, np.generic):
-        label = label.item()
-    if isinstance(label, bool):
-        return str(label).lower()
-    return int(label) if isinstance(label, float) and label.is_integer() else label
+    return (item[0], plain_label(item[1])) if isinstance(item, tuple | list) and len(item) == 2 else item
 
 
 def _is_missing(value: object) -> bool:

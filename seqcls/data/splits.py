@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, overload
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqcls.data.example_weights import as_weights
 from seqcls.data.holdout import choose_folds, choose_held_out
-from seqcls.data.labels import Label, are_in_range, as_set, pack_labels, sort_labels
+from seqcls.data.labels import Label, are_in_range, names_of, note_values, pack_labels, sort_labels
 from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.preprocessor import Kind
 from seqcls.data.stored_texts import StoredTexts
@@ -130,13 +130,20 @@ class Split(Sequence[tuple["str | NDArray[Any]", "int | tuple[int, ...] | None"]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The splits of a data set: ``train`` is labelled and not empty; the others may be missing."""
+    """The splits of a data set: ``train`` is labelled and not empty; the others may be missing.
+
+    Attributes:
+        train, validation, test, unlabelled: The splits.
+        label_names: The names of the labels, to which the labels of the splits are indices.
+        label_values: The labels that were given as int or bool, by their names.
+    """
 
     train: Split
     validation: Split | None = None
     test: Split | None = None
     unlabelled: Split | None = None
     label_names: tuple[str, ...] = ()
+    label_values: Mapping[str, bool | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.train):
@@ -146,9 +153,7 @@ class Splits:
         if len(self.label_names) < 2:
             raise DataError(f"a classifier needs at least two labels; the data have {list(self.label_names)}")
         if len(set(self.label_names)) < len(self.label_names):
-            raise DataError(
-                f"two labels have the same name (are some integers and some strings?): {list(self.label_names)[:20]}"
-            )
+            raise DataError(f"two labels have the same name: {list(self.label_names)[:20]}")
         for name, split in self.labelled().items():
             if split.labels is None:
                 raise DataError(f"the {name} split has no labels; only the split 'unlabelled' may have none")
@@ -179,8 +184,9 @@ class Splits:
     ) -> Splits:
         """Build splits from (sequence, label) pairs; ``weights`` are those of the training examples, see `Split`.
 
-        Labels are strings or integers, and ``label_names`` are sorted: integers as numbers, others as strings. The data are
-        multi-label if every label is a list (or tuple) of strings.
+        Labels are strings, integers or Booleans, also those of NumPy, and have names: 1, 1.0 and "1" are one label. The
+        ``label_names`` are sorted: integers as numbers, others as strings. The data are multi-label if every label is a list
+        (or tuple) of labels.
 
         Raises:
             DataError: An item is not a (sequence, label) pair, a label of validation or test never occurs in train, or a
@@ -189,13 +195,15 @@ class Splits:
         pairs = {"train": list(train)}
         pairs |= {name: list(items) for name, items in (("validation", validation), ("test", test)) if items is not None}
         for name, items in pairs.items():
-            for index, item in enumerate(items):
-                check_pair(item, f"{name}[{index}]")
+            pairs[name] = [check_pair(item, f"{name}[{index}]") for index, item in enumerate(items)]
         labels = [label for items in pairs.values() for _, label in items]
         is_multi_label = bool(labels) and all(isinstance(label, list | tuple) for label in labels)
         if not is_multi_label and any(isinstance(label, list | tuple) for label in labels):
             raise DataError("some labels are lists and others are not; give every example a list, or none")
-        sets = {name: [as_set(label) for _, label in items] for name, items in pairs.items()}
+        sets = {name: [names_of(label) for _, label in items] for name, items in pairs.items()}
+        values: dict[str, bool | int] = {}
+        for _, label in pairs["train"]:
+            note_values(values, label)
         kinds = {isinstance(text, str) for items in pairs.values() for text, _ in items}
         if len(kinds) > 1:
             raise DataError("some sequences are texts and some are numbers; give one kind only")
@@ -213,7 +221,7 @@ class Splits:
             )
         if weights is not None:
             splits["train"] = replace(splits["train"], weights=as_weights(weights))
-        return cls(**splits, label_names=tuple(map(str, label_names)))
+        return cls(**splits, label_names=tuple(label_names), label_values=values)
 
     @classmethod
     def of(
@@ -273,6 +281,7 @@ class Splits:
                 self.train.take(np.flatnonzero(fold_of != fold)),
                 self.train.take(np.flatnonzero(fold_of == fold)),
                 label_names=self.label_names,
+                label_values=self.label_values,
             )
             for fold in range(int(fold_of.max()) + 1)
         ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 def label_probabilities(logits: NDArray[Any], *, temperature: float = 1.0, is_multi_label: bool) -> NDArray[Any]:
@@ -24,29 +26,29 @@ def label_probabilities(logits: NDArray[Any], *, temperature: float = 1.0, is_mu
 
 def decide(
     probabilities: NDArray[Any],
-    label_names: Sequence[str],
+    labels: Sequence[T],
     thresholds: Sequence[float] | None,
     *,
     min_confidence: float = 0.0,
-) -> list[str | None] | list[tuple[str, ...] | None]:
-    """Return the name of each example's label, or the tuple of the names of its labels.
+) -> list[T | None] | list[tuple[T, ...] | None]:
+    """Return each example's label, or the tuple of its labels.
 
     The label is the most probable one. Where an example may have several labels, it has those whose probability reaches
     their threshold.
 
     Args:
         probabilities: float [N, C].
-        label_names: The C names.
+        labels: The C labels, or their names.
         thresholds: One probability per label; None where an example has exactly one label.
         min_confidence: An example whose `confidence` is lower gets None.
     """
     is_sure = confidence(probabilities, thresholds) >= min_confidence
     if thresholds is None:
         best = probabilities.argmax(axis=1).tolist()
-        return [label_names[index] if sure else None for index, sure in zip(best, is_sure, strict=True)]
+        return [labels[index] if sure else None for index, sure in zip(best, is_sure, strict=True)]
     predicted = predicted_labels(probabilities, thresholds)
     return [
-        tuple(label_names[index] for index in np.flatnonzero(row).tolist()) if sure else None
+        tuple(labels[index] for index in np.flatnonzero(row).tolist()) if sure else None
         for row, sure in zip(predicted, is_sure, strict=True)
     ]
 

@@ -74,7 +74,9 @@ def _write_csv(rows: Iterable[Row], file: BinaryIO, columns: Sequence[str]) -> N
 
 def _cell(value: object) -> object:
     if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
-        return _LABEL_SEPARATOR.join(map(str, value))
+        return _LABEL_SEPARATOR.join(str(_cell(item)) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()  # as labels are called
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
 

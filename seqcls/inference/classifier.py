@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.data.encoding import encode_inputs, unknown_rates
-from seqcls.data.labels import listed
+from seqcls.data.labels import Scalar, as_given, listed, name_of
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike
@@ -95,8 +95,13 @@ class Classifier:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
+        """The names of the labels, in the order of the columns of `predict_proba`."""
         return self._saved.label_names
+
+    @property
+    def labels(self) -> tuple[Scalar, ...]:
+        """The labels as they were given for training, in the same order: those that were int or bool are so here."""
+        return as_given(self.label_names, self._saved.label_values)
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -165,14 +170,10 @@ class Classifier:
         logits = self._raw_logits(sequences) / self.temperature
         return np.asarray(label_probabilities(logits, is_multi_label=self.is_multi_label).numpy())
 
-    @overload
-    def predict(self, texts: Iterable[Any]) -> list[str] | list[tuple[str, ...]]: ...
-
-    @overload
-    def predict(self, texts: Iterable[Any], *, min_confidence: float) -> list[str | None] | list[tuple[str, ...] | None]: ...
-
     def predict(self, texts: Iterable[Any], *, min_confidence: float = 0.0) -> Any:
-        """Return the label of each text, or the tuple of its labels; raises like `predict_proba`.
+        """Return the label of each text, of the type that it had in training, or the tuple of its labels.
+
+        Raises like `predict_proba`.
 
         Args:
             texts: N texts, or N sequences of numbers, each [T, D].
@@ -183,15 +184,15 @@ class Classifier:
 
     def decide(
         self, probabilities: NDArray[np.float32], *, min_confidence: float = 0.0
-    ) -> list[str | None] | list[tuple[str, ...] | None]:
+    ) -> list[Scalar | None] | list[tuple[Scalar, ...] | None]:
         """Return what `predict` returns, given the probabilities [N, C] of N texts.
 
         This is the most probable label. Where a text may have several labels, it is those whose probability reaches their
         threshold.
         """
-        return decide(probabilities, self.label_names, self.thresholds, min_confidence=min_confidence)
+        return decide(probabilities, self.labels, self.thresholds, min_confidence=min_confidence)
 
-    def explain(self, text: Any, *, label: str | None = None, method: Method = "integrated-gradients") -> Explanation:
+    def explain(self, text: Any, *, label: Scalar | None = None, method: Method = "integrated-gradients") -> Explanation:
         """Return what each token of a text contributes to a label.
 
         Args:
@@ -206,10 +207,11 @@ class Classifier:
         """
         if method not in get_args(Method):
             raise UsageError(f"there is no method {method!r}; give one of: {', '.join(get_args(Method))}")
-        if label is not None and label not in self.label_names:
-            raise DataError(f"the model has no label {label!r}; it has {listed(self.label_names)}")
+        name = None if label is None else name_of(label)
+        if name is not None and name not in self.label_names:
+            raise DataError(f"the model has no label {name!r}; it has {listed(self.label_names)}")
         probabilities = self.predict_proba([text])[0]
-        index = int(probabilities.argmax()) if label is None else self.label_names.index(label)
+        index = int(probabilities.argmax()) if name is None else self.label_names.index(name)
         is_text = self.preprocessor.kind == "text"
         steps, spans, num_tokens = self.preprocessor.encode_with_spans(text)
         example = Example(torch.from_numpy(steps.astype(np.int64) if is_text else steps).to(self._device), spans)
@@ -314,6 +316,7 @@ class Classifier:
             thresholds=self._saved.thresholds,
             temperature=self._saved.temperature,
             split_digests=self._saved.split_digests,
+            label_values=self._saved.label_values,
         )
 
     def push_to_hub(

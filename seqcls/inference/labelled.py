@@ -14,7 +14,7 @@ from seqcls.data.datasets.arrays import read_arrays
 from seqcls.data.datasets.base import Dataset
 from seqcls.data.datasets.files import FilesDataset
 from seqcls.data.encoding import EncodedData, encode
-from seqcls.data.labels import Label, pack_labels
+from seqcls.data.labels import Label, names_of, pack_labels
 from seqcls.data.pairs import check_pair, pairs_of
 from seqcls.data.prepare import SPLITS, build_dataset, is_usable, load_raw, load_splits, prepare_data
 from seqcls.data.preprocessor import Preprocessor
@@ -151,7 +151,7 @@ def _encode_pairs(saved: SavedModel, pairs: Iterable[tuple[Any, Label]]) -> tupl
         sequence, label = check_pair(item, f"data[{number}]")
         if isinstance(sequence, str) != (kind == "text"):
             raise DataError(f"data[{number}] is {'not ' if kind == 'text' else ''}a text; the model reads {kind}")
-        names = [str(label)] if isinstance(label, int | str) else list(label)
+        names = names_of(label)
         if not all(name in index_of for name in names) or (len(names) != 1 and not is_multi_label):
             raise DataError(
                 f"data[{number}] has the label {label!r}, which the model does not know; it knows {list(index_of)[:20]}"

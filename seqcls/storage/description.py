@@ -48,6 +48,7 @@ class Description(Form):
     config: dict[str, Any]
     chosen: list[str] = []
     split_digests: dict[str, str] | None = None
+    label_values: dict[str, bool | int] = {}
 
     @field_validator("label_names")
     @classmethod

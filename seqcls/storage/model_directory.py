@@ -46,6 +46,7 @@ def save_model_directory(
     thresholds: Sequence[float] | None = None,
     temperature: float = 1.0,
     split_digests: Mapping[str, str] | None = None,
+    label_values: Mapping[str, bool | int] | None = None,
     replace: bool = False,
 ) -> None:
     """Write a model directory, with ``training`` a checkpoint, at ``path``, which must not exist unless ``replace`` is set.
@@ -63,6 +64,7 @@ def save_model_directory(
         "torch_version": torch.__version__,
         "plugins": plugins or describe_plugins(config.model),
         "label_names": list(label_names),
+        "label_values": dict(label_values or {}),
         "input": preprocessor.kind,
         "thresholds": thresholds if thresholds is None else list(thresholds),
         "temperature": temperature,
@@ -101,6 +103,7 @@ def load_model_directory(path: Path) -> SavedModel:
         path=path,
         config=config,
         label_names=tuple(description.label_names),
+        label_values=description.label_values,
         preprocessor=parse_preprocessor(
             contents["tokenizer.json"],
             path / "tokenizer.json",

@@ -30,6 +30,7 @@ class SavedModel:
         path: The directory.
         config: The settings of the run that made the model, with every option.
         label_names: The labels, in the order of the logits.
+        label_values: Those that were given as int or bool, by their names.
         preprocessor: Turns sequences into arrays.
         thresholds: For several labels per text, the probability from which a text has each label; otherwise None.
         temperature: Divides the logits before softmax or sigmoid.
@@ -42,6 +43,7 @@ class SavedModel:
     path: Path
     config: Config
     label_names: tuple[str, ...]
+    label_values: Mapping[str, bool | int]
     preprocessor: Preprocessor
     thresholds: tuple[float, ...] | None
     temperature: float

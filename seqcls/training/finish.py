@@ -185,6 +185,7 @@ def _save_model(run: RunDirectory, state: FitState, finished: Finish) -> None:
         thresholds=None if finished.thresholds is None else finished.thresholds.tolist(),
         temperature=finished.temperature,
         split_digests=state.setup.split_digests,
+        label_values=state.setup.label_values,
         metrics=metrics,
         replace=True,
     )

@@ -40,6 +40,7 @@ class RunSetup:
             and their random generators.
         steps_per_epoch: Updates of the weights per epoch.
         has_validation: Whether there is a validation split; see the setting ``train_on``.
+        label_values: `Splits.label_values` of the data.
         split_digests: `Splits.digests` of the data.
         data_digest: A hash of what the run learns from and is judged by: the encoded splits, and the class weights.
     """
@@ -52,6 +53,7 @@ class RunSetup:
     world: World
     steps_per_epoch: int
     has_validation: bool
+    label_values: Mapping[str, bool | int]
     split_digests: Mapping[str, str]
     data_digest: str
 
@@ -145,6 +147,7 @@ class FitState:
             world=world,
             steps_per_epoch=steps,
             has_validation="validation" in data.splits,
+            label_values=data.label_values,
             split_digests=data.digests,
             data_digest=_data_digest(config, data),
         )

@@ -84,8 +84,9 @@ class _Answer(NamedTuple):
     Attributes:
         number: Counts the items, from 1.
         item: The item.
-        label: The label; None if the model is not sure enough; a tuple if texts may have several.
-        probabilities: By label.
+        label: The name of the label; None if the model is not sure enough; a tuple if texts may have several.
+        probabilities: By the name of the label.
+        given: The labels as they were given for training, by their names.
         is_multi_label: Whether texts may have several labels.
     """
 
@@ -93,6 +94,7 @@ class _Answer(NamedTuple):
     item: Item
     label: str | tuple[str, ...] | None
     probabilities: Mapping[str, float]
+    given: Mapping[str, Any]
     is_multi_label: bool
 
     @property
@@ -110,8 +112,7 @@ class _Answer(NamedTuple):
     def as_dict(self, top_k: int | None) -> dict[str, Any]:
         """Return the answer as `--json` prints it."""
         name = "labels" if self.is_multi_label else "label"
-        label = list(self.label) if isinstance(self.label, tuple) else self.label
-        return {name: label, "probabilities": self.most_probable(top_k)}
+        return {name: self._label(), "probabilities": self.most_probable(top_k)}
 
     def as_text(self, top_k: int | None) -> str:
         """Return a label and its probability with a tab between; several labels as LABEL:PROBABILITY."""
@@ -125,33 +126,40 @@ class _Answer(NamedTuple):
     def as_row(self, top_k: int | None) -> dict[str, Any]:
         """Return the row of the item with the answer, as `--output` writes it."""
         if isinstance(self.label, tuple):
-            label: Any = list(self.label)
             probability: Any = [self.probabilities[name] for name in self.label]
         else:
-            label = self.label
-            probability = max(self.probabilities.values()) if label is None else self.probabilities[label]
-        row = {**self.item.row, "prediction": label, "probability": probability}
+            probability = max(self.probabilities.values()) if self.label is None else self.probabilities[self.label]
+        row = {**self.item.row, "prediction": self._label(), "probability": probability}
         for rank, (name, value) in enumerate(self.most_probable(top_k or 0).items(), start=1):
-            row |= {f"top_{rank}": name, f"top_{rank}_probability": value}
+            row |= {f"top_{rank}": self.given[name], f"top_{rank}_probability": value}
         return row
+
+    def _label(self) -> Any:
+        """Return the label, or the list of labels, as they were given for training."""
+        if isinstance(self.label, tuple):
+            return [self.given[name] for name in self.label]
+        return None if self.label is None else self.given[self.label]
 
 
 def _answers(classifier: Classifier | OnnxClassifier, asked: Inputs, *, min_confidence: float) -> Iterator[_Answer]:
     """Yield the answers as they come, and warn of texts that the model cannot read."""
+    from seqcls.evaluation.decisions import decide
+
+    names, given = classifier.label_names, dict(zip(classifier.label_names, classifier.labels, strict=True))
     number = unreadable = 0
     for chunk in asked.chunks:
         sequences = [item.sequence for item in chunk]
         rates = classifier.unknown_rates(sequences)
         probabilities = classifier.predict_proba(sequences)
-        labels = classifier.decide(probabilities, min_confidence=min_confidence)
+        labels = decide(probabilities, names, classifier.thresholds, min_confidence=min_confidence)
         for item, row, label, rate in zip(chunk, probabilities, labels, rates, strict=True):
             number += 1
             if rate == 1:
                 unreadable += 1
                 reason = "has no word that the model knows" if item.sequence.strip() else "is empty"
                 say(f"warning: text {number} {reason}; its label is meaningless", quiet=unreadable > _MOST_WARNINGS)
-            by_name = {name: round(float(value), 6) for name, value in zip(classifier.label_names, row, strict=True)}
-            yield _Answer(number, item, label, by_name, classifier.is_multi_label)
+            by_name = {name: round(float(value), 6) for name, value in zip(names, row, strict=True)}
+            yield _Answer(number, item, label, by_name, given, classifier.is_multi_label)
     if unreadable > _MOST_WARNINGS:
         say(f"warning: {unreadable:,} of {number:,} texts have no word that the model knows; their labels are meaningless")
 

@@ -16,7 +16,7 @@ from seqcls.apps.serving.metrics import Metrics
 from seqcls.apps.serving.problems import ProblemError
 from seqcls.apps.serving.schemas import MAX_TEXTS, PredictRequest
 from seqcls.errors import UsageError
-from seqcls.evaluation.decisions import confidence
+from seqcls.evaluation.decisions import confidence, decide
 from seqcls.inference.classifier import Classifier
 
 _LINGER = 0.001  # seconds that a batch waits for more texts
@@ -149,8 +149,9 @@ class Models:
     def _rows(classifier: Classifier, answers: list[_Answer], *, min_confidence: float) -> list[dict[str, Any]]:
         probabilities = np.stack([answer.probabilities for answer in answers])
         key = "labels" if classifier.is_multi_label else "label"
-        labels = classifier.decide(probabilities, min_confidence=min_confidence)
-        confidences = confidence(probabilities, classifier.thresholds)
+        thresholds = classifier.thresholds
+        labels = decide(probabilities, classifier.label_names, thresholds, min_confidence=min_confidence)
+        confidences = confidence(probabilities, thresholds)
         return [
             {
                 key: list(label) if isinstance(label, tuple) else label,

@@ -7,12 +7,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqcls.data.labels import pack_labels, sort_labels
+from seqcls.data.labels import name_of, note_values, pack_labels, plain_label, sort_labels
 from seqcls.data.splits import Split, Splits
 from seqcls.data.stored_texts import StoredTexts
 from seqcls.errors import DataError
@@ -21,13 +21,17 @@ Labels = tuple[str, ...]
 
 
 class Example(NamedTuple):
-    """A text with its labels, its group and its weight if there are columns of these, and where it stands."""
+    """A text with its labels, its group and its weight if there are columns of these, and where it stands.
+
+    ``value`` is what holds the labels, if that is no text.
+    """
 
     text: str
     labels: Labels
     group: str | None = None
     where: str = ""
     weight: float | None = None
+    value: Any = None
 
 
 def is_missing(value: object) -> bool:
@@ -43,10 +47,11 @@ def labels_of(value: object, delimiter: str | None) -> Labels | str | None:
         return problem or tuple(dict.fromkeys(chain.from_iterable(part for part in parts if isinstance(part, tuple))))
     if is_missing(value):
         return None if delimiter is None else ()
+    value = plain_label(value)
     if isinstance(value, bool | int):
-        return (str(value).lower(),)
+        return (name_of(value),)
     if isinstance(value, float):
-        return (str(int(value)),) if value.is_integer() else f"the label {value!r} has a fraction; labels are names"
+        return f"the label {value!r} has a fraction; labels are names"
     if not isinstance(value, str):
         return f"the label is a {type(value).__name__}"
     if delimiter is not None:
@@ -60,6 +65,7 @@ class Collected:
 
     Attributes:
         weights: float64 [N]; None if the examples have none.
+        values: The labels that are int or bool, by their names.
     """
 
     texts: StoredTexts
@@ -67,6 +73,7 @@ class Collected:
     first_seen: dict[str, str]
     groups: list[str]
     weights: NDArray[np.float64] | None
+    values: dict[str, bool | int]
 
     @classmethod
     def of(cls, examples: Iterable[Example]) -> Collected:
@@ -76,11 +83,12 @@ class Collected:
         first_seen: dict[str, str] = {}
         number_of: dict[str, int] = {}
         groups: list[str] = []
-        weights = array("d")
+        weights, values = array("d"), dict[str, bool | int]()
 
         def texts() -> Iterator[str]:
             for example in examples:
                 if example.labels not in known:
+                    note_values(values, example.value)
                     for name in example.labels:
                         first_seen.setdefault(name, example.where)
                     known[example.labels] = tuple(number_of.setdefault(name, len(number_of)) for name in example.labels)
@@ -92,7 +100,7 @@ class Collected:
                 yield example.text
 
         stored = StoredTexts.write(texts())
-        return cls(stored, numbers, first_seen, groups, np.array(weights, dtype=np.float64) if weights else None)
+        return cls(stored, numbers, first_seen, groups, np.array(weights, dtype=np.float64) if weights else None, values)
 
     def split(self, label_names: Sequence[str], *, is_multi_label: bool) -> Split:
         """Return the split, its labels as indices into ``label_names``."""
@@ -127,4 +135,5 @@ def join(collected: dict[str, Collected], *, is_multi_label: bool) -> Splits:
     return Splits(
         **{name: split.split(names, is_multi_label=is_multi_label) for name, split in collected.items()},
         label_names=tuple(names),
+        label_values=train.values,
     )

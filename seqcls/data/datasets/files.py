@@ -170,7 +170,8 @@ class FilesDataset(Dataset):
             return BadRow(where, f"there is no text in column {columns['text']!r}")
         if not isinstance(text, str):
             return BadRow(where, f"the text in column {columns['text']!r} is {text!r:.60}, a {type(text).__name__}")
-        labels = labels_of(row.values.get(columns["label"]), self.label_delimiter)
+        label = row.values.get(columns["label"])
+        labels = labels_of(label, self.label_delimiter)
         if labels is None:
             return BadRow(where, f"there is no label in column {columns['label']!r}")
         if isinstance(labels, str):
@@ -183,7 +184,8 @@ class FilesDataset(Dataset):
             weight = parse_weight(value)
             if math.isnan(weight):
                 return BadRow(where, f"the weight in column {columns['weight']!r} is {value!r:.60}; {REMEDY}")
-        return Example(text, labels, str(group) if "group" in columns else None, where, weight)
+        value = None if isinstance(label, str) else label
+        return Example(text, labels, str(group) if "group" in columns else None, where, weight, value)
 
 
 def _state(path: Path) -> tuple[str, int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.data.encoding import NGRAMS_FILE, encode_inputs, parse_preprocessor
+from seqcls.data.labels import as_given
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences, pad_bags
 from seqcls.errors import CheckpointError
@@ -31,7 +32,8 @@ class NumpyClassifier:
     """A trained model with its tokenizer and label names, computed by NumPy; built by `from_pretrained`.
 
     Attributes:
-        label_names: The labels, in the order of the columns of `predict_proba`.
+        label_names: The names of the labels, in the order of the columns of `predict_proba`.
+        labels: The labels as they were given for training; see `Classifier.labels`.
         thresholds: Where a text may have several labels, the least probability with which it has each; otherwise None.
         temperature: The number that the logits are divided by.
 
@@ -47,6 +49,7 @@ class NumpyClassifier:
             raise CheckpointError(f"the files belong to different models: {kinds}")
         model = description["config"]["model"]
         self.label_names: tuple[str, ...] = tuple(description["label_names"])
+        self.labels = as_given(self.label_names, description.get("label_values", {}))
         self.thresholds: list[float] | None = description["thresholds"]
         self.temperature = float(description.get("temperature", 1.0))
         self._preprocessor = preprocessor
@@ -105,9 +108,9 @@ class NumpyClassifier:
             logits[rows] = self._logits(sequences, rows)
         return label_probabilities(logits, temperature=self.temperature, is_multi_label=self.thresholds is not None)
 
-    def predict(self, texts: Iterable[Any]) -> list[str] | list[tuple[str, ...]]:
-        """Return the label of each text, or the tuple of its labels if it may have several."""
-        labels: Any = decide(self.predict_proba(texts), self.label_names, self.thresholds)
+    def predict(self, texts: Iterable[Any]) -> list[Any]:
+        """Return the label of each text, of the type that it had in training, or the tuple of its labels."""
+        labels: Any = decide(self.predict_proba(texts), self.labels, self.thresholds)
         return list(labels)
 
     def _logits(self, sequences: Sequences, rows: NDArray[np.int64]) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqcls.data.encoding import encode_inputs, parse_preprocessor, unknown_rates
+from seqcls.data.labels import Scalar, as_given
 from seqcls.data.sequences import Sequences, pad_bags
 from seqcls.errors import CheckpointError, MissingExtraError
 from seqcls.evaluation.decisions import decide, label_probabilities
@@ -35,7 +36,8 @@ class OnnxClassifier:
 
     Attributes:
         config: The settings of the run that made the model.
-        label_names: The labels, in the order of the columns of `predict_proba`.
+        label_names: The names of the labels, in the order of the columns of `predict_proba`.
+        labels: The labels as they were given for training; see `Classifier.labels`.
         thresholds: Where a text may have several labels, the least probability with which it has each; otherwise None.
         temperature: The number that the logits are divided by.
         precision: "float32" or "int8".
@@ -45,6 +47,7 @@ class OnnxClassifier:
         metadata = read_metadata(data, path)
         description, self.config = read_description(metadata[CONFIG], path / CONFIG)
         self.label_names: tuple[str, ...] = tuple(description.label_names)
+        self.labels = as_given(self.label_names, description.label_values)
         self.thresholds: tuple[float, ...] | None = None if description.thresholds is None else tuple(description.thresholds)
         self.temperature: float = description.temperature
         self.precision: str = metadata[PRECISION].decode()
@@ -122,9 +125,9 @@ class OnnxClassifier:
 
     def decide(
         self, probabilities: NDArray[np.float32], *, min_confidence: float = 0.0
-    ) -> list[str | None] | list[tuple[str, ...] | None]:
+    ) -> list[Scalar | None] | list[tuple[Scalar, ...] | None]:
         """Return what `predict` returns, from the probabilities [N, C] of N texts."""
-        return decide(probabilities, self.label_names, self.thresholds, min_confidence=min_confidence)
+        return decide(probabilities, self.labels, self.thresholds, min_confidence=min_confidence)
 
     def _run(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the logits of inputs, lengths and, where the model has a wide path, n-grams [B, L], -1 in the padding."""

@@ -68,6 +68,7 @@ class Checkpointer(Callback):
             preprocessor=state.setup.preprocessor,
             weights=state.weights(),
             split_digests=state.setup.split_digests,
+            label_values=state.setup.label_values,
             metrics={"step": state.step, **(metrics or {})},
             training=snapshot(state),
         )

@@ -269,3 +269,15 @@ def test_each_line_of_a_pipe_is_answered_as_it_comes(trained: Path) -> None:
         process.stdin.close()
         assert process.stdout.readline().endswith(b"\tno line end\n")
         assert process.wait() == 0
+
+
+def test_answers_have_the_type_of_the_labels(run: Run, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": label} for text, label in (("good film", 1), ("bad film", 0))] * 20
+    write_table(tmp_path / "train.jsonl", rows)
+    assert run("fit", "--dataset", "train.jsonl", "--encoder", "mean-pool", "--epochs", "1", "--output", "own").code == 0
+    assert json.loads(run("predict", "own", "good film", "--json").out)["label"] in (0, 1)
+    assert run("predict", "own", "--file", "train.jsonl", "--output", "out.jsonl", "--top-k", "2").code == 0
+    for row in read_rows(tmp_path / "out.jsonl"):
+        assert row["prediction"] in (0, 1)
+        assert {row["top_1"], row["top_2"]} == {0, 1}
+    assert run("predict", "own", "good film").out.split("\t")[0] in ("0", "1")

@@ -39,7 +39,7 @@ def test_pairs_may_come_from_a_generator() -> None:
     [
         ([], None, "training split is empty"),
         ([("a", "x")], None, "at least two labels"),
-        ([("a", "1"), ("b", 1)], None, "two labels have"),
+        ([("a", "1"), ("b", 1)], None, "at least two labels"),
         ([*PAIRS, "no pair"], None, r"train\[3\] is 'no pair'; give \(text, label\) pairs"),
         ([*PAIRS, ("a", "b", "c")], None, r"train\[3\]"),
         ([*PAIRS, (3, "good")], None, r"train\[3\]"),
