@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import logging
 import tempfile
@@ -34,8 +35,14 @@ from seqcls.system.untrusted import read_verified
 if TYPE_CHECKING:
     import onnx
 
+    from seqcls.model.network import Network
+
 TOLERANCE = 1e-5
-"""How far a logit may be from PyTorch's: absolutely up to 1, relatively above."""
+"""How far a logit may be from PyTorch's in float64: absolutely up to 1, relatively above."""
+ROUNDING = 10
+"""How many times as far as PyTorch's own in float32 it may be, where that is more: recurrent layers add up rounding errors.
+
+A wrong graph is off by far more."""
 
 _CHECKS = 200
 _MOST_STEPS = 200
@@ -70,7 +77,7 @@ class OnnxExport:
         bytes: Its size.
         model_bytes: The size of model.safetensors.
         checks: The number of random batches on which the file was compared with PyTorch.
-        largest_difference: The largest difference between a logit and PyTorch's, in float32.
+        largest_difference: The largest difference between a logit and PyTorch's in float64.
         int8: The effect of rounding to 8 bits; None for a file in float32, or if the data were not available.
         reason: Why that effect was not measured.
     """
@@ -100,7 +107,7 @@ def export_onnx(model: str | Path, path: str | Path, *, int8: bool = False) -> O
     """Write a trained model as one ONNX file, for `OnnxClassifier` and `seqcls predict FILE.onnx`.
 
     The graph takes batches of any size and length. It is kept only if ONNX Runtime returns PyTorch's logits, to within
-    `TOLERANCE`, for 200 batches of random sequences, lengths and paddings.
+    `TOLERANCE` or what rounding costs (`ROUNDING`), for 200 batches of random sequences, lengths and paddings.
 
     Args:
         model: A model or run directory.
@@ -181,26 +188,32 @@ def _check(classifier: Classifier, exported: OnnxClassifier) -> float:
     """Return the largest difference between two logits over random batches; CheckpointError if it is not tolerable."""
     rng = np.random.default_rng(0)
     batches = [_random_batch(rng, classifier) for _ in range(_CHECKS)]
+    precise = copy.deepcopy(classifier._model).double()
     # One after the other: the threads of either wait actively for a while, on the cores that the other needs.
     with torch.inference_mode():
-        expected_logits = [_torch_logits(classifier, batch) for batch in batches]
+        exact = [_torch_logits(precise, batch) for batch in batches]
+        rounded = [_torch_logits(classifier._model, batch) for batch in batches]
+    own_error = max(float(np.abs(ours - logits).max()) for ours, logits in zip(rounded, exact, strict=True))
     largest = 0.0
-    for number, (batch, expected) in enumerate(zip(batches, expected_logits, strict=True)):
+    for number, (batch, expected) in enumerate(zip(batches, exact, strict=True)):
         lengths, difference = batch[1], np.abs(exported._run(*batch) - expected)
-        if not (difference <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
+        allowed = np.maximum(TOLERANCE * np.maximum(1, np.abs(expected)), ROUNDING * own_error)
+        if not (difference <= allowed).all():
             raise CheckpointError(
                 f"the ONNX file was not kept: in random batch {number}, of lengths {lengths.tolist()}, a logit differs from "
-                f"PyTorch's by {difference.max():.2g}, which is more than {TOLERANCE:g}; please report this"
+                f"PyTorch's by {difference.max():.2g}, which is more than {allowed.min():.2g}; please report this"
             )
         largest = max(largest, float(difference.max()))
     return largest
 
 
-def _torch_logits(classifier: Classifier, batch: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+def _torch_logits(model: Network, batch: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Return the logits of a network in the precision of its weights."""
     inputs, lengths, *ngrams = map(torch.from_numpy, batch)
     bags = [Bags(rows[rows >= 0], (rows >= 0).sum(dim=1).cumsum(0) - (rows >= 0).sum(dim=1)) for rows in ngrams]
-    logits: NDArray[np.float32] = classifier._model(inputs, lengths, *bags).numpy()
-    return logits
+    if inputs.is_floating_point():
+        inputs = inputs.to(next(model.parameters()).dtype)
+    return np.asarray(model(inputs, lengths, *bags).numpy())
 
 
 def _random_batch(rng: np.random.Generator, classifier: Classifier) -> tuple[NDArray[Any], ...]:
@@ -222,7 +235,11 @@ def _random_sequences(rng: np.random.Generator, classifier: Classifier) -> tuple
     size = classifier.preprocessor.input_size
     if classifier.preprocessor.kind == "features":  # padding may hold anything
         return rng.normal(size=(len(lengths), steps, size)).astype(np.float32), lengths
-    ids = rng.integers(1, max(size, 2), size=(len(lengths), steps))
+    shape = (len(lengths), steps)
+    if rng.random() < 0.5:
+        ids = rng.integers(1, max(size, 2), size=shape)
+    else:  # as in texts, whose words have ids in the order of their frequency (Zipf's law)
+        ids = np.minimum(size ** rng.random(size=shape), max(size - 1, 1)).astype(np.int64)
     return np.where(np.arange(steps) < lengths[:, None], ids, 0), lengths
 
 

@@ -90,5 +90,6 @@ class FrozenTable(nn.Module):
         self.register_buffer("weight", torch.zeros(rows, size, dtype=torch.float16))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the vectors of ids [...], float32 [..., size]."""
-        return F.embedding(ids, self.weight).float()
+        """Return the vectors of ids [...], float [..., size]; float64 if that is what the weights were converted to."""
+        vectors = F.embedding(ids, self.weight)
+        return vectors if vectors.dtype == torch.float64 else vectors.float()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from onnx_models import SIZES, SMALL, TEXTS, train
 
 from seqcls import Classifier, OnnxClassifier, Trainer, export_onnx, load_recipe, registry
@@ -24,6 +26,30 @@ def test_a_graph_that_differs_from_torch_is_not_kept(run: Path, tmp_path: Path, 
     with pytest.raises(CheckpointError, match=r"random batch 0, of lengths .* differs from PyTorch's by 0\.0001"):
         export_onnx(run, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoder", ["bilstm", "gru", "torch-rnn", "transformer"])
+def test_what_rounding_costs_a_trained_model_is_tolerated(tmp_path: Path, encoder: str) -> None:
+    """The larger the weights, the more rounding errors grow from step to step, in PyTorch as in ONNX Runtime."""
+    classifier = Classifier.from_pretrained(train(tmp_path, encoder, SMALL), device="cpu")
+    with torch.no_grad():
+        for name, weight in classifier._model.named_parameters():
+            weight.mul_(300 if name.startswith("head") else 1.3)
+    classifier.save_pretrained(tmp_path / "large")
+    result = export_onnx(tmp_path / "large", tmp_path / "model.onnx")
+    assert result.largest_difference > onnx_export.TOLERANCE
+    assert result.largest_difference < 0.01
+
+
+@pytest.mark.parametrize("encoder", ["lstm", "gru"])
+def test_gates_in_a_wrong_order_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
+    run = train(tmp_path, encoder, SMALL)
+    layer = onnx_network._ENCODERS[encoder].args[0]
+    gates = layer.keywords["gates"]
+    wrong = partial(layer.func, **{**layer.keywords, "gates": (gates[1], gates[0], *gates[2:])})
+    monkeypatch.setitem(onnx_network._ENCODERS, encoder, partial(onnx_network._recurrent, wrong))
+    with pytest.raises(CheckpointError, match="was not kept"):
+        export_onnx(run, tmp_path / "model.onnx")
 
 
 def test_8_bits_cost_what_is_said(tmp_path: Path) -> None:
