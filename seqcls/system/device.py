@@ -16,6 +16,10 @@ from seqcls.system.threads import cpu_quota
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads do not survive a fork: a child that used more than its own one would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 
 def resolve_device(name: str = "auto", local_rank: int | None = None) -> torch.device:
     """Return the device of that name; "auto" is the first of cuda, mps and cpu that is available.
