@@ -34,7 +34,6 @@ from seqcls.storage.model_directory import load_model_directory, model_files, sa
 from seqcls.storage.rebuild import SavedModel
 from seqcls.system.deprecation import warn_renamed
 from seqcls.system.device import resolve_device
-from seqcls.system.memory import keep_freed_memory
 from seqcls.system.untrusted import read_verified
 
 _LABELS_SHOWN = 5  # in the repr
@@ -54,8 +53,6 @@ class Classifier:
     def __init__(self, saved: SavedModel, *, device: str = "auto", encoder: Encoder | None = None) -> None:
         self._saved = saved
         self._device = resolve_device(device)
-        if self._device.type == "cpu":
-            keep_freed_memory()
         self._model = saved.build(encoder).to(self._device).eval()
         self._model.encoder.check_device(self._device)
 

@@ -65,8 +65,11 @@ class SavedModel:
         if encoder is None:
             self._check_installed("encoder", self.config.model.encoder)
         try:
-            self._check_size(encoder)
-            network = self._build(encoder)
+            with torch.random.fork_rng(
+                devices=[]
+            ):  # the initial weights, which are replaced, take no numbers from the user's
+                self._check_size(encoder)
+                network = self._build(encoder)
         except SeqclsError:
             raise
         except Exception as error:  # an encoder may raise anything

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seqcls.model.native.library import describe, native
-from seqcls.system.memory import keep_freed_memory
+from seqcls.system.memory import keeping_freed_memory
 
 # The packages whose arithmetic or order of calls affects the weights.
 _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
@@ -20,10 +20,11 @@ _PACKAGES = ("seqcls", "numpy", "safetensors", "tokenizers")
 @contextlib.contextmanager
 def fast_arithmetic(device: torch.device) -> Iterator[None]:
     """On a CPU, keep freed memory for the next batch, and flush denormal numbers to zero for the block."""
-    library = native() if device.type == "cpu" else None
-    if device.type == "cpu":
-        keep_freed_memory()
-    with contextlib.nullcontext() if library is None else library.flushing_denormals():
+    if device.type != "cpu":
+        yield
+        return
+    library = native()
+    with keeping_freed_memory(), contextlib.nullcontext() if library is None else library.flushing_denormals():
         yield
 
 

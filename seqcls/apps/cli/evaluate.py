@@ -30,10 +30,14 @@ def evaluate(
         from seqcls.config.pairs import parse_pairs
         from seqcls.evaluation.prediction_files import check_format
         from seqcls.inference.classifier import Classifier
+        from seqcls.system.device import set_threads
+        from seqcls.system.memory import keep_freed_memory
 
     if predictions is not None:
         check_format(predictions)
     pairs = parse_pairs(dataset_option or [], flag="--dataset-option")
+    set_threads(None)
+    keep_freed_memory()
     classifier = Classifier.from_pretrained(model, device=device)
     predicted = classifier.predictions(dataset, split=split, options=pairs, with_texts=predictions is not None)
     assessment = predicted.assess(min_confidence=min_confidence)

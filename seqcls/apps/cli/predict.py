@@ -198,8 +198,10 @@ def _load(model: Path, device: str, threads: int | None) -> Classifier | OnnxCla
         with uninterrupted():
             from seqcls.inference.classifier import Classifier
             from seqcls.system.device import set_threads
+            from seqcls.system.memory import keep_freed_memory
 
         set_threads(threads)
+        keep_freed_memory()
         return Classifier.from_pretrained(model, device=device)
     with uninterrupted():
         from seqcls.errors import DeviceError

@@ -42,6 +42,7 @@ def serve(
         from seqcls.apps.serving.models import load_models
         from seqcls.apps.serving.server import listen, run, url_of
         from seqcls.system.device import set_threads
+        from seqcls.system.memory import keep_freed_memory
 
     address = _address(host)
     is_any_address = address is not None and address.is_unspecified  # no request names 0.0.0.0 as its host
@@ -49,6 +50,7 @@ def serve(
     names = list(dict.fromkeys([*LOOPBACK, *host_name, *(allow_host or [])]))
     with listen(host, port) as listener:
         set_threads(threads)
+        keep_freed_memory()
         classifiers = load_models(models, device=device)
         app = create_app(classifiers, hosts=names, seconds=timeout, capacity=queue, examples=example or [])
         url = url_of(listener)
