@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
+import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -11,21 +14,43 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from seqcls.errors import DataError
 from seqcls.system.paths import cache_home
+
+logger = logging.getLogger("seqcls")
 
 _BLOCK = 4 << 20  # bytes read or written at a time
 
 
 class _TemporaryFile:
-    """A file without a name, closed when nothing refers to it any more."""
+    """A file without a name, closed when nothing refers to it any more.
+
+    It is in the cache folder, where large data have a place; if that cannot be written, where temporary files usually are.
+    """
 
     def __init__(self) -> None:
         folder = cache_home() / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file = tempfile.TemporaryFile(dir=folder, buffering=_BLOCK)  # noqa: SIM115
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = tempfile.TemporaryFile(dir=folder, buffering=_BLOCK)  # noqa: SIM115
+        except OSError as error:
+            usual = tempfile.gettempdir()
+            logger.warning("cannot write in %s: %s; texts are kept in %s meanwhile", folder, error.strerror, usual)
+            self.file = tempfile.TemporaryFile(buffering=_BLOCK)  # noqa: SIM115
+        self._reading = threading.Lock()
 
     def __del__(self) -> None:
-        self.file.close()
+        if hasattr(self, "file"):
+            self.file.close()
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to ``end``; from any thread."""
+        if hasattr(os, "pread"):
+            return os.pread(self.file.fileno(), end - start, start)
+        with self._reading:  # Windows
+            self.file.seek(start)
+            data: bytes = self.file.read(end - start)
+            return data
 
 
 class StoredTexts(Sequence[str]):
@@ -41,13 +66,21 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def write(cls, texts: Iterable[str]) -> StoredTexts:
-        """Write texts to a new file as they come."""
-        temporary = _TemporaryFile()
+        """Write texts to a new file as they come.
+
+        Raises:
+            DataError: There is no room for them.
+        """
         ends, end = array("q"), 0
-        for text in texts:
-            end += temporary.file.write(text.encode("utf-8", "surrogatepass"))
+        encoded = (text.encode("utf-8", "surrogatepass") for text in texts)
+        with _writing():
+            temporary = _TemporaryFile()
+        for data in encoded:
+            with _writing():
+                end += temporary.file.write(data)
             ends.append(end)
-        temporary.file.flush()
+        with _writing():
+            temporary.file.flush()
         stops = np.array(ends, dtype=np.int64)
         return cls(temporary, np.concatenate([np.zeros(1, dtype=np.int64), stops])[:-1], stops)
 
@@ -78,4 +111,14 @@ class StoredTexts(Sequence[str]):
             yield block[start - block_start : end - block_start].decode("utf-8", "surrogatepass")
 
     def _read(self, start: int, end: int) -> bytes:
-        return os.pread(self._file.file.fileno(), end - start, start)
+        return self._file.read(start, end)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the texts cannot be kept in a temporary file: {error.strerror or error}; set SEQCLS_HOME to a folder with room"
+        ) from error

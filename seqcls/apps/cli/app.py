@@ -112,6 +112,9 @@ def _exit_on_sigterm(number: int, _frame: object) -> None:
 def main() -> None:
     """Run the command line and exit: 0 for success, 1 failure, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     leave_cores_to_others()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what latin-1 or cp1252 cannot show becomes a question mark
+            stream.reconfigure(errors="replace")
     # Signal handlers overwrite what oneDNN in PyTorch 2.3 keeps below its stack, and the process aborts; this gives handlers
     # a stack of their own. A crash then also shows where it happened.
     faulthandler.enable(2)

@@ -69,7 +69,7 @@ def open_delimited(path: Path, dialect: Dialect, encoding: str) -> Table:
 
 def _delimited_rows(path: Path, encoding: str, delimiter: str, quoting: str) -> Iterator[tuple[int, list[str]] | BadRow]:
     """Yield the line at which each row begins, from 1, and its fields; empty lines are skipped."""
-    csv.field_size_limit(sys.maxsize)  # a document may be long
+    csv.field_size_limit(min(sys.maxsize, (1 << 31) - 1))  # a document may be long; on Windows, the limit is a C long
     with reading(path), open_text(path, encoding, newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True, **_csv_quoting(quoting))
         while True:

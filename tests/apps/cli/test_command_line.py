@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -152,3 +154,28 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
     from importlib.metadata import version
 
     assert run("--version").out == f"seqcls {version('seqcls')}\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_stdout_that_is_not_utf8_shows_what_it_can(trained: Path, tmp_path: Path, encoding: str) -> None:
+    rows = [
+        f"{text} \u6620\u753b \U0001f600,{label}" for text, label in (("good", "\u826f\u3044"), ("bad", "caf\u00e9"))
+    ] * 20
+    (tmp_path / "data.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    text = "the \u6620\u753b was good"
+    commands = [
+        ["predict", str(trained), text],
+        ["predict", str(trained), text, "--json"],
+        ["explain", str(trained), text],
+        ["check", str(tmp_path / "data.csv")],
+        ["info", "dataset", "files"],
+        ["predict", "\u6620\u753b", text],
+    ]
+    for command in commands:
+        done = subprocess.run([sys.executable, "-m", "seqcls", *command], capture_output=True, env=environment)
+        assert b"Traceback" not in done.stderr, (command, done.stderr)
+        assert done.returncode == (1 if command[1] == "\u6620\u753b" else 0), (command, done.stderr)
+        done.stdout.decode(encoding)
+        if "--json" in command:
+            assert "label" in json.loads(done.stdout)
