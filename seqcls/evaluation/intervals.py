@@ -1,4 +1,4 @@
-"""Confidence intervals: of a bootstrap over examples, of Student's t over seeds, and Wilson's for small groups."""
+"""Confidence intervals: Wilson's for shares of examples, Student's over seeds, and those of a bootstrap for differences."""
 
 from __future__ import annotations
 
@@ -69,39 +69,34 @@ def percentile_interval(value: float, resampled: NDArray[np.float64]) -> Interva
 
 
 def accuracy_interval(predictions: Predictions) -> Interval:
-    """Return a model's accuracy with its bootstrap interval."""
-    total, correct = len(predictions.is_correct), int(predictions.is_correct.sum())
-    return percentile_interval(correct / total, resample_counts([correct, total - correct])[:, 0] / total)
+    """Return a model's accuracy with Wilson's interval."""
+    return wilson_interval(int(predictions.is_correct.sum()), len(predictions.is_correct))
 
 
 def label_intervals(predictions: Predictions, labels: Sequence[int] | None = None) -> dict[str, LabelIntervals]:
-    """Return the figures of some labels with their bootstrap intervals, by the names of the labels.
+    """Return the figures of some labels with their intervals, by the names of the labels.
+
+    Precision and recall are shares of examples, with Wilson's interval. So is J, the share of right answers among the examples
+    that have the label or are given it, and F1 is 2 J / (1 + J), which grows with J: its bounds are those of J, converted.
 
     Args:
         predictions: The predictions.
-        labels: The indices of the labels; by default all of them. Each takes some milliseconds.
+        labels: The indices of the labels; by default all of them.
     """
-    generator = np.random.default_rng(_SEED)
-    names, total = predictions.label_names, len(predictions.labels)
+    names = predictions.label_names
     counts = np.stack(predictions.label_counts, axis=1)  # [C, 3]
     chosen = range(len(names)) if labels is None else labels
-    return {names[label]: _label_intervals(counts[label].tolist(), total, generator) for label in chosen}
+    return {names[label]: _label_intervals(*counts[label].tolist()) for label in chosen}
 
 
-def _label_intervals(counts: Sequence[int], total: int, generator: np.random.Generator) -> LabelIntervals:
-    right, predicted, support = counts  # as in `LabelCounts`
-    kinds = [right, predicted - right, support - right, total - predicted - support + right]
-    # The first row has the counts of the examples themselves.
-    hits, false, missed, _ = np.vstack([kinds, resample_counts(kinds, generator)]).T.astype(np.float64)
-
-    def interval(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Interval:
-        shares = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)  # 0 of 0 is 0, as in `LabelScore`
-        return percentile_interval(shares[0], shares[1:])
-
+def _label_intervals(right: int, predicted: int, support: int) -> LabelIntervals:
+    """Return the intervals of a label from its counts, as in `LabelCounts`."""
+    shared = wilson_interval(right, predicted + support - right)
+    value, low, high = (
+        None if bound is None else 2 * bound / (1 + bound) for bound in (shared.value, shared.low, shared.high)
+    )
     return LabelIntervals(
-        precision=interval(hits, hits + false),
-        recall=interval(hits, hits + missed),
-        f1=interval(2 * hits, 2 * hits + false + missed),
+        wilson_interval(right, predicted), wilson_interval(right, support), Interval(value or 0.0, low, high)
     )
 
 
@@ -121,7 +116,12 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
-    """Return a share with Wilson's interval (Wilson 1927), which holds for few examples and for shares of 0 and 1."""
+    """Return a share with Wilson's interval (Wilson 1927), which holds for few examples and for shares of 0 and 1.
+
+    Of no examples, the share is 0, as in `LabelScore`, and the bounds are not known.
+    """
+    if not count:
+        return Interval(0.0)
     share, square = hits / count, _QUANTILE**2
     center, factor = (share + square / (2 * count)), 1 / (1 + square / count)
     half = _QUANTILE * math.sqrt(share * (1 - share) / count + square / (4 * count**2))

@@ -31,8 +31,9 @@ class Score:
         correct: The number of examples that are classified correctly.
         count: The number of examples.
         f1: The micro-averaged F1 over all pairs of an example and a label; None where an example has exactly one label.
-        macro_f1: The mean over all labels of their F1, which is 0 for a label that no example has or is given; None for
-            training batches, of which only sums are kept.
+        macro_f1: The mean of the labels' F1, as in scikit-learn: where an example has exactly one label, of the labels that some
+            example has or is given; otherwise of all, 0 for such as no example has or is given. None for training batches,
+            of which only sums are kept.
     """
 
     loss: float
@@ -144,7 +145,8 @@ def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = Non
         running.update(part, labels[rows])
         counts += _count_hits(part.cpu(), labels[rows].cpu(), thresholds)
     hits, named = counts.double()
-    return replace(running.compute(), macro_f1=float((2 * hits / named.clamp(min=1)).mean()))
+    shown = named > 0 if labels.ndim == 1 else torch.ones_like(named, dtype=torch.bool)  # as in scikit-learn
+    return replace(running.compute(), macro_f1=float((2 * hits / named.clamp(min=1))[shown].mean()))
 
 
 def _count_hits(logits: Tensor, labels: Tensor, thresholds: Tensor | None) -> Tensor:

@@ -35,8 +35,8 @@ def test_intervals_are_made_for_the_labels_that_are_shown_only(
     is_multi_label: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = random_predictions(0, 400, 150, is_multi_label=is_multi_label)
-    made, original = [], intervals.resample_counts
-    monkeypatch.setattr(intervals, "resample_counts", lambda *args: made.append(args) or original(*args))
+    made, original = [], intervals._label_intervals
+    monkeypatch.setattr(intervals, "_label_intervals", lambda *args: made.append(args) or original(*args))
     assessment = predictions.assess()
     section = LabelSection(predictions, assessment)
     scores = [figures.f1.value for _, figures, *_ in section.intervals]

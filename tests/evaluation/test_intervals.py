@@ -22,7 +22,7 @@ def test_the_interval_holds_the_true_accuracy_19_times_in_20() -> None:
     assert 0.91 < hits / 300 < 0.98
 
 
-def test_the_intervals_of_a_label_are_those_of_a_bootstrap_over_examples() -> None:
+def test_the_intervals_of_a_label_are_about_those_of_a_bootstrap_over_examples() -> None:
     predictions = random_predictions(0, 300, 3)
     intervals = label_intervals(predictions)["label 1"]
     true, predicted = predictions.true[:, 1], predictions.predicted[:, 1]
@@ -33,7 +33,7 @@ def test_the_intervals_of_a_label_are_those_of_a_bootstrap_over_examples() -> No
     for name, values in resampled.items():
         interval, score = getattr(intervals, name), predictions.assess().labels["label 1"]
         assert interval.value == pytest.approx(getattr(score, name))
-        assert [interval.low, interval.high] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist(), abs=0.015)
+        assert [interval.low, interval.high] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist(), abs=0.02)
 
 
 @pytest.mark.parametrize("is_multi_label", [False, True])
@@ -44,8 +44,11 @@ def test_figures_of_labels_are_those_of_the_assessment_and_reproducible(is_multi
     assert {name: interval.f1.value for name, interval in intervals.items()} == pytest.approx(
         {name: score.f1 for name, score in scores.items()}
     )
-    for interval in intervals.values():
-        assert 0 <= interval.f1.low <= interval.f1.value <= interval.f1.high <= 1  # type: ignore[operator]
+    for each in intervals.values():
+        for interval in (each.f1, each.precision, each.recall):
+            if interval.low is not None and interval.high is not None:
+                assert 0 <= interval.low <= interval.value <= interval.high <= 1
+                assert interval.low < interval.high  # nothing is certain
     assert label_intervals(predictions) == intervals
 
 
@@ -62,6 +65,23 @@ def test_a_few_correct_examples_do_not_make_an_accuracy_certain() -> None:
     interval = wilson_interval(4, 4)
     assert (interval.value, interval.high) == (1.0, 1.0)
     assert interval.low == pytest.approx(4 / (4 + 1.95996**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_no_figure_of_a_few_examples_is_certain(right: bool) -> None:
+    labels = np.array([0, 1] * 6)
+    logits = np.eye(3)[labels if right else 1 - labels]
+    predictions = Predictions(("a", "b", "never"), logits, labels)
+    low, high = 12 / (12 + 1.95996**2), 1.95996**2 / (12 + 1.95996**2)
+    interval = accuracy_interval(predictions)
+    assert (interval.low, interval.high) == pytest.approx((low, 1) if right else (0, high), abs=1e-5)
+    figures = label_intervals(predictions)
+    for interval in (figures["a"].precision, figures["a"].recall, figures["a"].f1):
+        assert interval.low is not None
+        assert interval.high is not None
+        assert interval.high - interval.low > 0.2
+    assert figures["never"].f1 == Interval(0.0)  # no example has it, or is given it
+    assert predictions.assess().macro_f1 == (1.0 if right else 0.0)
 
 
 def test_intervals_are_shown_in_percent() -> None:

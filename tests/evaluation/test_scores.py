@@ -41,13 +41,13 @@ def test_scores_are_those_of_scikit_learn_however_examples_are_batched(
 
 
 @given(count=st.integers(1, 30), classes=st.integers(2, 5), several=st.booleans(), seed=st.integers(0, 999))
-def test_macro_f1_is_that_of_scikit_learn_over_all_labels(count: int, classes: int, several: bool, seed: int) -> None:
+def test_macro_f1_is_that_of_scikit_learn(count: int, classes: int, several: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, classes))
     labels = rng.integers(0, 2, (count, classes), dtype=np.uint8) if several else rng.integers(0, classes, count)
     thresholds = rng.uniform(0.2, 0.8, classes)
     predicted = 1 / (1 + np.exp(-logits)) >= thresholds if several else logits.argmax(axis=1)
-    expected = f1_score(labels, predicted, labels=range(classes), average="macro", zero_division=0)
+    expected = f1_score(labels, predicted, average="macro", zero_division=0)
     score = score_logits(torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(thresholds))
     assert score.macro_f1 == score.figure("f1") == pytest.approx(expected)
     assert (score.figure("loss"), score.figure("accuracy")) == (score.loss, score.accuracy)
