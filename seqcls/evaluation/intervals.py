@@ -76,8 +76,8 @@ def accuracy_interval(predictions: Predictions) -> Interval:
 def label_intervals(predictions: Predictions, labels: Sequence[int] | None = None) -> dict[str, LabelIntervals]:
     """Return the figures of some labels with their intervals, by the names of the labels.
 
-    Precision and recall are shares of examples, with Wilson's interval. So is J, the share of right answers among the examples
-    that have the label or are given it, and F1 is 2 J / (1 + J), which grows with J: its bounds are those of J, converted.
+    Precision and recall are shares of examples, with Wilson's interval. So is J, the share of right answers among the
+    examples that have the label or are given it. F1 is 2 J / (1 + J), which grows with J: its bounds are those of J.
 
     Args:
         predictions: The predictions.
@@ -92,11 +92,11 @@ def label_intervals(predictions: Predictions, labels: Sequence[int] | None = Non
 def _label_intervals(right: int, predicted: int, support: int) -> LabelIntervals:
     """Return the intervals of a label from its counts, as in `LabelCounts`."""
     shared = wilson_interval(right, predicted + support - right)
-    value, low, high = (
-        None if bound is None else 2 * bound / (1 + bound) for bound in (shared.value, shared.low, shared.high)
-    )
+    low, high = (None if bound is None else 2 * bound / (1 + bound) for bound in (shared.low, shared.high))
     return LabelIntervals(
-        wilson_interval(right, predicted), wilson_interval(right, support), Interval(value or 0.0, low, high)
+        precision=wilson_interval(right, predicted),
+        recall=wilson_interval(right, support),
+        f1=Interval(2 * shared.value / (1 + shared.value), low, high),
     )
 
 

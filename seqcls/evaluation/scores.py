@@ -31,9 +31,9 @@ class Score:
         correct: The number of examples that are classified correctly.
         count: The number of examples.
         f1: The micro-averaged F1 over all pairs of an example and a label; None where an example has exactly one label.
-        macro_f1: The mean of the labels' F1, as in scikit-learn: where an example has exactly one label, of the labels that some
-            example has or is given; otherwise of all, 0 for such as no example has or is given. None for training batches,
-            of which only sums are kept.
+        macro_f1: The mean of the labels' F1, as in scikit-learn: where an example has exactly one label, of the labels that
+            some example has or is given; otherwise of all, 0 for such as no example has or is given. None for training
+            batches, of which only sums are kept.
     """
 
     loss: float

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -101,6 +101,26 @@ class Collected:
 
         stored = StoredTexts.write(texts())
         return cls(stored, numbers, first_seen, groups, np.array(weights, dtype=np.float64) if weights else None, values)
+
+    def without_unknown(self, known: Collection[str]) -> tuple[Collected, list[str]]:
+        """Return the examples whose labels are all known, and what is wrong with the labels of the others."""
+        names = list(self.first_seen)
+        problems = [
+            f"{self.first_seen[name]}: the label {name!r} never occurs in training" for name in names if name not in known
+        ]
+        if not problems:
+            return self, []
+        new_number = {old: new for new, old in enumerate(number for number, name in enumerate(names) if name in known)}
+        rows = [row for row, numbers in enumerate(self.numbers) if all(number in new_number for number in numbers)]
+        kept = replace(
+            self,
+            texts=self.texts.take(np.array(rows, dtype=np.int64)),
+            numbers=[tuple(new_number[number] for number in self.numbers[row]) for row in rows],
+            first_seen={name: where for name, where in self.first_seen.items() if name in known},
+            groups=[self.groups[row] for row in rows] if self.groups else [],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+        return kept, problems
 
     def split(self, label_names: Sequence[str], *, is_multi_label: bool) -> Split:
         """Return the split, its labels as indices into ``label_names``."""

@@ -97,11 +97,23 @@ class FilesDataset(Dataset):
         weights = collected["train"].weights
         if weights is not None and not weights.any():
             raise DataError(f"{self.options['path']}: the column {self.weight_column!r} gives every row the weight 0")
+        if self.skip_bad_rows:
+            collected = {name: self._skip_unknown(name, split, collected["train"]) for name, split in collected.items()}
         splits = join(collected, is_multi_label=self.label_delimiter is not None)
         if self.test_fraction and splits.test is None:
             train, test = splits.train.hold_out(fraction=self.test_fraction, seed=self.seed)
             return replace(splits, train=train, test=test)
         return splits
+
+    def _skip_unknown(self, name: str, split: Collected, train: Collected) -> Collected:
+        """Return a split without the examples whose labels training lacks, with a warning of them."""
+        kept, problems = split.without_unknown(train.first_seen)
+        if problems:
+            skipped = len(split.numbers) - len(kept.numbers)
+            logger.warning(
+                f"{skipped:,} of {len(split.numbers):,} rows of {name} are bad and are skipped: {_some(problems)}"
+            )
+        return kept
 
     def pairs(self) -> Iterator[tuple[str, str | Labels]]:
         """Yield (text, label) for every row, whatever its split; (text, labels) if it does not have exactly one label."""
@@ -141,8 +153,8 @@ class FilesDataset(Dataset):
             else:
                 skipped.append(f"{row.where}: {row.problem}")
         if skipped:
-            shown = "; ".join(skipped[:_SHOWN]) + (f"; and {len(skipped) - _SHOWN:,} more" if len(skipped) > _SHOWN else "")
-            logger.warning(f"{len(skipped):,} of {count + len(skipped):,} rows of {split} are bad and are skipped: {shown}")
+            rows = f"{len(skipped):,} of {count + len(skipped):,} rows of {split}"
+            logger.warning(f"{rows} are bad and are skipped: {_some(skipped)}")
 
     def _read(self, split: str, file: Path, label: str | None, weight_column: str | None) -> Iterator[Example | BadRow]:
         """Yield the examples and bad rows of a file."""
@@ -186,6 +198,12 @@ class FilesDataset(Dataset):
                 return BadRow(where, f"the weight in column {columns['weight']!r} is {value!r:.60}; {REMEDY}")
         value = None if isinstance(label, str) else label
         return Example(text, labels, str(group) if "group" in columns else None, where, weight, value)
+
+
+def _some(problems: list[str]) -> str:
+    """Return the first problems, and the number of the others."""
+    more = len(problems) - _SHOWN
+    return "; ".join(problems[:_SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _state(path: Path) -> tuple[str, int, int]:

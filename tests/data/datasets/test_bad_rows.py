@@ -199,3 +199,19 @@ def test_a_broken_file_is_refused_even_when_bad_rows_are_skipped(
     path = write(name, content)
     with pytest.raises(DataError, match=problem):
         load(path, skip_bad_rows=True)
+
+
+def test_a_label_that_training_lacks_is_a_bad_row_of_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 10)
+    (tmp_path / "test.csv").write_text("text,label\nfirst,a\nodd,c\nsecond,b\nother,d\nthird,a\n")
+    options = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    with pytest.raises(DataError, match="'c' occurs in test, but never in training"):
+        FilesDataset(**options).load()
+    with caplog.at_level("WARNING", logger="seqcls"):
+        splits = FilesDataset(**options, skip_bad_rows=True).load()
+    assert splits.test is not None
+    assert list(splits.test.sequences) == ["first", "second", "third"]
+    assert splits.test.labels is not None
+    assert splits.test.labels.tolist() == [0, 1, 0]
+    assert "2 of 5 rows of test are bad" in caplog.text
+    assert "line 3: the label 'c'" in caplog.text
