@@ -105,9 +105,8 @@ class Collected:
     def without_unknown(self, known: Collection[str]) -> tuple[Collected, list[str]]:
         """Return the examples whose labels are all known, and what is wrong with the labels of the others."""
         names = list(self.first_seen)
-        problems = [
-            f"{self.first_seen[name]}: the label {name!r} never occurs in training" for name in names if name not in known
-        ]
+        unknown = {name: where for name, where in self.first_seen.items() if name not in known}
+        problems = [f"{where}: the label {name!r} never occurs in training" for name, where in unknown.items()]
         if not problems:
             return self, []
         new_number = {old: new for new, old in enumerate(number for number, name in enumerate(names) if name in known)}

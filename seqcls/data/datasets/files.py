@@ -109,10 +109,9 @@ class FilesDataset(Dataset):
         """Return a split without the examples whose labels training lacks, with a warning of them."""
         kept, problems = split.without_unknown(train.first_seen)
         if problems:
-            skipped = len(split.numbers) - len(kept.numbers)
-            logger.warning(
-                f"{skipped:,} of {len(split.numbers):,} rows of {name} are bad and are skipped: {_some(problems)}"
-            )
+            count = len(split.numbers)
+            rows = f"{count - len(kept.numbers):,} of {count:,} rows of {name}"
+            logger.warning(f"{rows} are bad and are skipped: {_some(problems)}")
         return kept
 
     def pairs(self) -> Iterator[tuple[str, str | Labels]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from table_files import (
     where,
 )
 
+from seqcls.data.datasets.files import FilesDataset
 from seqcls.errors import DataError
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -204,7 +206,7 @@ def test_a_broken_file_is_refused_even_when_bad_rows_are_skipped(
 def test_a_label_that_training_lacks_is_a_bad_row_of_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "train.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 10)
     (tmp_path / "test.csv").write_text("text,label\nfirst,a\nodd,c\nsecond,b\nother,d\nthird,a\n")
-    options = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    options: dict[str, Any] = {"path": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
     with pytest.raises(DataError, match="'c' occurs in test, but never in training"):
         FilesDataset(**options).load()
     with caplog.at_level("WARNING", logger="seqcls"):
