@@ -1,9 +1,10 @@
-"""A hook of mkdocs: generates the references of commands, settings and plugins from the code, so that they stay in step."""
+"""A hook of mkdocs: makes the references of commands, settings and plugins from the code, and the changelog's page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,9 +20,15 @@ BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill the generated pages; called by mkdocs."""
-    generated = {"reference/cli.md": commands, "reference/settings.md": settings, "reference/plugins.md": plugins}
-    write = generated.get(page.file.src_uri)
+    references = {"reference/cli.md": commands, "reference/settings.md": settings, "reference/plugins.md": plugins}
+    write = {**references, "changelog.md": changelog}.get(page.file.src_uri)
     return markdown if write is None else f"{markdown}\n\n{write()}"
+
+
+def changelog() -> str:
+    """Return the content of CHANGELOG.md, its links as seen from the documentation."""
+    text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    return text.replace("](docs/", "](")
 
 
 def commands() -> str:

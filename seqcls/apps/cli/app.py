@@ -29,7 +29,13 @@ from seqcls.apps.cli import (
     serve,
     tune,
 )
-from seqcls.apps.cli.flags import ComparisonCommand, DataSettingsCommand, SettingsCommand, SeveralEncodersCommand
+from seqcls.apps.cli.flags import (
+    ComparisonCommand,
+    DataSettingsCommand,
+    SettingsCommand,
+    SeveralEncodersCommand,
+    TextCommand,
+)
 from seqcls.apps.cli.output import console, is_main_process, print_error
 from seqcls.errors import SeqclsError, Terminated
 from seqcls.system.deprecation import RenamedWarning
@@ -49,8 +55,8 @@ app.command("train", hidden=True, cls=SettingsCommand)(fit.fit)
 app.command("tune", cls=SeveralEncodersCommand)(tune.tune)
 app.command("check", cls=DataSettingsCommand)(check.check)
 app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
+app.command("predict", cls=TextCommand)(predict.predict)
+app.command("explain", cls=TextCommand)(explain.explain)
 app.command("report")(report.report)
 app.command("compare", cls=ComparisonCommand)(compare.compare)
 app.command("export")(export.export)

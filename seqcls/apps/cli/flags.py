@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from seqcls.errors import UsageError
+
 if TYPE_CHECKING:
     from seqcls.apps.cli.settings import SettingFlags
 
@@ -43,7 +45,11 @@ Threads = Annotated[
 MinConfidence = Annotated[float, typer.Option(metavar="FLOAT", help="Answer 'unsure' below this probability.", min=0, max=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-Recipe = Annotated[str | None, typer.Option(metavar="NAME", help="Named settings to start from.", rich_help_panel=RUN_PANEL)]
+_RECIPES = sorted(file.stem for file in (Path(__file__).parents[2] / "config" / "recipes").glob("*.toml"))
+Recipe = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help=f"Named settings to start from: {', '.join(_RECIPES)}.", rich_help_panel=RUN_PANEL),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -60,6 +66,22 @@ Set = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only, no progress.", rich_help_panel=RUN_PANEL)]
+
+
+class TextCommand(TyperCommand):
+    """A command that takes texts, some of which may begin with a hyphen."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; where a text looks like an option, say how to give it."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # Typer may have a copy of click of its own
+            option = getattr(error, "option_name", None)
+            if not isinstance(option, str) or option.startswith("--") or getattr(error, "possibilities", None):
+                raise
+            raise UsageError(
+                f"there is no option {option}; if it begins a text, put -- before it: {ctx.command_path} MODEL -- TEXT"
+            ) from None
 
 
 class SettingsCommand(TyperCommand):

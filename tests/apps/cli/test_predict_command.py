@@ -281,3 +281,11 @@ def test_answers_have_the_type_of_the_labels(run: Run, tmp_path: Path) -> None:
         assert row["prediction"] in (0, 1)
         assert {row["top_1"], row["top_2"]} == {0, 1}
     assert run("predict", "own", "good film").out.split("\t")[0] in ("0", "1")
+
+
+def test_a_text_that_begins_with_a_hyphen_is_given_after_two(run: Run, trained: Path) -> None:
+    done = run("predict", str(trained), "-5 degrees")
+    assert done.code == 2
+    assert "predict MODEL -- TEXT" in " ".join(done.err.split())
+    assert run("predict", str(trained), "--", "-5 degrees").out.endswith("\t-5 degrees\n")
+    assert "MODEL -- TEXT" not in run("predict", str(trained), "--devise", "cpu").err
