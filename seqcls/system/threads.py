@@ -10,7 +10,7 @@ SPINS = 1000
 """How often a thread of OpenMP looks for work before it sleeps, which takes some 50 µs; GCC's own number takes milliseconds.
 
 Where another process wants the cores, threads that look for work take them from those that have some: beside one busy
-process, training is twice as fast with this number, and 8% slower on a quiet machine (`python -m benchmarks neighbour`)."""
+process, training is twice as fast with this number, and 8 to 21% slower on a quiet machine (`benchmarks neighbour`)."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
