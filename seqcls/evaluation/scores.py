@@ -146,7 +146,8 @@ def score_logits(logits: Tensor, labels: Tensor, thresholds: Tensor | None = Non
         counts += _count_hits(part.cpu(), labels[rows].cpu(), thresholds)
     hits, named = counts.double()
     shown = named > 0 if labels.ndim == 1 else torch.ones_like(named, dtype=torch.bool)  # as in scikit-learn
-    return replace(running.compute(), macro_f1=float((2 * hits / named.clamp(min=1))[shown].mean()))
+    figures = (2 * hits / named.clamp(min=1))[shown]
+    return replace(running.compute(), macro_f1=float(figures.sum() / max(1, len(figures))))
 
 
 def _count_hits(logits: Tensor, labels: Tensor, thresholds: Tensor | None) -> Tensor:

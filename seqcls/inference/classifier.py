@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqcls.config.settings import Config
 from seqcls.config.values import OptionValue
 from seqcls.data.encoding import encode_inputs, unknown_rates
-from seqcls.data.labels import Scalar, as_given, listed, name_of
+from seqcls.data.labels import Scalar, as_given, listed, name_of, plain_label
 from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike
@@ -204,7 +204,7 @@ class Classifier:
         """
         if method not in get_args(Method):
             raise UsageError(f"there is no method {method!r}; give one of: {', '.join(get_args(Method))}")
-        name = None if label is None else name_of(label)
+        name = None if label is None else name_of(plain_label(label))
         if name is not None and name not in self.label_names:
             raise DataError(f"the model has no label {name!r}; it has {listed(self.label_names)}")
         probabilities = self.predict_proba([text])[0]

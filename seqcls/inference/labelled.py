@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from seqcls import registry
 from seqcls.config.data_paths import is_data_path
 from seqcls.config.settings import DataConfig
 from seqcls.config.values import OptionValue
@@ -85,11 +86,28 @@ def labelled_pairs(saved: SavedModel, source: DataConfig | Dataset | Splits, spl
     raw = load_raw(config, None if isinstance(source, DataConfig) else source)
     splits = load_splits(config, raw)
     names = splits.label_names
-    is_own = source is config and config.dataset == saved.config.data.dataset
-    if is_own or split not in raw.labelled():
+    if _is_own(saved.config.data, source, is_held_out=split not in raw.labelled()):
         check_held_out(saved, split, splits.digest_of)
     for sequence, label in _split_of(splits.labelled(), split, config):
         yield sequence, names[label] if isinstance(label, int) else [names[number] for number in label or ()]
+
+
+def _is_own(trained_on: DataConfig, source: DataConfig | Dataset | Splits, *, is_held_out: bool) -> bool:
+    """Return whether data are those that a model was trained on, perhaps changed since, or may be parts of them.
+
+    Of objects that a model was trained on, only those that are held out again can be known.
+    """
+    if isinstance(source, Splits):
+        return is_held_out and trained_on.dataset == SPLITS
+    if isinstance(source, DataConfig):
+        return (source.dataset, source.dataset_options.get("path")) == (
+            trained_on.dataset,
+            trained_on.dataset_options.get("path"),
+        )
+    if trained_on.dataset == SPLITS:
+        return is_held_out
+    is_same_class = registry.datasets.get(trained_on.dataset) is type(source)
+    return is_same_class and source.options.get("path") == trained_on.dataset_options.get("path")
 
 
 def check_held_out(saved: SavedModel, split: str, digest_of: Callable[[str], str | None]) -> None:
@@ -107,8 +125,8 @@ def check_held_out(saved: SavedModel, split: str, digest_of: Callable[[str], str
         return
     if any(known[name] != digest_of(name) for name in known if name not in (split, "test")):
         raise DataError(
-            f"the data have changed since the model was trained, so that their {split} split may have examples that it was "
-            "trained on; give it new examples in a file of their own, or train again"
+            f"the data have changed since the model was trained, or are others: their {split} split may have examples that "
+            "it was trained on; give it new examples in a file of their own, or train again"
         )
 
 

@@ -98,7 +98,7 @@ def fit_wide(
         data: The encoded splits, with n-grams.
         config: The settings of the training.
         encoded: More columns of x by split, float [N, D].
-        must_stop: Is called before each step; once it returns True, the best solution so far is taken.
+        must_stop: Is called before each step but the first; once it returns True, the best solution so far is taken.
 
     Returns:
         The weights of these columns, float [D, C].
@@ -317,14 +317,14 @@ def minimize(
         function: Returns value and gradient at a point.
         start: The point to begin from.
         max_steps: The most steps; fewer are made once a step no longer lowers the value by a millionth.
-        must_stop: Ends it before a step.
+        must_stop: Ends it before a step, but for the first one.
     """
     point, (value, gradient) = start, function(start)
     steps: deque[tuple[Tensor, Tensor, float]] = deque(
         maxlen=_HISTORY
     )  # changes of point and gradient, and 1 / their product
-    for _ in range(max_steps):
-        if must_stop():
+    for step in range(max_steps):
+        if step and must_stop():
             break
         direction = _direction(gradient, steps)
         slope = _dot(direction, gradient)

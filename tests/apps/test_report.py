@@ -339,3 +339,9 @@ def test_a_missing_package_is_named_with_the_extra(module: str, package: str, mo
     monkeypatch.setattr(report_module, "find_spec", lambda name: None if name == module else object())
     with pytest.raises(MissingExtraError, match=rf"{package} is not installed; run: pip install 'seqcls\[report\]'"):
         require_extra()
+
+
+def test_a_model_that_is_fitted_without_steps_has_a_report(tmp_path: Path) -> None:
+    Trainer(toy_splits(), encoder="linear", device="cpu", callbacks=[], output=tmp_path / "run").fit()
+    parsed = parse(write_report(tmp_path / "run", data=toy_splits()))
+    assert "linear" in parsed.text

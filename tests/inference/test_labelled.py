@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from toy import toy_config, toy_pairs, toy_splits
 
-from seqcls import Classifier, Splits, Trainer
+from seqcls import Classifier, DataConfig, Dataset, Splits, Trainer
+from seqcls.data.prepare import build_dataset
 from seqcls.errors import DataError
 
 
@@ -158,6 +159,26 @@ def test_a_part_held_out_of_objects_is_known_again(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data have changed"):
         classifier.evaluate(Splits.from_pairs([*pairs, ("superb", "good")]), split="validation")
     assert classifier.evaluate(Splits.from_pairs(pairs[:4], validation=pairs), split="validation").count == 60
+
+
+def test_other_data_are_no_changed_data(tmp_path: Path) -> None:
+    own = OwnFile(tmp_path)
+    (tmp_path / "other.csv").write_text("\n".join(["text,label", *own.rows[:30]]) + "\n")
+    other = build_dataset(DataConfig(dataset=str(tmp_path / "other.csv"), dataset_options={"test_fraction": 0.2}))
+    assert own.classifier().evaluate(other, split="test").count == 6
+    pairs = toy_pairs(20, seed=3)
+    assert own.classifier().evaluate(Splits.from_pairs(pairs), split="validation").count == 2
+
+
+def test_the_own_file_as_an_object_is_known_too(tmp_path: Path) -> None:
+    own = OwnFile(tmp_path)
+
+    def dataset(**options: int) -> Dataset:
+        return build_dataset(DataConfig(dataset=str(own.path), dataset_options={"test_fraction": 0.2, **options}))
+
+    assert own.classifier().evaluate(dataset(), split="test").count == 12
+    with pytest.raises(DataError, match="data have changed"):
+        own.classifier().evaluate(dataset(seed=5), split="test")
 
 
 def test_report_and_comparison_refuse_changed_data_too(tmp_path: Path) -> None:

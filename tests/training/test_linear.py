@@ -161,9 +161,8 @@ def test_data_that_changed_are_read_with_the_ngrams_of_the_model(tmp_path: Path)
         "text,label\n" + "\n".join(" ".join(row.split(",")[0].split()[::-1]) + "," + row.split(",")[1] for row in rows)
     )
     splits = load_splits(classifier.config.data)
-    assert splits.validation is not None
-    expected = classifier.evaluate([(text, splits.label_names[label]) for text, label in splits.validation])
-    assert classifier.evaluate(split="validation").loss == pytest.approx(expected.loss, abs=1e-9)
+    expected = classifier.evaluate([(text, splits.label_names[label]) for text, label in splits.train])
+    assert classifier.evaluate(split="train").loss == pytest.approx(expected.loss, abs=1e-9)
 
 
 def test_vectors_and_ngrams_are_fitted_together_as_scikit_learn_would(tmp_path: Path) -> None:
@@ -264,7 +263,7 @@ def test_the_minimizer_takes_what_it_has_when_it_must_stop() -> None:
 
     def must_stop() -> bool:
         asked.append(len(asked))
-        return len(asked) > 2
+        return len(asked) > 1
 
     stopped = minimize(square, torch.ones(8), max_steps=20, must_stop=must_stop)
     torch.testing.assert_close(stopped, minimize(square, torch.ones(8), max_steps=2))
@@ -278,4 +277,4 @@ def test_the_time_limit_ends_the_fit_of_the_ngrams(tmp_path: Path, caplog: pytes
     assert result.is_cut_short
     assert result.model_dir is not None
     weights = Classifier.from_pretrained(result.model_dir)._saved.weights
-    assert not weights["wide.weights"].any()  # not one step was made
+    assert weights["wide.weights"].any()  # of the first step

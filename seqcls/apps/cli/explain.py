@@ -17,6 +17,8 @@ def explain(
     model: flags.Model,
     texts: flags.Texts = None,
     file: flags.TextFile = None,
+    text_column: flags.TextColumn = None,
+    dataset_option: flags.TableOption = None,
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Label to explain; by default the most probable one.")
     ] = None,
@@ -28,9 +30,11 @@ def explain(
 ) -> None:
     """Show how much each word of a text contributes to its label."""
     with uninterrupted():
+        from seqcls.config.pairs import parse_pairs
         from seqcls.inference.classifier import Classifier
 
-    read = inputs(texts, file)
+    options = parse_pairs(dataset_option or [], flag="--dataset-option")
+    read = inputs(texts, file, text_column=text_column, options=options)
     classifier = Classifier.from_pretrained(model, device=device)
     for item in chain.from_iterable(read(classifier).chunks):
         explanation = classifier.explain(item.sequence, label=label, method=method)  # type: ignore[arg-type]

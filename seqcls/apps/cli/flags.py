@@ -28,7 +28,21 @@ Texts = Annotated[
     list[str] | None,
     typer.Argument(metavar="TEXT", help="Texts; a single - reads one per line from stdin.", show_default=False),
 ]
-TextFile = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read one text per line from a file.")]
+TextFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="Read a table (.csv, .tsv, .jsonl, .parquet, …), or one text per line."
+    ),
+]
+TextColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of the text in a table; by default one with a usual name.")
+]
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset-option", metavar="KEY=VALUE", help="How a table is written: delimiter, quoting, encoding or header."
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option("--dataset", "-d", metavar="NAME|PATH", help="Data set; by default the one the model was trained on."),
@@ -77,7 +91,7 @@ class TextCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except Exception as error:  # Typer may have a copy of click of its own
             option = getattr(error, "option_name", None)
-            if not isinstance(option, str) or option.startswith("--") or getattr(error, "possibilities", None):
+            if type(error).__name__ != "NoSuchOption" or option is None or option.startswith("--"):
                 raise
             raise UsageError(
                 f"there is no option {option}; if it begins a text, put -- before it: {ctx.command_path} MODEL -- TEXT"

@@ -20,6 +20,7 @@ logger = logging.getLogger("seqcls")
 
 _AT_ONCE = 1024  # items that are read before a classifier is asked
 _BYTES_AT_ONCE = 1 << 16  # of stdin
+_TABLE_OPTIONS = {"delimiter", "quoting", "encoding", "header"}
 
 
 class Item(NamedTuple):
@@ -65,6 +66,8 @@ def inputs(
     is_table = file is not None and form_of(file) in tables.SUFFIXES
     if not is_table and (text_column or options):
         raise UsageError("--text-column and --dataset-option are for tables, such as --file FILE.csv")
+    if unknown := (options or {}).keys() - _TABLE_OPTIONS:
+        raise UsageError(f"--dataset-option {min(unknown)}: a table has {', '.join(sorted(_TABLE_OPTIONS))}")
 
     def read(classifier: Classifier | OnnxClassifier) -> Inputs:
         if classifier.preprocessor.kind != "text":
@@ -98,6 +101,10 @@ def _lines_of_file(file: Path) -> Iterator[list[bytes]]:
 
 def _lines_of_stdin() -> Iterator[list[bytes]]:
     """Yield the lines that are there, as soon as there is one."""
+    from seqcls.errors import UsageError
+
+    if sys.stdin is None:
+        raise UsageError("stdin is closed, so that there are no texts to read")
     stdin: BinaryIO = sys.stdin.buffer
     begun: list[bytes] = []  # of a line whose end is still to come
     while data := stdin.read1(_BYTES_AT_ONCE):  # type: ignore[attr-defined]

@@ -30,19 +30,9 @@ def predict(
         ),
     ],
     texts: flags.Texts = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", metavar="FILE", help="Read a table (.csv, .tsv, .jsonl, .parquet, …), or one text per line."
-        ),
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the text in a table; by default one with a usual name.")
-    ] = None,
-    dataset_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="How a table is written: delimiter, quoting, encoding or header."),
-    ] = None,
+    file: flags.TextFile = None,
+    text_column: flags.TextColumn = None,
+    dataset_option: flags.TableOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -59,10 +49,13 @@ def predict(
 ) -> None:
     """Print the label and its probability for each text."""
     from seqcls.config.pairs import parse_pairs
+    from seqcls.errors import UsageError
     from seqcls.evaluation.prediction_files import check_format
 
     if output is not None:
         check_format(output)
+        if as_json:
+            raise UsageError("--json prints, and --output writes a file: give one of them")
     options = parse_pairs(dataset_option or [], flag="--dataset-option")
     read = inputs(texts, file, text_column=text_column, options=options)
     classifier = _load(model, device, threads)
@@ -110,9 +103,10 @@ class _Answer(NamedTuple):
         return dict(sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count])
 
     def as_dict(self, top_k: int | None) -> dict[str, Any]:
-        """Return the answer as `--json` prints it."""
+        """Return the answer as `--json` prints it, by names, as the server does: these are the keys of the probabilities."""
         name = "labels" if self.is_multi_label else "label"
-        return {name: self._label(), "probabilities": self.most_probable(top_k)}
+        label = list(self.label) if isinstance(self.label, tuple) else self.label
+        return {name: label, "probabilities": self.most_probable(top_k)}
 
     def as_text(self, top_k: int | None) -> str:
         """Return a label and its probability with a tab between; several labels as LABEL:PROBABILITY."""
@@ -121,7 +115,8 @@ class _Answer(NamedTuple):
         if top_k is None and isinstance(self.label, str):
             return f"{readable(self.label)}\t{self.probabilities[self.label]:.4f}"
         names = self.label if top_k is None else self.most_probable(top_k)
-        return " ".join(f"{readable(name)}:{self.probabilities[name]:.4f}" for name in names or ()) or "-"
+        unsure = ["unsure"] if self.label is None else []
+        return " ".join(unsure + [f"{readable(name)}:{self.probabilities[name]:.4f}" for name in names or ()]) or "-"
 
     def as_row(self, top_k: int | None) -> dict[str, Any]:
         """Return the row of the item with the answer, as `--output` writes it."""

@@ -37,7 +37,7 @@ class RunSection:
     def curves(self) -> list[Plot]:
         """Loss and accuracy of training and validation over the epochs, and the macro F1 of validation where it counts."""
         rows = self._history.evaluations
-        if not rows:
+        if not rows or not rows[-1].step:  # a linear model is fitted without steps
             return []
         steps_per_epoch = rows[0].step / rows[0].epoch if rows[0].epoch else rows[0].step
         epochs = [row.step / steps_per_epoch for row in rows]

@@ -87,8 +87,9 @@ class Collected:
 
         def texts() -> Iterator[str]:
             for example in examples:
-                if example.labels not in known:
+                if example.value is not None:
                     note_values(values, example.value)
+                if example.labels not in known:
                     for name in example.labels:
                         first_seen.setdefault(name, example.where)
                     known[example.labels] = tuple(number_of.setdefault(name, len(number_of)) for name in example.labels)
@@ -142,6 +143,8 @@ def join(collected: dict[str, Collected], *, is_multi_label: bool) -> Splits:
     if not train.numbers:
         raise DataError("the training data have no rows")
     for name, split in collected.items():
+        if not split.numbers:
+            raise DataError(f"the {name} data have no row that can be used")
         unseen = [label for label in split.first_seen if label not in train.first_seen]
         if unseen:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,8 @@ def _start(data: bytes, path: Path, threads: int | None) -> onnxruntime.Inferenc
         raise MissingExtraError("onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
-    options.intra_op_num_threads = threads or cpu_quota() or 0  # 0: one per core
+    quota = cpu_quota() or 0
+    options.intra_op_num_threads = threads or (quota if quota < (os.cpu_count() or 1) else 0)  # 0: one per core
     # Threads that wait actively would take the cores from PyTorch's and from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -235,6 +235,30 @@ def test_bad_rows_and_columns_are_named(run: Run, trained: Path, tmp_path: Path)
     assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == ["1", "2"]
 
 
+def test_flags_that_do_not_go_together_are_refused(run: Run, trained: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv")
+    assert run("predict", str(trained), "fine", "--output", "out.csv", "--json").code == 2
+    done = run("predict", str(trained), "--file", "a.csv", "--dataset-option", "path=b.csv")
+    assert done.code == 2
+    assert "delimiter, encoding, header, quoting" in done.err
+    unsure = run("predict", str(trained), "fine", "--min-confidence", "1", "--top-k", "1").out
+    assert unsure.startswith("unsure ")
+
+
+def test_explain_reads_tables_as_predict_does(run: Run, trained: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", [{"phrase": row["text"], "other": "x"} for row in ROWS])
+    assert run("explain", str(trained), "--file", "a.csv").code == 1
+    done = run("explain", str(trained), "--file", "a.csv", "--text-column", "phrase", "--json")
+    assert len(done.out.splitlines()) == 3
+
+
+def test_a_closed_stdin_is_told(trained: Path) -> None:
+    command = f"exec {sys.executable} -m seqcls predict {trained} - <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "stdin is closed" in done.stderr
+
+
 def test_how_a_table_is_written_can_be_said(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text^id\nsaid "fine^1\n')
     options = ["--dataset-option", "delimiter=^", "--dataset-option", "quoting=none"]
@@ -275,7 +299,8 @@ def test_answers_have_the_type_of_the_labels(run: Run, tmp_path: Path) -> None:
     rows = [{"text": text, "label": label} for text, label in (("good film", 1), ("bad film", 0))] * 20
     write_table(tmp_path / "train.jsonl", rows)
     assert run("fit", "--dataset", "train.jsonl", "--encoder", "mean-pool", "--epochs", "1", "--output", "own").code == 0
-    assert json.loads(run("predict", "own", "good film", "--json").out)["label"] in (0, 1)
+    answer = json.loads(run("predict", "own", "good film", "--json").out)
+    assert answer["label"] in answer["probabilities"]
     assert run("predict", "own", "--file", "train.jsonl", "--output", "out.jsonl", "--top-k", "2").code == 0
     for row in read_rows(tmp_path / "out.jsonl"):
         assert row["prediction"] in (0, 1)
@@ -288,4 +313,5 @@ def test_a_text_that_begins_with_a_hyphen_is_given_after_two(run: Run, trained: 
     assert done.code == 2
     assert "predict MODEL -- TEXT" in " ".join(done.err.split())
     assert run("predict", str(trained), "--", "-5 degrees").out.endswith("\t-5 degrees\n")
-    assert "MODEL -- TEXT" not in run("predict", str(trained), "--devise", "cpu").err
+    for wrong in (["--devise", "cpu"], ["-o"], ["--threads"]):
+        assert "MODEL -- TEXT" not in run("predict", str(trained), "text", *wrong).err

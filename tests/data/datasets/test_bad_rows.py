@@ -217,3 +217,12 @@ def test_a_label_that_training_lacks_is_a_bad_row_of_the_others(tmp_path: Path, 
     assert splits.test.labels.tolist() == [0, 1, 0]
     assert "2 of 5 rows of test are bad" in caplog.text
     assert "line 3: the label 'c'" in caplog.text
+
+
+def test_a_split_of_bad_rows_alone_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 10)
+    (tmp_path / "other.csv").write_text("text,label\nodd,c\n")
+    for split in ("test", "validation"):
+        options: dict[str, Any] = {"path": str(tmp_path / "train.csv"), split: str(tmp_path / "other.csv")}
+        with pytest.raises(DataError, match=f"the {split} data have no row"):
+            FilesDataset(**options, skip_bad_rows=True).load()
