@@ -29,7 +29,8 @@ def state():
     torch.manual_seed(0); np.random.seed(0); random.seed(0)
     return [
         torch.get_num_threads(), torch.get_default_dtype() is torch.float32, torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(), dict(os.environ), [str(entry) for entry in warnings.filters],
+        torch.are_deterministic_algorithms_enabled(), dict(os.environ),
+        str(warnings.showwarning),
         [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
         float(torch.tensor(1e-40) * 1),  # denormal numbers count
     ]
