@@ -22,7 +22,7 @@ from seqcls.data.preprocessor import Preprocessor
 from seqcls.data.sequences import Sequences
 from seqcls.data.sources import DataLike, source_of
 from seqcls.data.splits import Splits
-from seqcls.errors import DataError
+from seqcls.errors import DataError, PluginError, UnknownNameError
 from seqcls.storage.rebuild import SavedModel
 
 logger = logging.getLogger("seqcls")
@@ -106,7 +106,10 @@ def _is_own(trained_on: DataConfig, source: DataConfig | Dataset | Splits, *, is
         )
     if trained_on.dataset == SPLITS:
         return is_held_out
-    is_same_class = registry.datasets.get(trained_on.dataset) is type(source)
+    try:
+        is_same_class = registry.datasets.get(trained_on.dataset) is type(source)
+    except (UnknownNameError, PluginError):  # a class of a script, which cannot be imported by its name
+        is_same_class = trained_on.dataset == f"{type(source).__module__}:{type(source).__qualname__}"
     return is_same_class and source.options.get("path") == trained_on.dataset_options.get("path")
 
 
