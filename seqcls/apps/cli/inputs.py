@@ -107,7 +107,7 @@ def _lines_of_stdin() -> Iterator[list[bytes]]:
         raise UsageError("stdin is closed, so that there are no texts to read")
     stdin: BinaryIO = sys.stdin.buffer
     begun: list[bytes] = []  # of a line whose end is still to come
-    while data := stdin.read1(_BYTES_AT_ONCE):  # type: ignore[attr-defined]
+    while data := _read_some(stdin):
         *lines, rest = data.split(b"\n")
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
@@ -116,6 +116,15 @@ def _lines_of_stdin() -> Iterator[list[bytes]]:
         begun.append(rest)
     if last := b"".join(begun):
         yield [last]
+
+
+def _read_some(stdin: BinaryIO) -> bytes:
+    """Return what is there of stdin, as soon as there is something; nothing at its end."""
+    from seqcls.data.datasets.text_files import reading
+
+    with reading(Path("stdin")):
+        data: bytes = stdin.read1(_BYTES_AT_ONCE)  # type: ignore[attr-defined]
+    return data
 
 
 def _decoded(chunks: Iterable[list[bytes]], name: Path | str) -> Iterator[list[str]]:

@@ -252,11 +252,15 @@ def test_explain_reads_tables_as_predict_does(run: Run, trained: Path, tmp_path:
     assert len(done.out.splitlines()) == 3
 
 
-def test_a_closed_stdin_is_told(trained: Path) -> None:
+def test_a_stdin_that_cannot_be_read_is_told(trained: Path, tmp_path: Path) -> None:
     command = f"exec {sys.executable} -m seqcls predict {trained} - <&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "stdin is closed" in done.stderr
+    command = f"exec {sys.executable} -m seqcls predict {trained} - 0>{tmp_path}/written"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot read stdin: ")
 
 
 def test_how_a_table_is_written_can_be_said(run: Run, trained: Path, tmp_path: Path) -> None:
